@@ -1,0 +1,90 @@
+//! The seam between methods and backends.
+
+use crate::{Error, Method, Report, Shape};
+
+/// Something that turns logits (B × K) into a pseudo-label assignment (B × K, rows on the simplex), and certifies it.
+///
+/// The method is data ([`Method`]), the backend is the implementing type. A workspace is made once per shape and reused; it
+/// also holds what a method carries from batch to batch (MIRA's warm start, DINO's centre), so keep one per stream of
+/// batches. The second [`assign_into`](Self::assign_into) on a workspace allocates nothing and, on a device, waits for nothing;
+/// [`report`](Self::report) is the only call that does.
+///
+/// # Example
+/// ```
+/// use mira_core::{Assigner, Matrix, Mira, Reference, Shape};
+/// let logits = [0.9, 0.1, -0.3, 0.8, 0.2, 0.0];
+/// let assigner = Reference::<f64>::new(Mira::default());
+/// let (assignment, report) = assigner.assign(Matrix::new(&logits, Shape::new(2, 3)?)?)?;
+/// assert!((assignment[..3].iter().sum::<f64>() - 1.0).abs() < 1e-12);
+/// assert!(report.certificate.log_ratio_bound < 1e-10);
+/// # Ok::<(), mira_core::Error>(())
+/// ```
+///
+/// # Writing a backend
+/// Implement the types and required methods, then run the conformance suite (`tests/conformance`) over it. For a
+/// backend driven from the host, [`FixedPoint`](crate::FixedPoint) provides the iteration: only one pass over the rows is left to write
+/// ([`Sweep`](crate::Sweep)).
+pub trait Assigner {
+    /// Borrowed logits, B × K.
+    type Logits<'a>;
+    /// Borrowed output, B × K.
+    type Assignment<'a>;
+    /// Owned output, as returned by [`assign`](Self::assign).
+    type Output;
+    /// Scratch memory and the state carried between batches.
+    type Workspace;
+    /// The backend's error.
+    type Error: std::error::Error + From<Error> + Send + Sync + 'static;
+
+    /// The method computed.
+    fn method(&self) -> &Method;
+
+    /// Memory for problems of one shape.
+    ///
+    /// # Errors
+    /// When the backend cannot provide it.
+    fn workspace(&self, shape: Shape) -> Result<Self::Workspace, Self::Error>;
+
+    /// Computes the assignment of `logits` into `assignment`.
+    ///
+    /// # Errors
+    /// Shapes that differ from the workspace's, NaN or +∞ logits (naming the first row and column), a row without a finite logit,
+    /// a failed collective. After an error the contents of `assignment` are unspecified and the workspace can be used again.
+    fn assign_into(
+        &self,
+        logits: Self::Logits<'_>,
+        assignment: Self::Assignment<'_>,
+        workspace: &mut Self::Workspace,
+    ) -> Result<(), Self::Error>;
+
+    /// Status, certificate and statistics of the last assignment made with `workspace`.
+    ///
+    /// # Errors
+    /// When none was made, or a device failed meanwhile.
+    fn report(&self, workspace: &Self::Workspace) -> Result<Report, Self::Error>;
+
+    /// The shape of `logits`.
+    ///
+    /// # Errors
+    /// [`Error::EmptyShape`] and the like.
+    fn shape(logits: &Self::Logits<'_>) -> Result<Shape, Self::Error>;
+
+    /// An output for [`assign_into`](Self::assign_into) to fill.
+    fn output(&self, shape: Shape) -> Self::Output;
+
+    /// Borrows an owned output.
+    fn as_assignment(output: &mut Self::Output) -> Self::Assignment<'_>;
+
+    /// One line for those who want one: allocates, assigns, reports.
+    ///
+    /// # Errors
+    /// As [`assign_into`](Self::assign_into).
+    fn assign(&self, logits: Self::Logits<'_>) -> Result<(Self::Output, Report), Self::Error> {
+        let shape = Self::shape(&logits)?;
+        let mut workspace = self.workspace(shape)?;
+        let mut output = self.output(shape);
+        self.assign_into(logits, Self::as_assignment(&mut output), &mut workspace)?;
+        let report = self.report(&workspace)?;
+        Ok((output, report))
+    }
+}

@@ -1,0 +1,230 @@
+//! Proven distances to the optimum, in O(K), from the last sweep alone.
+//!
+//! # MIRA
+//! For any column weights `a` put `log u = −((1−β)/β) a`, normalised to `Σu = 1`, and let `w̄` be the marginal of the assignment
+//! `W ∝ e^a k`. With `r = log w̄ − log u`, `span(x) = max x − min x`:
+//!
+//! ```text
+//! F(W) − F(W*)                        ≤ β KL(w̄ ‖ u)                    (duality gap, exact)
+//! mean_i KL(w_i ‖ w*_i)               ≤ (β/(1−β)) KL(w̄ ‖ u)
+//! max_ij |log w_ij − log w*_ij|       ≤ (β/(1−β)) span(r)
+//! ```
+//!
+//! The first is Fenchel duality with `Σ w̄ log w̄ = max_u Σ w̄ log u`; the second the identity
+//! `F(W) − F(W*) = (1−β) mean KL(w_i‖w*_i) + β KL(w̄‖w̄*)`; the third holds because the sweep is a β-contraction in the span seminorm.
+//!
+//! # Sinkhorn–Knopp
+//! With potentials `f = ε a`, marginal `w̄` and `R` the largest span of a row of logits (which bounds span(f*)):
+//!
+//! ```text
+//! D* − D(f)                 ≤ ½ ‖w̄ − 1/K‖₁ (span(f) + R)            (concavity of the dual)
+//! mean_i KL(w*_i ‖ w_i)     = (D* − D(f))/ε
+//! max_ij |log w_ij − log w*_ij| ≤ span(log K w̄) / (1 − tanh²(R/2ε))  (Birkhoff's contraction; Franklin and Lorenz 1989)
+//! ```
+//!
+//! [`verify`](crate::verify) gives the tighter gap of the assignment rounded to the transport polytope (Altschuler, Weed and Rigollet 2017).
+
+/// How far an assignment is from the method's optimum; each field is an upper bound, proven in the module's documentation.
+///
+/// The bounds speak of the assignment in exact arithmetic; what rounding can add to the per-element bound is stated beside them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Certificate {
+    /// Suboptimality: `≥ F(W) − F(W*)` in nats for MIRA; `≥ D* − D(f)` in units of the logits for Sinkhorn–Knopp; 0 for softmax.
+    pub duality_gap: f64,
+    /// `≥ mean_i KL(w_i ‖ w*_i)` in nats (for Sinkhorn–Knopp the other direction, `mean_i KL(w*_i ‖ w_i)`).
+    pub label_kl_bound: f64,
+    /// `≥ max_ij |log w_ij − log w*_ij|` over elements that do not underflow the output's type; may be infinite for Sinkhorn–Knopp.
+    pub log_ratio_bound: f64,
+    /// `‖w̄ − target‖₁`, where the target is 1/K for Sinkhorn–Knopp, `u` for MIRA; 0 for softmax.
+    pub marginal_error: f64,
+    /// What rounding may add to `log_ratio_bound`: `8 √e · …` is a statistical model (errors of independent sign), see
+    /// [`rounding_allowance`]; [`verify`](crate::verify) needs no such model.
+    pub rounding_allowance: f64,
+}
+
+impl Certificate {
+    /// The certificate of a closed form (softmax): nothing to converge.
+    pub(crate) fn exact(rounding_allowance: f64) -> Self {
+        Self {
+            duality_gap: 0.0,
+            label_kl_bound: 0.0,
+            log_ratio_bound: 0.0,
+            marginal_error: 0.0,
+            rounding_allowance,
+        }
+    }
+}
+
+/// What rounding in an arithmetic of unit roundoff `unit_roundoff` may add to MIRA's per-element bound:
+/// `8 u + 8 u β/(1−β)`.
+///
+/// A model, not a proof: an element passes through about eight roundings (exponential, weight, row sum, division), a marginal is a
+/// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β).
+/// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
+pub fn rounding_allowance(beta: f64, unit_roundoff: f64) -> f64 {
+    8.0 * unit_roundoff * (1.0 + beta / (1.0 - beta))
+}
+
+/// `max − min` over the entries that are not −∞ or +∞; 0 for fewer than two.
+pub(crate) fn span(values: impl Iterator<Item = f64>) -> f64 {
+    let (low, high) = values
+        .filter(|x| !x.is_infinite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    if high >= low { high - low } else { 0.0 }
+}
+
+/// `log Σ e^x`, ignoring −∞.
+pub(crate) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let max = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    if max == f64::NEG_INFINITY {
+        return max;
+    }
+    max + values.map(|x| (x - max).exp()).sum::<f64>().ln()
+}
+
+/// `KL(p ‖ q)` of two distributions given by their logarithms; non-negative term by term, so that rounding cannot make it
+/// negative. Entries with `log p = −∞` count `q`.
+pub(crate) fn kl_divergence(
+    log_p: impl Iterator<Item = f64>,
+    log_q: impl Iterator<Item = f64>,
+) -> f64 {
+    log_p
+        .zip(log_q)
+        .map(|(lp, lq)| {
+            if lp == f64::NEG_INFINITY {
+                return lq.exp();
+            }
+            let (p, d) = (lp.exp(), lq - lp);
+            // p (e^d − 1 − d): the difference of two nearly equal numbers when d is small.
+            p * if d.abs() < 1e-4 {
+                d * d * (0.5 + d * (1.0 / 6.0 + d / 24.0))
+            } else {
+                d.exp_m1() - d
+            }
+        })
+        .sum()
+}
+
+/// The MIRA certificate at column weights `log_weights` whose assignment has the (global) marginal `exp(log_marginal)`.
+///
+/// Prototypes with a log marginal of −∞ are forbidden in every row and take no part. `log_weights` may carry any additive constant.
+///
+/// # Panics
+/// If the slices differ in length (debug builds).
+pub fn mira_certificate(
+    beta: f64,
+    log_weights: &[f64],
+    log_marginal: &[f64],
+    unit_roundoff: f64,
+) -> Certificate {
+    debug_assert_eq!(log_weights.len(), log_marginal.len());
+    let allowance = rounding_allowance(beta, unit_roundoff);
+    if beta == 0.0 {
+        return Certificate::exact(allowance);
+    }
+    let gamma = beta / (1.0 - beta);
+    // Both normalised, so that KL is one of distributions. `a` of a forbidden prototype is arbitrary: u = w̄ = 0 there.
+    let log_mass = log_sum_exp(log_marginal.iter().copied());
+    let unnormalised = || {
+        log_weights
+            .iter()
+            .zip(log_marginal)
+            .map(|(a, &m)| if m == f64::NEG_INFINITY { m } else { -a / gamma })
+    };
+    let log_u_mass = log_sum_exp(unnormalised());
+    let log_u = || unnormalised().map(|x| x - log_u_mass);
+    let log_p = || log_marginal.iter().map(|m| m - log_mass);
+    let kl = kl_divergence(log_p(), log_u());
+    Certificate {
+        duality_gap: beta * kl,
+        label_kl_bound: gamma * kl,
+        log_ratio_bound: gamma
+            * span(
+                log_p().zip(log_u()).map(|(m, u)| if m == f64::NEG_INFINITY { m } else { m - u }),
+            ),
+        marginal_error: log_p().zip(log_u()).map(|(m, u)| (m.exp() - u.exp()).abs()).sum(),
+        rounding_allowance: allowance,
+    }
+}
+
+/// The Sinkhorn–Knopp certificate; `row_span` is the largest `max_j S_ij − min_j S_ij` over the rows, `+∞` if some logits are −∞.
+///
+/// # Panics
+/// If the slices differ in length (debug builds).
+pub fn sinkhorn_certificate(
+    epsilon: f64,
+    row_span: f64,
+    log_weights: &[f64],
+    log_marginal: &[f64],
+    unit_roundoff: f64,
+) -> Certificate {
+    debug_assert_eq!(log_weights.len(), log_marginal.len());
+    let uniform = 1.0 / log_marginal.len() as f64;
+    let marginal_error: f64 = log_marginal.iter().map(|m| (m.exp() - uniform).abs()).sum();
+    let potential_span = epsilon * span(log_weights.iter().copied());
+    let duality_gap = if log_marginal.len() == 1 {
+        0.0
+    } else {
+        0.5 * marginal_error * (potential_span + row_span)
+    };
+    // 1 − tanh²(x) = sech²(x); infinite once it underflows, which is as much as this bound can say.
+    let sech = 1.0 / (row_span / (2.0 * epsilon)).cosh();
+    let residual = if log_marginal.contains(&f64::NEG_INFINITY) {
+        f64::INFINITY
+    } else {
+        span(log_marginal.iter().copied())
+    };
+    Certificate {
+        duality_gap,
+        label_kl_bound: duality_gap / epsilon,
+        log_ratio_bound: if residual == 0.0 { 0.0 } else { residual / (sech * sech) },
+        marginal_error,
+        rounding_allowance: 8.0 * unit_roundoff,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kl_is_exact_where_it_is_small_and_where_it_is_not() {
+        // KL of two-point distributions, by the definition with p, q far apart.
+        let (p, q) = ([0.9f64, 0.1], [0.2f64, 0.8]);
+        let definition: f64 = p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum();
+        let ours = kl_divergence(p.iter().map(|x| x.ln()), q.iter().map(|x| x.ln()));
+        assert!((ours - definition).abs() < 1e-15);
+        // KL(p ‖ p + δ(1, −1)) = δ²/2 (1/p₁ + 1/p₂) + O(δ³); the definition would lose every digit at δ = 1e-9.
+        let delta = 1e-9;
+        let ours = kl_divergence(
+            [0.5f64.ln(), 0.5f64.ln()].into_iter(),
+            [(0.5f64 + delta).ln(), (0.5f64 - delta).ln()].into_iter(),
+        );
+        assert!((ours / (2.0 * delta * delta) - 1.0).abs() < 1e-6, "{ours:e}");
+    }
+
+    #[test]
+    fn certificates_do_not_depend_on_the_gauge_of_the_weights() {
+        let (a, m) = ([0.3, -0.2, 0.9], [0.2f64.ln(), 0.5f64.ln(), 0.3f64.ln()]);
+        let shifted: Vec<f64> = a.iter().map(|x| x + 7.0).collect();
+        let (one, two) =
+            (mira_certificate(0.6, &a, &m, 0.0), mira_certificate(0.6, &shifted, &m, 0.0));
+        assert!((one.duality_gap - two.duality_gap).abs() < 1e-12);
+        assert!((one.log_ratio_bound - two.log_ratio_bound).abs() < 1e-12);
+        assert!(one.duality_gap > 0.0);
+    }
+
+    #[test]
+    fn forbidden_prototypes_take_no_part() {
+        let with = mira_certificate(
+            0.5,
+            &[0.1, 55.0, -0.1],
+            &[0.4f64.ln(), f64::NEG_INFINITY, 0.6f64.ln()],
+            0.0,
+        );
+        let without = mira_certificate(0.5, &[0.1, -0.1], &[0.4f64.ln(), 0.6f64.ln()], 0.0);
+        assert!((with.duality_gap - without.duality_gap).abs() < 1e-15);
+        assert!((with.log_ratio_bound - without.log_ratio_bound).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,345 @@
+//! Sums over ranks: how an assignment over a batch spread over several workers is made.
+//!
+//! Each rank holds some rows; a sweep needs one sum of a K-vector over the ranks. Sums are taken in rank order, not in order of
+//! arrival, so that results do not depend on timing.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Element-wise reductions over ranks, in rank order; every rank gets the same bits.
+///
+/// All ranks must make the same calls with equal lengths. An implementation returns an error, and never hangs, when they do
+/// not or when one is gone.
+pub trait Collective: Send + Sync + std::fmt::Debug {
+    /// This rank, from 0.
+    fn rank(&self) -> usize;
+
+    /// Number of ranks.
+    fn world_size(&self) -> usize;
+
+    /// Replaces `values` by their sum over the ranks.
+    ///
+    /// # Errors
+    /// [`CollectiveError`] when ranks disagree, are gone or do not answer in time.
+    fn sum(&self, values: &mut [f64]) -> Result<(), CollectiveError>;
+
+    /// Replaces `values` by their maximum over the ranks.
+    ///
+    /// # Errors
+    /// As [`sum`](Self::sum).
+    fn max(&self, values: &mut [f64]) -> Result<(), CollectiveError>;
+}
+
+/// Why a collective failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectiveError {
+    /// A rank was dropped while others were waiting for it.
+    #[error("rank {rank} left while others were waiting for it; look for its own error")]
+    RankLeft {
+        /// The rank that is gone.
+        rank: usize,
+    },
+    /// Ranks called with different lengths or operations.
+    #[error(
+        "ranks disagree: rank 0 called {expected}, rank {rank} called {got}; all ranks must assign with the same method and number of prototypes"
+    )]
+    Mismatch {
+        /// The rank that differs from rank 0.
+        rank: usize,
+        /// Rank 0's call.
+        expected: String,
+        /// The other rank's call.
+        got: String,
+    },
+    /// A rank did not call in time.
+    #[error("rank {rank} did not answer within {seconds} s")]
+    Timeout {
+        /// The first rank missing.
+        rank: usize,
+        /// The time waited.
+        seconds: u64,
+    },
+    /// A backend's transport failed.
+    #[error("{0}")]
+    Transport(String),
+}
+
+/// The whole batch is here: reductions do nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SingleProcess;
+
+impl Collective for SingleProcess {
+    fn rank(&self) -> usize {
+        0
+    }
+    fn world_size(&self) -> usize {
+        1
+    }
+    fn sum(&self, _: &mut [f64]) -> Result<(), CollectiveError> {
+        Ok(())
+    }
+    fn max(&self, _: &mut [f64]) -> Result<(), CollectiveError> {
+        Ok(())
+    }
+}
+
+/// Ranks that are threads of one process.
+///
+/// ```
+/// use mira_core::{Collective, ThreadCollective};
+/// let ranks = ThreadCollective::world(2);
+/// let sums: Vec<f64> = std::thread::scope(|scope| {
+///     let handles: Vec<_> = ranks.into_iter().map(|rank| scope.spawn(move || {
+///         let mut values = [rank.rank() as f64 + 1.0];
+///         rank.sum(&mut values).map(|()| values[0])
+///     })).collect();
+///     handles.into_iter().map(|h| h.join().unwrap()).collect::<Result<_, _>>()
+/// })?;
+/// assert_eq!(sums, [3.0, 3.0]);
+/// # Ok::<(), mira_core::CollectiveError>(())
+/// ```
+#[derive(Debug)]
+pub struct ThreadCollective {
+    rank: usize,
+    timeout: Duration,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What each rank has brought to the current round; kept allocated between rounds.
+    slots: Vec<Vec<f64>>,
+    calls: Vec<Option<Operation>>,
+    present: Vec<bool>,
+    result: Vec<f64>,
+    verdict: Option<CollectiveError>,
+    /// Ranks that have not yet taken the result of the finished round.
+    readers: usize,
+    round: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Sum,
+    Max,
+}
+
+impl ThreadCollective {
+    /// The handles of a world of `world_size` ranks, waiting at most 60 s for each other.
+    ///
+    /// # Panics
+    /// If `world_size` is 0.
+    pub fn world(world_size: usize) -> Vec<Self> {
+        Self::world_with_timeout(world_size, Duration::from_secs(60))
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Panics
+    /// If `world_size` is 0.
+    pub fn world_with_timeout(world_size: usize, timeout: Duration) -> Vec<Self> {
+        assert!(world_size > 0, "a world needs at least one rank");
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                slots: vec![Vec::new(); world_size],
+                calls: vec![None; world_size],
+                present: vec![true; world_size],
+                result: Vec::new(),
+                verdict: None,
+                readers: 0,
+                round: 0,
+            }),
+            changed: Condvar::new(),
+        });
+        (0..world_size).map(|rank| Self { rank, timeout, shared: Arc::clone(&shared) }).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // State is only ever changed in whole steps, so a panicking peer leaves it usable.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        mut done: impl FnMut(&State) -> bool,
+    ) -> Result<MutexGuard<'a, State>, CollectiveError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            if done(&state) {
+                return Ok(state);
+            }
+            if let Some(rank) = missing(&state).find(|&rank| !state.present[rank]) {
+                return Err(CollectiveError::RankLeft { rank });
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                let rank = missing(&state).next().unwrap_or(self.rank);
+                return Err(CollectiveError::Timeout { rank, seconds: self.timeout.as_secs() });
+            }
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, deadline - now)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    fn reduce(&self, operation: Operation, values: &mut [f64]) -> Result<(), CollectiveError> {
+        // A round ends when every rank has read its result; only then may the next one begin.
+        let mut state = self.wait(self.lock(), |s| s.readers == 0)?;
+        let slot = &mut state.slots[self.rank];
+        slot.clear();
+        slot.extend_from_slice(values);
+        state.calls[self.rank] = Some(operation);
+        let round = state.round;
+        if state.calls.iter().all(Option::is_some) {
+            state.finish_round();
+            self.shared.changed.notify_all();
+        } else {
+            state = match self.wait(state, |s| s.round != round) {
+                Ok(state) => state,
+                Err(error) => {
+                    self.lock().calls[self.rank] = None;
+                    return Err(error);
+                }
+            };
+        }
+        state.readers -= 1;
+        if state.readers == 0 {
+            self.shared.changed.notify_all();
+        }
+        if let Some(error) = &state.verdict {
+            return Err(error.clone());
+        }
+        values.copy_from_slice(&state.result);
+        Ok(())
+    }
+}
+
+/// Ranks the current round still waits for.
+fn missing(state: &State) -> impl Iterator<Item = usize> + '_ {
+    (0..state.calls.len()).filter(|&rank| state.calls[rank].is_none())
+}
+
+impl State {
+    fn finish_round(&mut self) {
+        let describe = |rank: usize| {
+            format!("{:?} of {} values", self.calls[rank].expect("present"), self.slots[rank].len())
+        };
+        self.verdict = (1..self.slots.len())
+            .find(|&rank| {
+                self.slots[rank].len() != self.slots[0].len() || self.calls[rank] != self.calls[0]
+            })
+            .map(|rank| CollectiveError::Mismatch {
+                rank,
+                expected: describe(0),
+                got: describe(rank),
+            });
+        if self.verdict.is_none() {
+            let operation = self.calls[0].expect("present");
+            self.result.clear();
+            self.result.extend_from_slice(&self.slots[0]);
+            for slot in &self.slots[1..] {
+                for (total, &value) in self.result.iter_mut().zip(slot) {
+                    *total = match operation {
+                        Operation::Sum => *total + value,
+                        Operation::Max => total.max(value),
+                    };
+                }
+            }
+        }
+        self.readers = self.slots.len();
+        self.calls.fill(None);
+        self.round += 1;
+    }
+}
+
+impl Collective for ThreadCollective {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+    fn world_size(&self) -> usize {
+        self.lock().slots.len()
+    }
+    fn sum(&self, values: &mut [f64]) -> Result<(), CollectiveError> {
+        self.reduce(Operation::Sum, values)
+    }
+    fn max(&self, values: &mut [f64]) -> Result<(), CollectiveError> {
+        self.reduce(Operation::Max, values)
+    }
+}
+
+impl Drop for ThreadCollective {
+    fn drop(&mut self) {
+        self.lock().present[self.rank] = false;
+        self.shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `work` on every rank and returns its results in rank order.
+    fn on_ranks<T: Send>(
+        world: Vec<ThreadCollective>,
+        work: impl Fn(ThreadCollective) -> T + Sync,
+    ) -> Vec<T> {
+        std::thread::scope(|scope| {
+            let handles: Vec<_> =
+                world.into_iter().map(|rank| scope.spawn(|| work(rank))).collect();
+            handles.into_iter().map(|h| h.join().expect("no panic")).collect()
+        })
+    }
+
+    #[test]
+    fn sums_in_rank_order_over_many_rounds() {
+        // 1e16 + 1 − 1e16 depends on the order; rank order gives 0.0 (1 is lost), whatever the arrival order.
+        let results = on_ranks(ThreadCollective::world(3), |rank| {
+            (0..200u32)
+                .map(|round| {
+                    if round as usize % 3 == rank.rank() {
+                        std::thread::yield_now();
+                    }
+                    let mut values = [[1e16, 1.0, -1e16][rank.rank()], f64::from(round)];
+                    rank.sum(&mut values).unwrap();
+                    let mut top = [rank.rank() as f64];
+                    rank.max(&mut top).unwrap();
+                    assert_eq!(values, [0.0, 3.0 * f64::from(round)]);
+                    top[0]
+                })
+                .sum::<f64>()
+        });
+        assert_eq!(results, [400.0; 3]);
+    }
+
+    #[test]
+    fn disagreement_is_an_error_on_every_rank() {
+        let results =
+            on_ranks(ThreadCollective::world(2), |rank| rank.sum(&mut vec![0.0; 1 + rank.rank()]));
+        for result in results {
+            assert!(matches!(result, Err(CollectiveError::Mismatch { rank: 1, .. })), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn a_rank_that_leaves_or_sleeps_is_named() {
+        let results = on_ranks(ThreadCollective::world(3), |rank| {
+            if rank.rank() == 2 { Ok(()) } else { rank.sum(&mut [1.0]) }
+        });
+        assert_eq!(results[0], Err(CollectiveError::RankLeft { rank: 2 }));
+        let mut world = ThreadCollective::world_with_timeout(2, Duration::from_millis(20));
+        let asleep = world.pop();
+        assert_eq!(world[0].sum(&mut [1.0]), Err(CollectiveError::Timeout { rank: 1, seconds: 0 }));
+        drop(asleep);
+    }
+}

@@ -1,0 +1,680 @@
+//! The iteration of every method, driven from the host: a backend supplies passes over its rows ([`Sweep`]), this module decides
+//! which, at which column weights, and when to stop.
+//!
+//! All K-vector arithmetic is in f64 and in the log domain. The map is `G(a) = −ρ log t(a)` (see [`Scaling`](crate::Scaling)); for MIRA
+//! it contracts the span by β, so `span(a − a*) ≤ span(G(a) − a)/(1−β)` holds wherever `a` came from: an accelerated step is kept if
+//! this certificate improves, and replaced by the plain step from the best point so far if it does not.
+
+use crate::anderson::Anderson;
+use crate::certificate::{self, Certificate};
+use crate::{Collective, Error, Method, Report, Status, StopRule};
+
+/// What a pass does besides summing columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Only the marginal.
+    Sweep,
+    /// Also writes the assignment at these weights. A sweep may follow, at other weights.
+    Write,
+}
+
+/// How a pass computes and returns its sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Sums of probabilities: fast, enough unless weights or logits span more than the arithmetic's exponent range.
+    Linear,
+    /// Natural logarithms of the sums, computed so that nothing underflows, however slow.
+    Log,
+}
+
+/// What a pass returns besides the sums; all local to the rank.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PassInfo {
+    /// Upper bound on what underflow has taken from any single column sum.
+    pub lost_mass: f64,
+    /// `Σ_i log Σ_l e^{a_l + S_il/ε}`.
+    pub sum_log_row: f64,
+}
+
+/// One rank's rows, as the driver sees them.
+///
+/// `log_weights` are natural-log column weights `a` of length K, finite, centred so that their largest and smallest are of
+/// equal magnitude. Implementations may sum rows in any fixed order.
+pub trait Sweep {
+    /// The backend's error.
+    type Error: From<Error>;
+
+    /// Number of local rows.
+    fn batch(&self) -> usize;
+
+    /// Computes `sums_j = Σ_i W_ij` (or its logarithm, by `domain`) of `W_ij = e^{a_j} k_ij / Σ_l e^{a_l} k_il`, `k = exp(S/ε)`.
+    ///
+    /// # Errors
+    /// Invalid logits, a failed device.
+    fn pass(
+        &mut self,
+        log_weights: &[f64],
+        pass: Pass,
+        domain: Domain,
+        sums: &mut [f64],
+    ) -> Result<PassInfo, Self::Error>;
+
+    /// `log_sums_j = log Σ_i exp(S_ij/ε)`, the start of Sinkhorn–Knopp, and the largest span of a row of logits
+    /// (`+∞` if any logit is −∞) as the value.
+    ///
+    /// # Errors
+    /// Invalid logits, a failed device.
+    fn log_column_sums(&mut self, log_sums: &mut [f64]) -> Result<f64, Self::Error>;
+
+    /// `sums_j = Σ_i S_ij`, for the centre.
+    ///
+    /// # Errors
+    /// A failed device.
+    fn logit_sums(&mut self, sums: &mut [f64]) -> Result<(), Self::Error>;
+
+    /// `Σ_i log Σ_l exp(S_il/τ)` if this backend was asked to compute MIRA's objective.
+    fn sum_log_partition(&mut self) -> Option<f64> {
+        None
+    }
+}
+
+/// The arithmetic a backend sweeps in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arithmetic {
+    /// Unit roundoff `u`: 2⁻²⁴ in f32, 2⁻⁵³ in f64.
+    pub unit_roundoff: f64,
+    /// Tolerance meant by `StopRule::Tolerance { tolerance: None, .. }`.
+    pub default_tolerance: f64,
+}
+
+impl Arithmetic {
+    /// f32 sums with f64 K-vectors.
+    pub const F32: Self =
+        Self { unit_roundoff: f32::EPSILON as f64 / 2.0, default_tolerance: 1e-5 };
+    /// f64 throughout.
+    pub const F64: Self = Self { unit_roundoff: f64::EPSILON / 2.0, default_tolerance: 1e-10 };
+}
+
+/// Largest share of a column that underflow may take before the log domain takes over.
+const MAX_LOST_SHARE: f64 = 1e-9;
+
+/// Extra elements reduced with the K sums: rows, lost mass, Σ log row, failed, Σ log partition.
+const EXTRA: usize = 5;
+
+/// State of the iteration for K prototypes: scratch, the last answer's weights and marginal, a warm start, DINO's centre.
+#[derive(Clone, Debug)]
+pub struct FixedPoint {
+    /// `a` of the last pass; after a run, of the assignment.
+    log_weights: Vec<f64>,
+    /// `log w̄` there; −∞ for prototypes forbidden in every row.
+    log_marginal: Vec<f64>,
+    image: Vec<f64>,
+    residual: Vec<f64>,
+    best_image: Vec<f64>,
+    sums: Vec<f64>,
+    maxima: Vec<f64>,
+    anderson: Anderson,
+    center: Vec<f64>,
+    has_warm_start: bool,
+    outcome: Option<Outcome>,
+    domain: Domain,
+}
+
+/// What a run leaves for the report; everything else is in the K-vectors.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    method: Method,
+    arithmetic: Arithmetic,
+    iterations: usize,
+    /// Mean over rows of `log Σ_l e^{a_l + S_il/ε}`.
+    mean_log_row: f64,
+    mean_log_partition: Option<f64>,
+    row_span: f64,
+}
+
+/// Means over the global batch of what passes return.
+#[derive(Clone, Copy, Debug)]
+struct Global {
+    mean_log_row: f64,
+    mean_log_partition: f64,
+}
+
+impl FixedPoint {
+    /// State for `num_prototypes` columns; nothing is allocated later.
+    pub fn new(num_prototypes: usize) -> Self {
+        let zeros = || vec![0.0; num_prototypes];
+        Self {
+            log_weights: zeros(),
+            log_marginal: zeros(),
+            image: zeros(),
+            residual: zeros(),
+            best_image: zeros(),
+            sums: vec![0.0; num_prototypes + EXTRA],
+            maxima: zeros(),
+            anderson: Anderson::new(num_prototypes),
+            center: zeros(),
+            has_warm_start: false,
+            outcome: None,
+            domain: Domain::Linear,
+        }
+    }
+
+    /// Natural-log column weights `a` of the last assignment, up to an additive constant; the next warm start.
+    pub fn log_weights(&self) -> &[f64] {
+        &self.log_weights
+    }
+
+    /// Whether [`log_weights`](Self::log_weights) come from a run (or [`set_log_weights`](Self::set_log_weights)).
+    pub const fn has_warm_start(&self) -> bool {
+        self.has_warm_start
+    }
+
+    /// Restores a warm start, as from a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] unless there are K finite values.
+    pub fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), Error> {
+        copy_state("log weights", log_weights, &mut self.log_weights)?;
+        self.has_warm_start = true;
+        Ok(())
+    }
+
+    /// DINO's centre, in units of the logits.
+    pub fn center(&self) -> &[f64] {
+        &self.center
+    }
+
+    /// Restores the centre, as from a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] unless there are K finite values.
+    pub fn set_center(&mut self, center: &[f64]) -> Result<(), Error> {
+        copy_state("center", center, &mut self.center)
+    }
+
+    /// Runs `method` over the rows of `sweep` (and of the other ranks); ends with a [`Pass::Write`] at the returned weights.
+    ///
+    /// `warm_start` starts from the last run's weights; it is ignored by [`StopRule::Sweeps`], which promises a sequence.
+    ///
+    /// # Errors
+    /// The sweep's errors, failed collectives, and [`Error::PeerFailed`] when another rank's sweep failed.
+    pub fn run<S: Sweep>(
+        &mut self,
+        method: &Method,
+        arithmetic: Arithmetic,
+        warm_start: bool,
+        collective: &dyn Collective,
+        sweep: &mut S,
+    ) -> Result<(), S::Error> {
+        self.outcome = None;
+        self.domain = Domain::Linear;
+        let warm = warm_start && self.has_warm_start;
+        self.has_warm_start = false;
+        let mut run = Run { state: self, rho: method.scaling().relaxation, collective, sweep };
+        let mut row_span = 0.0;
+        let (iterations, global) = match *method {
+            Method::Softmax(_) => {
+                run.state.log_weights.fill(0.0);
+                (0, run.evaluate(Pass::Write)?)
+            }
+            Method::Centered(m) => {
+                for (a, c) in run.state.log_weights.iter_mut().zip(&run.state.center) {
+                    *a = -c / m.temperature();
+                }
+                let global = run.evaluate(Pass::Write)?;
+                run.update_center(m.momentum())?;
+                (0, global)
+            }
+            Method::Mira(m) => match m.stop() {
+                StopRule::Sweeps(n) => {
+                    // One step from w = 1 makes u⁰; the published count starts there.
+                    run.state.log_weights.fill(0.0);
+                    (n, run.plain(n + 1)?)
+                }
+                stop => {
+                    let mut count = 0;
+                    if !warm {
+                        run.state.log_weights.fill(0.0);
+                        count = -1;
+                    }
+                    run.accelerated(&Target::new(method, stop, arithmetic, 0.0), count)?
+                }
+            },
+            Method::Sinkhorn(m) => {
+                // The inverse column sums count as the first sweep.
+                row_span = run.sinkhorn_start(warm && !matches!(m.stop(), StopRule::Sweeps(_)))?;
+                match m.stop() {
+                    StopRule::Sweeps(n) => (n, run.plain(n - 1)?),
+                    stop => run.accelerated(&Target::new(method, stop, arithmetic, row_span), 1)?,
+                }
+            }
+        };
+        self.has_warm_start = true;
+        self.outcome = Some(Outcome {
+            method: *method,
+            arithmetic,
+            iterations,
+            mean_log_row: global.mean_log_row,
+            mean_log_partition: Some(global.mean_log_partition).filter(|m| !m.is_nan()),
+            row_span,
+        });
+        Ok(())
+    }
+
+    /// Status, certificate and statistics of the last run; `None` if there was none or it failed.
+    pub fn report(&self) -> Option<Report> {
+        let outcome = self.outcome.as_ref()?;
+        let certificate = self.certificate(outcome);
+        let target = Target::new(
+            &outcome.method,
+            outcome.method.stop(),
+            outcome.arithmetic,
+            outcome.row_span,
+        );
+        let within = match (outcome.method, outcome.method.stop()) {
+            (Method::Softmax(_) | Method::Centered(_), _) => true,
+            (_, StopRule::DualityGap { tolerance, .. }) => certificate.duality_gap <= tolerance,
+            (Method::Sinkhorn(_), _) => certificate.marginal_error <= target.tolerance,
+            _ => certificate.log_ratio_bound + certificate.rounding_allowance <= target.tolerance,
+        };
+        Some(Report {
+            status: if within { Status::Converged } else { Status::MaxIterations },
+            iterations: outcome.iterations,
+            certificate,
+            marginal_entropy: marginal_entropy(&self.log_marginal),
+            objective: self.objective(outcome, &certificate),
+        })
+    }
+
+    fn certificate(&self, outcome: &Outcome) -> Certificate {
+        let unit_roundoff = outcome.arithmetic.unit_roundoff;
+        match outcome.method {
+            Method::Softmax(_) | Method::Centered(_) => {
+                Certificate::exact(certificate::rounding_allowance(0.0, unit_roundoff))
+            }
+            Method::Mira(m) => certificate::mira_certificate(
+                m.beta(),
+                &self.log_weights,
+                &self.log_marginal,
+                unit_roundoff,
+            ),
+            Method::Sinkhorn(m) => certificate::sinkhorn_certificate(
+                m.epsilon(),
+                outcome.row_span,
+                &self.log_weights,
+                &self.log_marginal,
+                unit_roundoff,
+            ),
+        }
+    }
+
+    fn objective(&self, outcome: &Outcome, certificate: &Certificate) -> Option<f64> {
+        match outcome.method {
+            Method::Softmax(_) => Some(0.0),
+            Method::Centered(_) => None,
+            // −(1/B) Σ w S + (ε/B) Σ w log w with log w_ij = S_ij/ε + a_j − log row_i.
+            Method::Sinkhorn(m) => {
+                let potentials: f64 =
+                    self.log_weights.iter().zip(&self.log_marginal).map(|(a, l)| l.exp() * a).sum();
+                Some(m.epsilon() * (potentials - outcome.mean_log_row))
+            }
+            // F(W) = D(u) + gap with D(u) = −(1−β) mean log row − β log Σ e^{−a/γ} + mean log partition.
+            Method::Mira(m) => outcome.mean_log_partition.map(|log_partition| {
+                let beta = m.beta();
+                let log_u_mass = if beta == 0.0 {
+                    0.0
+                } else {
+                    let active = self.log_weights.iter().zip(&self.log_marginal);
+                    certificate::log_sum_exp(
+                        active
+                            .filter(|(_, l)| **l > f64::NEG_INFINITY)
+                            .map(|(a, _)| -a * (1.0 - beta) / beta),
+                    )
+                };
+                log_partition - (1.0 - beta) * outcome.mean_log_row - beta * log_u_mass
+                    + certificate.duality_gap
+            }),
+        }
+    }
+}
+
+/// `−Σ w̄ log w̄` of a normalised marginal given by its logarithm.
+fn marginal_entropy(log_marginal: &[f64]) -> f64 {
+    let sum: f64 =
+        log_marginal.iter().filter(|l| **l > f64::NEG_INFINITY).map(|l| l.exp() * l).sum();
+    // Rounding of the sums may leave −1e-17 for a one-hot marginal.
+    (-sum).max(0.0)
+}
+
+fn copy_state(what: &'static str, from: &[f64], to: &mut [f64]) -> Result<(), Error> {
+    if from.len() != to.len() || !from.iter().all(|x| x.is_finite()) {
+        let got = from.iter().filter(|x| x.is_finite()).count();
+        return Err(Error::LengthMismatch { what, expected: to.len(), got });
+    }
+    to.copy_from_slice(from);
+    Ok(())
+}
+
+/// A stop rule made concrete for one method and arithmetic.
+#[derive(Debug)]
+struct Target {
+    tolerance: f64,
+    max_sweeps: usize,
+    on_gap: bool,
+    kind: Kind,
+    unit_roundoff: f64,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Mira { beta: f64 },
+    Sinkhorn { epsilon: f64, row_span: f64 },
+}
+
+impl Target {
+    fn new(method: &Method, stop: StopRule, arithmetic: Arithmetic, row_span: f64) -> Self {
+        let (tolerance, max_sweeps, on_gap) = match stop {
+            StopRule::Sweeps(n) => (arithmetic.default_tolerance, n, false),
+            StopRule::Tolerance { tolerance, max_sweeps } => {
+                (tolerance.unwrap_or(arithmetic.default_tolerance), max_sweeps, false)
+            }
+            StopRule::DualityGap { tolerance, max_sweeps } => (tolerance, max_sweeps, true),
+        };
+        let kind = match method {
+            Method::Sinkhorn(m) => Kind::Sinkhorn { epsilon: m.epsilon(), row_span },
+            Method::Mira(m) => Kind::Mira { beta: m.beta() },
+            Method::Softmax(_) | Method::Centered(_) => Kind::Mira { beta: 0.0 },
+        };
+        Self { tolerance, max_sweeps, on_gap, kind, unit_roundoff: arithmetic.unit_roundoff }
+    }
+
+    /// What acceleration must improve: the per-element bound for MIRA, the marginal error for Sinkhorn–Knopp.
+    fn merit(&self, state: &FixedPoint) -> f64 {
+        match self.kind {
+            Kind::Mira { beta } => {
+                let active = state.residual.iter().zip(&state.log_marginal);
+                let residuals = active.map(|(f, &l)| if l == f64::NEG_INFINITY { l } else { *f });
+                certificate::span(residuals) / (1.0 - beta)
+            }
+            Kind::Sinkhorn { .. } => {
+                let uniform = 1.0 / state.log_marginal.len() as f64;
+                state.log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum()
+            }
+        }
+    }
+
+    /// What is held against the tolerance.
+    fn distance(&self, state: &FixedPoint, merit: f64) -> f64 {
+        match self.kind {
+            Kind::Mira { beta } if self.on_gap => {
+                certificate::mira_certificate(beta, &state.log_weights, &state.log_marginal, 0.0)
+                    .duality_gap
+            }
+            Kind::Mira { beta } => {
+                merit + certificate::rounding_allowance(beta, self.unit_roundoff)
+            }
+            Kind::Sinkhorn { epsilon, row_span } if self.on_gap => {
+                let (a, m) = (&state.log_weights, &state.log_marginal);
+                certificate::sinkhorn_certificate(epsilon, row_span, a, m, 0.0).duality_gap
+            }
+            Kind::Sinkhorn { .. } => merit,
+        }
+    }
+
+    /// Below this, a merit that no longer falls has met the noise of the arithmetic.
+    fn noise(&self) -> f64 {
+        match self.kind {
+            Kind::Mira { beta } => 1e3 * self.unit_roundoff / (1.0 - beta),
+            Kind::Sinkhorn { .. } => 1e3 * self.unit_roundoff,
+        }
+    }
+
+    /// Sweeps in which a merit above the noise must fall noticeably: MIRA's plain steps alone halve it in log 2/log(1/β).
+    fn patience(&self) -> usize {
+        match self.kind {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            // at most 1e17, saturating
+            Kind::Mira { beta } if beta > 0.0 => 8 + (2.0 * 2f64.ln() / -beta.ln()) as usize,
+            Kind::Mira { .. } => 8,
+            Kind::Sinkhorn { .. } => 20,
+        }
+    }
+}
+
+/// One run: the state with everything it works on.
+struct Run<'a, S> {
+    state: &'a mut FixedPoint,
+    rho: f64,
+    collective: &'a dyn Collective,
+    sweep: &'a mut S,
+}
+
+impl<S: Sweep> Run<'_, S> {
+    /// `updates` plain steps from the current weights, then the assignment.
+    fn plain(&mut self, updates: usize) -> Result<Global, S::Error> {
+        for _ in 0..updates {
+            self.evaluate(Pass::Sweep)?;
+            self.map();
+            self.state.log_weights.copy_from_slice(&self.state.image);
+        }
+        self.evaluate(Pass::Write)
+    }
+
+    /// Safeguarded Anderson acceleration until the target is met; returns the published iteration count.
+    fn accelerated(&mut self, target: &Target, first: isize) -> Result<(usize, Global), S::Error> {
+        let published = |count: isize| usize::try_from(count).unwrap_or(0);
+        let (mut best, mut last_distance) = (f64::INFINITY, f64::INFINITY);
+        let (mut milestone, mut since_milestone) = (f64::INFINITY, 0);
+        let mut pass = Pass::Sweep;
+        let mut count = first;
+        let max_count = isize::try_from(target.max_sweeps).unwrap_or(isize::MAX);
+        loop {
+            let global = self.evaluate(pass)?;
+            self.map();
+            let merit = target.merit(self.state);
+            let distance = target.distance(self.state, merit);
+            let converged = distance <= target.tolerance;
+            if converged && pass == Pass::Write {
+                return Ok((published(count), global));
+            }
+            since_milestone += 1;
+            if merit <= 0.75 * milestone {
+                (milestone, since_milestone) = (merit, 0);
+            }
+            let stalled = since_milestone > target.patience() && best < target.noise();
+            if converged {
+                // Summing while writing rounds differently; if that undoes it, the iteration goes on.
+                pass = Pass::Write;
+                continue;
+            }
+            if stalled || count >= max_count {
+                if merit > best {
+                    // The plain step from the best point is proven no worse than that point.
+                    self.state.log_weights.copy_from_slice(&self.state.best_image);
+                }
+                return Ok((published(count), self.evaluate(Pass::Write)?));
+            }
+            let state = &mut *self.state;
+            if merit < best {
+                if best == f64::INFINITY {
+                    state.anderson.reset(state.log_marginal.iter().map(|l| l.exp()));
+                }
+                best = merit;
+                state.best_image.copy_from_slice(&state.image);
+                state.anderson.step(&state.residual, &state.image, &mut state.log_weights);
+            } else {
+                state.log_weights.copy_from_slice(&state.best_image);
+                state.anderson.reset(state.log_marginal.iter().map(|l| l.exp()));
+            }
+            // The sweep that is likely the last writes while it sums; if it was not the last, little is lost.
+            let expected = distance * (distance / last_distance).min(1.0);
+            pass = if expected <= target.tolerance { Pass::Write } else { Pass::Sweep };
+            last_distance = distance;
+            count += 1;
+        }
+    }
+
+    /// Weights `1/Σ_i k_ij` unless warm, and the largest span of a row.
+    fn sinkhorn_start(&mut self, warm: bool) -> Result<f64, S::Error> {
+        let k = self.state.log_weights.len();
+        let result = self.sweep.log_column_sums(&mut self.state.sums[..k]);
+        let row_span = self.agree(result)?;
+        let mut spans = [row_span];
+        self.collective.max(&mut spans).map_err(Error::from)?;
+        self.log_sum_over_ranks()?;
+        if !warm {
+            for (a, l) in self.state.log_weights.iter_mut().zip(&self.state.sums) {
+                *a = if *l == f64::NEG_INFINITY { 0.0 } else { -l };
+            }
+        }
+        Ok(spans[0])
+    }
+
+    /// `c ← m c + (1−m) mean_i S_i`; a prototype with a forbidden (−∞) entry keeps its centre.
+    fn update_center(&mut self, momentum: f64) -> Result<(), S::Error> {
+        let k = self.state.center.len();
+        self.state.sums.fill(0.0);
+        let result = self.sweep.logit_sums(&mut self.state.sums[..k]);
+        self.state.sums[k] = self.sweep.batch() as f64;
+        self.agree(result)?;
+        self.collective.sum(&mut self.state.sums).map_err(Error::from)?;
+        let batch = self.state.sums[k];
+        for (c, sum) in self.state.center.iter_mut().zip(&self.state.sums) {
+            if sum.is_finite() {
+                *c = momentum * *c + (1.0 - momentum) * sum / batch;
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass at the current weights: sets `log_marginal`.
+    fn evaluate(&mut self, pass: Pass) -> Result<Global, S::Error> {
+        center_gauge(&mut self.state.log_weights);
+        if self.state.domain == Domain::Linear {
+            if let Some(global) = self.evaluate_linear(pass)? {
+                return Ok(global);
+            }
+            // Decided from reduced values, so by all ranks alike.
+            self.state.domain = Domain::Log;
+        }
+        self.evaluate_log(pass)
+    }
+
+    /// `None` if underflow makes the linear sums unreliable.
+    fn evaluate_linear(&mut self, pass: Pass) -> Result<Option<Global>, S::Error> {
+        let state = &mut *self.state;
+        let k = state.log_weights.len();
+        let result =
+            self.sweep.pass(&state.log_weights, pass, Domain::Linear, &mut state.sums[..k]);
+        let info = *result.as_ref().unwrap_or(&PassInfo::default());
+        state.sums[k] = self.sweep.batch() as f64;
+        state.sums[k + 1] = info.lost_mass;
+        state.sums[k + 2] = info.sum_log_row;
+        state.sums[k + 3] = f64::from(u8::from(result.is_err()));
+        state.sums[k + 4] = self.sweep.sum_log_partition().unwrap_or(f64::NAN);
+        if let Err(error) = self.collective.sum(&mut state.sums) {
+            return Err(result.err().unwrap_or_else(|| Error::from(error).into()));
+        }
+        result?;
+        let extra: [f64; EXTRA] = state.sums[k..].try_into().expect("EXTRA elements");
+        let [batch, lost_mass, sum_log_row, failures, sum_log_partition] = extra;
+        if failures > 0.0 {
+            return Err(Error::PeerFailed.into());
+        }
+        let floor = (lost_mass / MAX_LOST_SHARE).max(f64::MIN_POSITIVE);
+        if !state.sums[..k].iter().all(|s| *s >= floor && *s < f64::INFINITY) {
+            return Ok(None);
+        }
+        let inverse_batch = 1.0 / batch;
+        for (l, sum) in state.log_marginal.iter_mut().zip(&state.sums) {
+            *l = (sum * inverse_batch).ln();
+        }
+        Ok(Some(Global {
+            mean_log_row: sum_log_row / batch,
+            mean_log_partition: sum_log_partition / batch,
+        }))
+    }
+
+    fn evaluate_log(&mut self, pass: Pass) -> Result<Global, S::Error> {
+        let state = &mut *self.state;
+        let k = state.log_weights.len();
+        let result = self.sweep.pass(&state.log_weights, pass, Domain::Log, &mut state.sums[..k]);
+        let info = self.agree(result)?;
+        self.log_sum_over_ranks()?;
+        let mut extra = [
+            self.sweep.batch() as f64,
+            info.sum_log_row,
+            self.sweep.sum_log_partition().unwrap_or(f64::NAN),
+        ];
+        self.collective.sum(&mut extra).map_err(Error::from)?;
+        let [batch, sum_log_row, sum_log_partition] = extra;
+        let log_batch = batch.ln();
+        let state = &mut *self.state;
+        for (l, log_sum) in state.log_marginal.iter_mut().zip(&state.sums) {
+            *l = log_sum - log_batch;
+        }
+        Ok(Global {
+            mean_log_row: sum_log_row / batch,
+            mean_log_partition: sum_log_partition / batch,
+        })
+    }
+
+    /// `G(a) = −ρ log t` and the residual `G(a) − a`, from `log t = log w̄ − a`.
+    fn map(&mut self) {
+        let rho = self.rho;
+        let FixedPoint { log_weights, log_marginal, image, residual, .. } = &mut *self.state;
+        for ((g, f), (&a, &l)) in
+            image.iter_mut().zip(residual).zip(log_weights.iter().zip(log_marginal.iter()))
+        {
+            if l == f64::NEG_INFINITY {
+                // Forbidden everywhere: its weight multiplies zeros.
+                (*g, *f) = (0.0, 0.0);
+            } else {
+                *g = rho * (a - l);
+                *f = *g - a;
+            }
+        }
+    }
+
+    /// Turns one rank's failure into an error on every rank.
+    fn agree<T>(&mut self, result: Result<T, S::Error>) -> Result<T, S::Error> {
+        if self.collective.world_size() == 1 {
+            return result;
+        }
+        let mut failed = [f64::from(u8::from(result.is_err()))];
+        let reduced = self.collective.max(&mut failed);
+        let value = result?;
+        reduced.map_err(Error::from)?;
+        if failed[0] > 0.0 { Err(Error::PeerFailed.into()) } else { Ok(value) }
+    }
+
+    /// `log Σ_ranks e^{log_sums}` of the first K sums.
+    fn log_sum_over_ranks(&mut self) -> Result<(), S::Error> {
+        if self.collective.world_size() == 1 {
+            return Ok(());
+        }
+        let FixedPoint { sums, maxima, .. } = &mut *self.state;
+        let sums = &mut sums[..maxima.len()];
+        maxima.copy_from_slice(sums);
+        self.collective.max(maxima).map_err(Error::from)?;
+        for (sum, max) in sums.iter_mut().zip(maxima.iter()) {
+            *sum = if *max == f64::NEG_INFINITY { 0.0 } else { (*sum - max).exp() };
+        }
+        self.collective.sum(sums).map_err(Error::from)?;
+        for (sum, max) in sums.iter_mut().zip(maxima.iter()) {
+            *sum = max + sum.ln();
+        }
+        Ok(())
+    }
+}
+
+/// Shifts `a` so that its largest and smallest value are of equal magnitude: the widest range an arithmetic's exponents can hold.
+fn center_gauge(log_weights: &mut [f64]) {
+    let (low, high) = log_weights
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+    let middle = 0.5 * (low + high);
+    for a in log_weights {
+        *a -= middle;
+    }
+}

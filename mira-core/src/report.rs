@@ -1,0 +1,47 @@
+//! What an assigner says about its last answer.
+
+use crate::Certificate;
+
+/// Whether the stop rule's tolerance was met.
+///
+/// For a fixed number of sweeps the certificate is judged against the default tolerance of the arithmetic, so that
+/// "30 sweeps" says honestly whether 30 were enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Status {
+    /// The certificate is within the tolerance.
+    Converged,
+    /// The sweeps ran out, or the arithmetic's noise floor was reached first; the certificate says how far it got.
+    MaxIterations,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Converged => "converged",
+            Self::MaxIterations => "max_iterations",
+        })
+    }
+}
+
+/// The outcome of one assignment: status, work done, certificate and batch statistics.
+///
+/// All values are over the *global* batch when a [`Collective`](crate::Collective) of several ranks is used, and equal on
+/// every rank.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Report {
+    /// Whether the tolerance was met.
+    pub status: Status,
+    /// Sweeps after the start (`u⁰` for MIRA, as in the golden vectors; for Sinkhorn–Knopp the start is the first).
+    pub iterations: usize,
+    /// How far from optimal, proven; see [`Certificate`].
+    pub certificate: Certificate,
+    /// Entropy of the marginal `−Σ_j w̄_j log w̄_j` in nats, in [0, log K]; `exp` of it is the perplexity, the effective number of
+    /// prototypes in use.
+    pub marginal_entropy: f64,
+    /// Value of the method's objective at the assignment: Eq. 4 for MIRA (where the backend was asked to compute it),
+    /// `−(1/B) Σ w·S + (ε/B) Σ w log w` for Sinkhorn–Knopp, 0 for softmax.
+    pub objective: Option<f64>,
+}

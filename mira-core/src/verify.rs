@@ -1,0 +1,375 @@
+//! The judge: certificates recomputed in f64 from logits and assignment alone, whoever made it.
+//!
+//! For MIRA, with any `u` (Σu = 1) and `W(u)` the assignment it induces, every `W` with rows on the simplex satisfies
+//!
+//! ```text
+//! F(W) − D(u) = (1−β) mean_i KL(w_i ‖ W(u)_i) + β KL(w̄ ‖ u)   ≥   F(W) − F(W*)
+//! max_ij |log w_ij − log w*_ij|  ≤  max_ij |log w_ij − log W(u)_ij| + (β/(1−β)) span(log w̄(u) − log u)
+//! ```
+//!
+//! so a poor `u` can only make the verdict worse, never wrong. For Sinkhorn–Knopp the assignment is rounded to the transport
+//! polytope (Altschuler, Weed, Rigollet 2017, Algorithm 2) and the gap is `ε KL(rounded ‖ P(f))`, which equals primal − dual.
+
+use num_traits::{AsPrimitive, Float};
+
+use crate::certificate::{self, Certificate, log_sum_exp, span};
+use crate::reference::{Problem, check_logits, entropy, log_marginal, row_span};
+use crate::{Error, Matrix, Method};
+
+/// What [`verify`] found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Verification {
+    /// Bounds for the assignment *as given* (rows renormalised in f64). `rounding_allowance` is this verifier's own: a first-order
+    /// worst case of its f64 arithmetic, to be added to `log_ratio_bound`.
+    pub certificate: Certificate,
+    /// The method's objective at the assignment as given; `None` for [`Method::Centered`].
+    pub objective: Option<f64>,
+    /// Entropy of the marginal in nats.
+    pub marginal_entropy: f64,
+    /// `max_i |Σ_j w_ij − 1|` as given.
+    pub row_sum_error: f64,
+}
+
+/// Sweeps [`verify`] makes at most to find a good dual point.
+const MAX_SWEEPS: usize = 500;
+
+/// Certifies `assignment` as an answer of `method` to `logits`, with a dual point of the verifier's own: plain f64 sweeps that
+/// start at the assignment's marginal.
+///
+/// Elements below 256 times the smallest normal number of `A` count as underflown and are not compared by ratio.
+///
+/// # Errors
+/// Shapes that differ, invalid logits, [`Error::NotAnAssignment`] for rows that are negative, not finite or do not sum to 1 within
+/// 1e-3; [`Error::NeedsLogWeights`] for [`Method::Centered`], whose centre only [`verify_at`] can be told.
+///
+/// # Example
+/// ```
+/// use mira_core::{Assigner, Matrix, Mira, Reference, Shape, verify};
+/// let (data, shape) = ([0.9, 0.1, -0.3, 0.8, 0.2, 0.0], Shape::new(2, 3)?);
+/// let logits = Matrix::new(&data, shape)?;
+/// let oracle = Reference::new(Mira::default());
+/// let (w, _) = oracle.assign(logits)?;
+/// assert!(verify(logits, Matrix::new(&w, shape)?, oracle.method())?.certificate.log_ratio_bound < 1e-9);
+/// let uniform = [1.0 / 3.0; 6]; // a valid assignment, but not MIRA's
+/// assert!(verify(logits, Matrix::new(&uniform, shape)?, oracle.method())?.certificate.log_ratio_bound > 1.0);
+/// # Ok::<(), mira_core::Error>(())
+/// ```
+pub fn verify<L: AsPrimitive<f64>, A: Float + AsPrimitive<f64>>(
+    logits: Matrix<'_, L>,
+    assignment: Matrix<'_, A>,
+    method: &Method,
+) -> Result<Verification, Error> {
+    let mut judge = Judge::new(logits, assignment, method)?;
+    match method {
+        Method::Softmax(_) => {}
+        Method::Centered(_) => return Err(Error::NeedsLogWeights),
+        Method::Mira(m) => judge.find_mira_dual(m.beta()),
+        Method::Sinkhorn(_) => judge.find_sinkhorn_dual(),
+    }
+    Ok(judge.verdict(method))
+}
+
+/// The same at a given dual point: natural-log column weights `a`, as a solver reports them (any additive constant).
+///
+/// # Errors
+/// As [`verify`], and [`Error::LengthMismatch`] unless `log_weights` holds K finite values.
+pub fn verify_at<L: AsPrimitive<f64>, A: Float + AsPrimitive<f64>>(
+    logits: Matrix<'_, L>,
+    assignment: Matrix<'_, A>,
+    method: &Method,
+    log_weights: &[f64],
+) -> Result<Verification, Error> {
+    let mut judge = Judge::new(logits, assignment, method)?;
+    let got = log_weights.iter().filter(|a| a.is_finite()).count();
+    if got != judge.log_weights.len() || log_weights.len() != got {
+        return Err(Error::LengthMismatch {
+            what: "log weights",
+            expected: judge.log_weights.len(),
+            got,
+        });
+    }
+    judge.log_weights.copy_from_slice(log_weights);
+    judge.evaluate();
+    Ok(judge.verdict(method))
+}
+
+struct Judge<'a, L> {
+    problem: Problem<'a, L>,
+    /// The assignment as given, rows renormalised, as logarithms.
+    given: Vec<f64>,
+    given_log_marginal: Vec<f64>,
+    row_sum_error: f64,
+    /// Below this logarithm an element has underflown in `A`.
+    log_floor: f64,
+    log_weights: Vec<f64>,
+    log_w: Vec<f64>,
+    log_rows: Vec<f64>,
+    log_marginal: Vec<f64>,
+}
+
+impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
+    fn new<A: Float + AsPrimitive<f64>>(
+        logits: Matrix<'a, L>,
+        assignment: Matrix<'_, A>,
+        method: &Method,
+    ) -> Result<Self, Error> {
+        let shape = logits.shape();
+        if assignment.shape() != shape {
+            return Err(Error::ShapeMismatch {
+                what: "assignment",
+                expected: shape,
+                got: assignment.shape(),
+            });
+        }
+        check_logits(logits)?;
+        let k = shape.num_prototypes();
+        let mut given = Vec::with_capacity(shape.len());
+        let mut row_sum_error = 0.0f64;
+        for (row, values) in assignment.rows().enumerate() {
+            let sum: f64 = values.iter().map(|w| w.as_()).sum();
+            if let Some((j, bad)) =
+                values.iter().enumerate().find(|(_, w)| w.is_nan() || **w < A::zero())
+            {
+                let bad: f64 = bad.as_();
+                return Err(Error::NotAnAssignment {
+                    row,
+                    problem: format!("column {j} is {bad}"),
+                });
+            }
+            if (sum - 1.0).abs() > 1e-3 {
+                return Err(Error::NotAnAssignment { row, problem: format!("it sums to {sum}") });
+            }
+            row_sum_error = row_sum_error.max((sum - 1.0).abs());
+            given.extend(values.iter().map(|w| (w.as_() / sum).ln()));
+        }
+        let mut judge = Self {
+            problem: Problem { logits, epsilon: method.scaling().epsilon },
+            given_log_marginal: vec![0.0; k],
+            row_sum_error,
+            log_floor: (256.0 * A::min_positive_value().as_()).ln(),
+            log_weights: vec![0.0; k],
+            log_w: vec![0.0; shape.len()],
+            log_rows: vec![0.0; shape.batch()],
+            log_marginal: vec![0.0; k],
+            given,
+        };
+        log_marginal(&judge.given, &mut judge.given_log_marginal);
+        judge.evaluate();
+        Ok(judge)
+    }
+
+    fn evaluate(&mut self) {
+        self.problem.log_assignment(&self.log_weights, &mut self.log_w, &mut self.log_rows);
+        log_marginal(&self.log_w, &mut self.log_marginal);
+    }
+
+    /// `a ← −ρ (log w̄ − a)`.
+    fn step(&mut self, rho: f64) {
+        for (a, l) in self.log_weights.iter_mut().zip(&self.log_marginal) {
+            *a = if *l == f64::NEG_INFINITY { 0.0 } else { rho * (*a - l) };
+        }
+        self.evaluate();
+    }
+
+    fn find_mira_dual(&mut self, beta: f64) {
+        if beta == 0.0 {
+            return;
+        }
+        let gamma = beta / (1.0 - beta);
+        for (a, l) in self.log_weights.iter_mut().zip(&self.given_log_marginal) {
+            // A marginal that underflowed to 0 says nothing about u; the sweeps will.
+            *a = if *l == f64::NEG_INFINITY { 0.0 } else { -gamma * l };
+        }
+        self.evaluate();
+        for _ in 0..MAX_SWEEPS {
+            let bound = self.mira_bound(beta);
+            if bound <= (0.01 * self.deviation()).max(1e-13) {
+                return;
+            }
+            self.step(beta);
+        }
+    }
+
+    fn find_sinkhorn_dual(&mut self) {
+        let uniform = 1.0 / self.log_weights.len() as f64;
+        for _ in 0..MAX_SWEEPS {
+            self.step(1.0);
+            if self.log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum::<f64>() <= 1e-14 {
+                return;
+            }
+        }
+    }
+
+    fn mira_bound(&self, beta: f64) -> f64 {
+        certificate::mira_certificate(beta, &self.log_weights, &self.log_marginal, 0.0)
+            .log_ratio_bound
+    }
+
+    /// `max |log w − log W(u)|` over elements that have not underflown on both sides.
+    fn deviation(&self) -> f64 {
+        self.given
+            .iter()
+            .zip(&self.log_w)
+            .filter(|(g, w)| **g > self.log_floor || **w > self.log_floor)
+            .map(|(g, w)| (g - w).abs())
+            .fold(0.0, f64::max)
+    }
+
+    /// `mean_i KL(w_i ‖ W(u)_i)`; an underflown element may stand against a tiny one.
+    fn mean_row_kl(&self) -> f64 {
+        let kl = certificate::kl_divergence(self.given.iter().copied(), self.log_w.iter().copied());
+        kl / self.log_rows.len() as f64
+    }
+
+    fn verdict(&self, method: &Method) -> Verification {
+        let certificate = match method {
+            Method::Mira(m) => self.mira(m.beta()),
+            Method::Softmax(_) | Method::Centered(_) => self.mira(0.0),
+            Method::Sinkhorn(m) => self.sinkhorn(m.epsilon()),
+        };
+        Verification {
+            certificate,
+            objective: self.objective(method, &certificate),
+            marginal_entropy: entropy(&self.given_log_marginal),
+            row_sum_error: self.row_sum_error,
+        }
+    }
+
+    fn mira(&self, beta: f64) -> Certificate {
+        let gamma = beta / (1.0 - beta);
+        let row_kl = self.mean_row_kl();
+        let allowance = self.allowance(gamma);
+        if beta == 0.0 {
+            return Certificate {
+                duality_gap: row_kl,
+                label_kl_bound: row_kl,
+                log_ratio_bound: self.deviation(),
+                marginal_error: 0.0,
+                rounding_allowance: allowance,
+            };
+        }
+        let log_u = self.log_u(gamma);
+        let pairs = || self.given_log_marginal.iter().copied();
+        let gap = (1.0 - beta) * row_kl
+            + beta * certificate::kl_divergence(pairs(), log_u.iter().copied());
+        Certificate {
+            duality_gap: gap,
+            label_kl_bound: gap / (1.0 - beta),
+            log_ratio_bound: self.deviation() + self.mira_bound(beta),
+            marginal_error: pairs().zip(&log_u).map(|(w, u)| (w.exp() - u.exp()).abs()).sum(),
+            rounding_allowance: allowance,
+        }
+    }
+
+    /// `log u = −a/γ`, normalised over the prototypes not forbidden everywhere.
+    fn log_u(&self, gamma: f64) -> Vec<f64> {
+        let mut log_u: Vec<f64> = self
+            .log_weights
+            .iter()
+            .zip(&self.log_marginal)
+            .map(|(a, &l)| if l == f64::NEG_INFINITY { l } else { -a / gamma })
+            .collect();
+        let mass = log_sum_exp(log_u.iter().copied());
+        for l in &mut log_u {
+            *l -= mass;
+        }
+        log_u
+    }
+
+    fn sinkhorn(&self, epsilon: f64) -> Certificate {
+        let (k, batch) = (self.log_weights.len() as f64, self.log_rows.len() as f64);
+        // With W for BP: columns scaled down to B/K, rows then filled up by a rank-one remainder.
+        let shrink: Vec<f64> =
+            self.given_log_marginal.iter().map(|l| (1.0 / (k * l.exp())).min(1.0)).collect();
+        let missing_column: Vec<f64> = self
+            .given_log_marginal
+            .iter()
+            .zip(&shrink)
+            .map(|(l, x)| (1.0 / k - l.exp() * x).max(0.0))
+            .collect();
+        let missing: f64 = missing_column.iter().sum();
+        let mut kl = 0.0;
+        for (given, target) in
+            self.given.chunks_exact(shrink.len()).zip(self.log_w.chunks_exact(shrink.len()))
+        {
+            let kept: f64 = given.iter().zip(&shrink).map(|(g, x)| g.exp() * x).sum();
+            let share = if missing > 0.0 { (1.0 - kept).max(0.0) / missing } else { 0.0 };
+            let rounded = given
+                .iter()
+                .zip(shrink.iter().zip(&missing_column))
+                .map(|(g, (x, m))| (g.exp() * x + share * m).ln());
+            kl += certificate::kl_divergence(rounded, target.iter().copied());
+        }
+        let gap = epsilon * kl / batch;
+        let at_dual = certificate::sinkhorn_certificate(
+            epsilon,
+            row_span(self.problem.logits),
+            &self.log_weights,
+            &self.log_marginal,
+            0.0,
+        );
+        let uniform = 1.0 / k;
+        Certificate {
+            duality_gap: gap,
+            label_kl_bound: gap / epsilon,
+            log_ratio_bound: self.deviation() + at_dual.log_ratio_bound,
+            marginal_error: self.given_log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum(),
+            rounding_allowance: self.allowance(1.0),
+        }
+    }
+
+    /// First-order worst case of this verifier's arithmetic: sums of K and B terms, exponents of the size of the logits' and weights' span.
+    fn allowance(&self, gamma: f64) -> f64 {
+        let shape = self.problem.logits.shape();
+        let exponents = row_span_finite(self.problem.logits) / self.problem.epsilon
+            + span(self.log_weights.iter().copied());
+        let terms = shape.batch() as f64 + shape.num_prototypes() as f64;
+        (1.0 + 2.0 * gamma) * (f64::EPSILON / 2.0) * (terms + 3.0 * exponents + 16.0)
+    }
+
+    fn objective(&self, method: &Method, certificate: &Certificate) -> Option<f64> {
+        let batch = self.log_rows.len() as f64;
+        let mean_log_row = self.log_rows.iter().sum::<f64>() / batch;
+        match method {
+            Method::Centered(_) => None,
+            Method::Softmax(_) => Some(certificate.duality_gap),
+            // F(W) = D(u) + gap, D(u) = −(1−β) mean log row − β log Σ e^{−a/γ} + mean log Σ exp(S/τ)
+            Method::Mira(m) => {
+                let beta = m.beta();
+                let log_u_mass = if beta == 0.0 {
+                    0.0
+                } else {
+                    let active = self.log_weights.iter().zip(&self.log_marginal);
+                    log_sum_exp(
+                        active
+                            .filter(|(_, l)| **l > f64::NEG_INFINITY)
+                            .map(|(a, _)| -a * (1.0 - beta) / beta),
+                    )
+                };
+                let partition: f64 = (0..self.log_rows.len())
+                    .map(|i| log_sum_exp(self.problem.row(i).map(|x| (1.0 - beta) * x)))
+                    .sum();
+                let dual = partition / batch - (1.0 - beta) * mean_log_row - beta * log_u_mass;
+                Some(dual + certificate.duality_gap)
+            }
+            Method::Sinkhorn(m) => {
+                let k = self.log_weights.len();
+                let mut sum = 0.0;
+                for (i, given) in self.given.chunks_exact(k).enumerate() {
+                    for (g, x) in given.iter().zip(self.problem.row(i)) {
+                        if *g > f64::NEG_INFINITY {
+                            sum += g.exp() * (g - x);
+                        }
+                    }
+                }
+                Some(m.epsilon() * sum / batch)
+            }
+        }
+    }
+}
+
+/// The largest span of a row's finite logits.
+fn row_span_finite<T: AsPrimitive<f64>>(logits: Matrix<'_, T>) -> f64 {
+    logits.rows().map(|row| span(row.iter().map(|s| s.as_()))).fold(0.0, f64::max)
+}
