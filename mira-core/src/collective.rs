@@ -117,7 +117,8 @@ struct State {
     /// What each rank has brought to the current round; kept allocated between rounds.
     slots: Vec<Vec<f64>>,
     calls: Vec<Option<Operation>>,
-    present: Vec<bool>,
+    /// Ranks that were dropped, in that order.
+    left: Vec<usize>,
     result: Vec<f64>,
     verdict: Option<CollectiveError>,
     /// Ranks that have not yet taken the result of the finished round.
@@ -150,7 +151,7 @@ impl ThreadCollective {
             state: Mutex::new(State {
                 slots: vec![Vec::new(); world_size],
                 calls: vec![None; world_size],
-                present: vec![true; world_size],
+                left: Vec::with_capacity(world_size),
                 result: Vec::new(),
                 verdict: None,
                 readers: 0,
@@ -176,8 +177,9 @@ impl ThreadCollective {
             if done(&state) {
                 return Ok(state);
             }
-            if let Some(rank) = missing(&state).find(|&rank| !state.present[rank]) {
-                return Err(CollectiveError::RankLeft { rank });
+            // Later leavers may only have left because the first one did: name that one.
+            if missing(&state).any(|rank| state.left.contains(&rank)) {
+                return Err(CollectiveError::RankLeft { rank: state.left[0] });
             }
             let now = Instant::now();
             if now >= deadline {
@@ -280,7 +282,7 @@ impl Collective for ThreadCollective {
 
 impl Drop for ThreadCollective {
     fn drop(&mut self) {
-        self.lock().present[self.rank] = false;
+        self.lock().left.push(self.rank);
         self.shared.changed.notify_all();
     }
 }
