@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use half::f16;
 use mira_core::{Method, Report, Shape};
+#[cfg(feature = "cpu")]
+use mira_cpu::{CpuAssigner, CpuWorkspace};
 
 use crate::Error;
 use crate::npy::Element;
@@ -67,7 +69,10 @@ macro_rules! logit {
             fn solver(backend: Backend) -> Solver<Self, Self::Label> {
                 match backend {
                     #[cfg(feature = "cpu")]
-                    Backend::Cpu => cpu::solve,
+                    Backend::Cpu => |method, shape, logits| {
+                        let solver = CpuAssigner::<$logit, $label>::new(*method);
+                        cpu::solve(&solver, CpuWorkspace::log_weights, shape, logits)
+                    },
                     Backend::Reference => reference::solve,
                 }
             }
