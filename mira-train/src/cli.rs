@@ -208,7 +208,7 @@ pub(crate) fn one_sentence(error: &clap::Error) -> String {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let message = lines.join(" ");
+    let message = lines.join(" ").replace(" tip: ", "; tip: ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
     if message.is_empty() || !text.starts_with("error: ") {
         return "no subcommand given; see 'mira-train --help'".into();
