@@ -233,7 +233,7 @@ mod tests {
             let result = std::panic::catch_unwind(|| {
                 with_team(false, |team| {
                     team.for_each_block(8, |b| {
-                        assert!(b != panicking_block, "expected in this test")
+                        assert!(b != panicking_block, "expected in this test");
                     });
                 });
             });

@@ -219,7 +219,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         if write {
             self.memory.reference.copy_from_slice(log_weights);
             self.lowest_exponent = lowest_product - stats.max_total.log2();
-            if underflows && !(lost.log2() < A::MIN_EXPONENT + MARGIN) {
+            if underflows && (lost.is_nan() || lost.log2() >= A::MIN_EXPONENT + MARGIN) {
                 return Ok(VOID);
             }
         }
