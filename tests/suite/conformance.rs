@@ -147,9 +147,14 @@ pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
             same_as_the_oracle::<B>(&problem, method)?;
         }
         let softmax: Method = Softmax::new(temperature).expect("valid").into();
-        for method in
-            [softmax, problem.mira(StopRule::default()), problem.sinkhorn(StopRule::default())]
-        {
+        let methods = [
+            softmax,
+            problem.mira(StopRule::Sweeps(n)),
+            problem.mira(StopRule::default()),
+            problem.sinkhorn(StopRule::Sweeps(n + 1)),
+            problem.sinkhorn(StopRule::default()),
+        ];
+        for method in methods {
             let answer = assign::<B>(method, problem.shape, &problem.logits)?;
             for (i, row) in answer.assignment.chunks_exact(problem.num_prototypes()).enumerate() {
                 let sum: f64 = row.iter().sum();
