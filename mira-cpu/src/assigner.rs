@@ -1,0 +1,158 @@
+//! [`CpuAssigner`]: the trait's face of this backend.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use mira_core::{Assigner, Collective, Method, Report, Shape, SingleProcess};
+use ndarray::{Array2, ArrayBase, ArrayView2, ArrayViewMut2, RawData};
+
+use crate::element::{Logit, Real};
+use crate::rows::Rows;
+use crate::sweep::CpuSweep;
+use crate::{CpuWorkspace, Error};
+
+/// Assigns on the CPU: logits of type `L` (`f32`, `f64`, [`half::f16`], [`half::bf16`]) in, assignment of type `A` (`f32`, `f64`)
+/// out, which is also the type the sweeps compute in.
+///
+/// Views may have any row stride; columns must be contiguous. Work is spread over rayon's threads in blocks of rows whose
+/// size depends on the shape alone: results have the same bits on any number of threads.
+///
+/// # Example
+/// ```
+/// use mira_cpu::CpuAssigner;
+/// use mira_core::{Assigner, Mira, Status};
+/// use ndarray::array;
+/// let logits = array![[0.9f32, 0.1, -0.3], [0.8, 0.2, 0.0], [0.1, 0.7, 0.2]];
+/// let (assignment, report) = CpuAssigner::<f32>::new(Mira::default()).assign(logits.view())?;
+/// assert_eq!(report.status, Status::Converged);
+/// assert!(report.certificate.log_ratio_bound < 1e-5);
+/// assert!((assignment.row(0).sum() - 1.0).abs() < 1e-6);
+/// # Ok::<(), mira_cpu::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CpuAssigner<L = f32, A = L> {
+    method: Method,
+    warm_start: bool,
+    objective: bool,
+    collective: Arc<dyn Collective>,
+    elements: PhantomData<fn(L) -> A>,
+}
+
+impl<L: Logit, A: Real> CpuAssigner<L, A> {
+    /// An assigner for `method`, on this process's rows alone, without warm start.
+    pub fn new(method: impl Into<Method>) -> Self {
+        Self {
+            method: method.into(),
+            warm_start: false,
+            objective: false,
+            collective: Arc::new(SingleProcess),
+            elements: PhantomData,
+        }
+    }
+
+    /// Whether to start from the workspace's previous weights: saves sweeps when batches resemble each other. Ignored by
+    /// [`StopRule::Sweeps`](mira_core::StopRule::Sweeps).
+    #[must_use]
+    pub fn with_warm_start(self, warm_start: bool) -> Self {
+        Self { warm_start, ..self }
+    }
+
+    /// Treats the logits as this rank's rows of a batch spread over the collective's ranks.
+    #[must_use]
+    pub fn with_collective(self, collective: Arc<dyn Collective>) -> Self {
+        Self { collective, ..self }
+    }
+
+    /// Whether [`Report::objective`] is wanted for MIRA: one more exponential per element. (For the other methods it is free.)
+    #[must_use]
+    pub fn with_objective(self, objective: bool) -> Self {
+        Self { objective, ..self }
+    }
+}
+
+/// Row stride in elements of an array with contiguous rows.
+fn row_stride<S: RawData>(
+    what: &'static str,
+    array: &ArrayBase<S, ndarray::Ix2>,
+) -> Result<isize, Error> {
+    match array.strides() {
+        [row, column] if *column == 1 || array.ncols() == 1 => Ok(*row),
+        strides => Err(Error::ColumnStride { what, stride: strides[1] }),
+    }
+}
+
+impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
+    type Logits<'a> = ArrayView2<'a, L>;
+    type Assignment<'a> = ArrayViewMut2<'a, A>;
+    type Output = Array2<A>;
+    type Workspace = CpuWorkspace<A>;
+    type Error = Error;
+
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn workspace(&self, shape: Shape) -> Result<CpuWorkspace<A>, Error> {
+        Ok(CpuWorkspace::new(shape))
+    }
+
+    fn assign_into(
+        &self,
+        logits: ArrayView2<'_, L>,
+        mut assignment: ArrayViewMut2<'_, A>,
+        ws: &mut CpuWorkspace<A>,
+    ) -> Result<(), Error> {
+        let mismatch = |what, got: (usize, usize)| -> Result<(), Error> {
+            let got = Shape::new(got.0, got.1)?;
+            Err(mira_core::Error::ShapeMismatch { what, expected: ws.shape, got }.into())
+        };
+        let expected = (ws.shape.batch(), ws.shape.num_prototypes());
+        if logits.dim() != expected {
+            mismatch("logits", logits.dim())?;
+        }
+        if assignment.dim() != expected {
+            mismatch("assignment", assignment.dim())?;
+        }
+        row_stride("logits", &logits)?;
+        let stride = row_stride("assignment", &assignment)?;
+        // SAFETY: the view is exclusively borrowed for this call; its rows are contiguous and `stride` apart.
+        let rows = unsafe { Rows::new(assignment.as_mut_ptr(), stride, expected.1) };
+        let mut sweep = CpuSweep {
+            logits,
+            rows,
+            block_rows: ws.block_rows,
+            epsilon: self.method.scaling().epsilon,
+            partition_temperature: match self.method {
+                Method::Mira(m) if self.objective => Some(m.temperature()),
+                _ => None,
+            },
+            memory: &mut ws.memory,
+            built: false,
+            lowest_exponent: 0.0,
+            sum_log_partition: None,
+        };
+        ws.fixed_point.run(
+            &self.method,
+            A::ARITHMETIC,
+            self.warm_start,
+            &*self.collective,
+            &mut sweep,
+        )
+    }
+
+    fn report(&self, ws: &CpuWorkspace<A>) -> Result<Report, Error> {
+        ws.fixed_point.report().ok_or_else(|| mira_core::Error::NothingAssigned.into())
+    }
+
+    fn shape(logits: &ArrayView2<'_, L>) -> Result<Shape, Error> {
+        Ok(Shape::new(logits.nrows(), logits.ncols())?)
+    }
+
+    fn output(&self, shape: Shape) -> Array2<A> {
+        Array2::from_elem((shape.batch(), shape.num_prototypes()), A::zero())
+    }
+
+    fn as_assignment(output: &mut Array2<A>) -> ArrayViewMut2<'_, A> {
+        output.view_mut()
+    }
+}

@@ -1,0 +1,110 @@
+//! The slow, unbreakable pass: f64, straight from the logits, rows and columns in the log domain.
+//!
+//! Used when weights or logits span more than the arithmetic's exponent range (logits of ±1e4 at τ = 0.02, say), where a kernel
+//! matrix would be all zeros. Columns keep a running maximum, so nothing underflows that matters.
+
+use mira_core::Error;
+use ndarray::ArrayView2;
+
+use crate::element::{Logit, Real};
+use crate::exp::exp2;
+use crate::rows::{Rows, load, store};
+use crate::simd::{Isa, Kernel};
+use crate::vector::Vector;
+
+/// Where the rows of an assignment go.
+pub(crate) struct Target<A> {
+    pub(crate) rows: Rows<A>,
+    pub(crate) first: usize,
+}
+
+/// One block of rows in the log domain; everything in it is log2.
+pub(crate) struct LogBlock<'a, L, A> {
+    pub(crate) logits: ArrayView2<'a, L>,
+    pub(crate) first: usize,
+    pub(crate) log2_scale: f64,
+    /// Column weights as log2; `None` leaves the rows unnormalised (the column sums of the kernel).
+    pub(crate) log2_weights: Option<&'a [f64]>,
+    pub(crate) write: Option<Target<A>>,
+    /// Scratch for one row.
+    pub(crate) row: &'a mut [f64],
+    /// The block's column sums as `maxima + log2(sums)`.
+    pub(crate) maxima: &'a mut [f64],
+    pub(crate) sums: &'a mut [f64],
+}
+
+impl<L: Logit, A: Real> LogBlock<'_, L, A> {
+    #[inline(always)]
+    fn row<I: Isa>(&mut self, at: usize) -> Result<f64, Error> {
+        let view = self.logits.row(at);
+        let logits = view.to_slice().expect("rows are contiguous: checked on entry");
+        let row = &mut self.row[..logits.len()];
+        let mut max = f64::NEG_INFINITY;
+        for (column, (v, s)) in row.iter_mut().zip(logits).enumerate() {
+            let value: f64 = s.as_();
+            if value.is_nan() || value == f64::INFINITY {
+                return Err(Error::NonFiniteLogit { row: self.first + at, column, value });
+            }
+            *v = value * self.log2_scale + self.log2_weights.map_or(0.0, |a| a[column]);
+            max = max.max(*v);
+        }
+        if max == f64::NEG_INFINITY {
+            return Err(Error::AllForbidden { row: self.first + at });
+        }
+        if self.log2_weights.is_none() {
+            return Ok(0.0);
+        }
+        let (mut total, mut at) = (I::F64::splat(0.0), 0);
+        while at < row.len() {
+            let v: I::F64 = load(row, at, f64::NEG_INFINITY);
+            total = total.add(exp2(v.sub(I::F64::splat(max))));
+            at += I::F64::LEN;
+        }
+        let log_row = max + total.sum().log2();
+        for v in row.iter_mut() {
+            *v -= log_row;
+        }
+        Ok(log_row)
+    }
+}
+
+impl<L: Logit, A: Real> Kernel for LogBlock<'_, L, A> {
+    /// Σ over rows of `log2 Σ_l e^{a_l + S_il/ε}`.
+    type Output = Result<f64, Error>;
+    #[inline(always)]
+    fn run<I: Isa>(mut self) -> Self::Output {
+        self.maxima.fill(f64::NEG_INFINITY);
+        self.sums.fill(0.0);
+        let mut sum_log_row = 0.0;
+        for at_row in 0..self.logits.nrows() {
+            sum_log_row += self.row::<I>(at_row)?;
+            let row = &self.row[..self.maxima.len()];
+            let mut at = 0;
+            while at < row.len() {
+                let v: I::F64 = load(row, at, f64::NEG_INFINITY);
+                let max: I::F64 = load(self.maxima, at, f64::NEG_INFINITY);
+                let sum: I::F64 = load(self.sums, at, 0.0);
+                let higher = v.max(max);
+                // −∞ − −∞ is NaN, which `exp2` takes for very negative.
+                let sum = sum.mul_add(exp2(max.sub(higher)), exp2(v.sub(higher)));
+                store(self.maxima, at, higher);
+                store(self.sums, at, sum);
+                at += I::F64::LEN;
+            }
+            if let Some(target) = &self.write {
+                // SAFETY: every block writes its own rows, and no other reference to this one is alive.
+                let out = unsafe { target.rows.row(target.first + at_row) };
+                let mut buffer = [0.0; 16];
+                for (out, v) in out.chunks_mut(I::F64::LEN).zip(row.chunks(I::F64::LEN)) {
+                    let w: I::F64 = exp2(load(v, 0, f64::NEG_INFINITY));
+                    // SAFETY: no vector has more than 16 elements.
+                    unsafe { w.store(buffer.as_mut_ptr()) };
+                    for (out, w) in out.iter_mut().zip(&buffer) {
+                        *out = A::from_f64(*w);
+                    }
+                }
+            }
+        }
+        Ok(sum_log_row)
+    }
+}
