@@ -72,6 +72,13 @@ pub trait Sweep {
     /// A failed device.
     fn logit_sums(&mut self, sums: &mut [f64]) -> Result<(), Self::Error>;
 
+    /// Natural logarithms of positive normal numbers, in place. Provided; a backend may have a faster one, good to 1e-15.
+    fn ln(&self, values: &mut [f64]) {
+        for value in values {
+            *value = value.ln();
+        }
+    }
+
     /// `Σ_i log Σ_l exp(S_il/τ)` if this backend was asked to compute MIRA's objective.
     fn sum_log_partition(&mut self) -> Option<f64> {
         None
@@ -581,14 +588,15 @@ impl<S: Sweep> Run<'_, S> {
         if failures > 0.0 {
             return Err(Error::PeerFailed.into());
         }
-        let floor = (lost_mass / MAX_LOST_SHARE).max(f64::MIN_POSITIVE);
+        let floor = (lost_mass / MAX_LOST_SHARE).max(f64::MIN_POSITIVE * batch);
         if !state.sums[..k].iter().all(|s| *s >= floor && *s < f64::INFINITY) {
             return Ok(None);
         }
         let inverse_batch = 1.0 / batch;
         for (l, sum) in state.log_marginal.iter_mut().zip(&state.sums) {
-            *l = (sum * inverse_batch).ln();
+            *l = sum * inverse_batch;
         }
+        self.sweep.ln(&mut state.log_marginal);
         Ok(Some(Global {
             mean_log_row: sum_log_row / batch,
             mean_log_partition: sum_log_partition / batch,
@@ -670,9 +678,16 @@ impl<S: Sweep> Run<'_, S> {
 
 /// Shifts `a` so that its largest and smallest value are of equal magnitude: the widest range an arithmetic's exponents can hold.
 fn center_gauge(log_weights: &mut [f64]) {
-    let (low, high) = log_weights
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+    // Comparisons instead of min and max, which mind NaN and so do not vectorise; weights are finite.
+    let (mut low, mut high) = ([f64::INFINITY; 8], [f64::NEG_INFINITY; 8]);
+    for chunk in log_weights.chunks(8) {
+        for ((low, high), &a) in low.iter_mut().zip(&mut high).zip(chunk) {
+            *low = if a < *low { a } else { *low };
+            *high = if a > *high { a } else { *high };
+        }
+    }
+    let low = low.into_iter().fold(f64::INFINITY, f64::min);
+    let high = high.into_iter().fold(f64::NEG_INFINITY, f64::max);
     let middle = 0.5 * (low + high);
     for a in log_weights {
         *a -= middle;

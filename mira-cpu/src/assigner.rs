@@ -7,6 +7,7 @@ use mira_core::{Assigner, Collective, Method, Report, Shape, SingleProcess};
 use ndarray::{Array2, ArrayBase, ArrayView2, ArrayViewMut2, RawData};
 
 use crate::element::{Logit, Real};
+use crate::parallel::with_team;
 use crate::rows::Rows;
 use crate::sweep::CpuSweep;
 use crate::{CpuWorkspace, Error};
@@ -117,27 +118,27 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
         let stride = row_stride("assignment", &assignment)?;
         // SAFETY: the view is exclusively borrowed for this call; its rows are contiguous and `stride` apart.
         let rows = unsafe { Rows::new(assignment.as_mut_ptr(), stride, expected.1) };
-        let mut sweep = CpuSweep {
-            logits,
-            rows,
-            block_rows: ws.block_rows,
-            epsilon: self.method.scaling().epsilon,
-            partition_temperature: match self.method {
-                Method::Mira(m) if self.objective => Some(m.temperature()),
-                _ => None,
-            },
-            memory: &mut ws.memory,
-            built: false,
-            lowest_exponent: 0.0,
-            sum_log_partition: None,
-        };
-        ws.fixed_point.run(
-            &self.method,
-            A::ARITHMETIC,
-            self.warm_start,
-            &*self.collective,
-            &mut sweep,
-        )
+        let CpuWorkspace { block_rows, fixed_point, memory, .. } = ws;
+        with_team(self.collective.world_size() > 1, |team| {
+            let mut sweep = CpuSweep {
+                team,
+                logits,
+                rows,
+                block_rows: *block_rows,
+                epsilon: self.method.scaling().epsilon,
+                partition_temperature: match self.method {
+                    Method::Mira(m) if self.objective => Some(m.temperature()),
+                    _ => None,
+                },
+                memory,
+                built: false,
+                lowest_exponent: 0.0,
+                sum_log_partition: None,
+                backwards: true,
+            };
+            let collective = &*self.collective;
+            fixed_point.run(&self.method, A::ARITHMETIC, self.warm_start, collective, &mut sweep)
+        })
     }
 
     fn report(&self, ws: &CpuWorkspace<A>) -> Result<Report, Error> {

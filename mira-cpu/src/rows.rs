@@ -1,6 +1,6 @@
 //! The row kernels: build the kernel matrix, sweep over it, write the assignment. One call handles one block of rows.
 //!
-//! Rows go through in groups of [`GROUP`]: the weights and the block's column sums are loaded once a group, and a group is small
+//! Rows go through in groups of up to [`GROUP`]: the weights and the block's column sums are loaded once a group, and a group is small
 //! enough to be still in cache when its row totals are known. Row totals are flushed to f64 every [`FLUSH`] columns, so their
 //! error does not grow with K; column sums of a block (at most 64 rows) are f32 and are added up over blocks in f64.
 
@@ -10,11 +10,24 @@ use num_traits::{AsPrimitive, Float, Zero};
 
 use crate::element::{Logit, Real};
 use crate::exp::{Scale, exp2_split, split, split_scalar};
-use crate::simd::{Isa, Kernel, LANES};
+use crate::simd::{Isa, Kernel, LANES, prefetch};
 use crate::vector::Vector;
 
-/// Rows swept together.
-const GROUP: usize = 4;
+/// Most rows swept together, and the bytes of kernel they may have: what the second half of a sweep reads again from the L2 cache.
+const GROUP: usize = 8;
+const GROUP_BYTES: usize = 256 << 10;
+
+/// Rows to sweep together, a power of two: fewer the longer they are.
+fn group_size<A>(columns: usize) -> usize {
+    let rows = GROUP_BYTES / (columns * size_of::<A>());
+    if rows >= GROUP {
+        GROUP
+    } else if rows >= 2 {
+        2
+    } else {
+        1
+    }
+}
 
 /// Columns between flushes of a row total to f64.
 const FLUSH: usize = 64 * LANES;
@@ -126,24 +139,35 @@ pub(crate) fn store<V: Vector>(row: &mut [V::Scalar], at: usize, vector: V) {
     row[at..].copy_from_slice(&vector.to_array()[..rest]);
 }
 
-/// `Σ_j w_j k_ij` of R rows.
+/// Columns that fill whole vectors; the rest of a row goes through [`load`] and [`store`].
+#[inline(always)]
+const fn whole<V: Vector>(columns: usize) -> usize {
+    columns - columns % V::LEN
+}
+
+/// `Σ_j w_j k_ij` of R rows. `weights` are padded.
 #[inline(always)]
 fn totals<V: Vector, const R: usize>(
     rows: &[&mut [V::Scalar]; R],
     weights: &[V::Scalar],
 ) -> [f64; R] {
-    let zero = V::Scalar::zero();
+    let zero = V::splat(V::Scalar::zero());
     let columns = rows[0].len();
+    let whole = whole::<V>(columns);
+    let from: [*const V::Scalar; R] = std::array::from_fn(|r| rows[r].as_ptr());
     let mut totals = [0.0; R];
     let mut start = 0;
-    while start < columns {
-        let end = (start + FLUSH).min(columns);
-        let mut sums = [V::splat(zero); R];
+    while start < whole {
+        let end = (start + FLUSH).min(whole);
+        let mut sums = [zero; R];
         let mut at = start;
         while at < end {
-            let w: V = load(weights, at, zero);
-            for r in 0..R {
-                sums[r] = load::<V>(rows[r], at, zero).mul_add(w, sums[r]);
+            // SAFETY: `at + LEN` is at most `whole`, which is at most the length of each row and of the weights.
+            unsafe {
+                let w = V::load(weights.as_ptr().add(at));
+                for r in 0..R {
+                    sums[r] = V::load(from[r].add(at)).mul_add(w, sums[r]);
+                }
             }
             at += V::LEN;
         }
@@ -152,50 +176,91 @@ fn totals<V: Vector, const R: usize>(
         }
         start = end;
     }
+    if whole < columns {
+        let w: V = load(weights, whole, V::Scalar::zero());
+        for r in 0..R {
+            totals[r] += load::<V>(rows[r], whole, V::Scalar::zero()).mul(w).sum();
+        }
+    }
     totals
 }
 
-/// `sums_j += Σ_r c_r k_rj` over R rows.
+/// `sums_j += Σ_r c_r k_rj` over R rows, while fetching those `ahead` elements further on. `sums` are padded.
 #[inline(always)]
 fn add_rows<V: Vector, const R: usize>(
     rows: &[&mut [V::Scalar]; R],
     factors: [V::Scalar; R],
     sums: &mut [V::Scalar],
+    ahead: isize,
 ) {
-    let zero = V::Scalar::zero();
+    let columns = rows[0].len();
+    let whole = whole::<V>(columns);
+    let from: [*const V::Scalar; R] = std::array::from_fn(|r| rows[r].as_ptr());
+    let to = sums.as_mut_ptr();
     let factors = factors.map(V::splat);
     let mut at = 0;
-    while at < rows[0].len() {
-        let mut sum: V = load(sums, at, zero);
-        for r in 0..R {
-            sum = load::<V>(rows[r], at, zero).mul_add(factors[r], sum);
+    while at < whole {
+        // SAFETY: `at + LEN` is at most `whole`, which is at most the length of each row and of the sums.
+        unsafe {
+            let mut sum = V::load(to.add(at));
+            for r in 0..R {
+                sum = V::load(from[r].add(at)).mul_add(factors[r], sum);
+                prefetch(from[r].wrapping_add(at).wrapping_offset(ahead));
+            }
+            sum.store(to.add(at));
         }
-        store(sums, at, sum);
         at += V::LEN;
+    }
+    if whole < columns {
+        let mut sum: V = load(sums, whole, V::Scalar::zero());
+        for r in 0..R {
+            sum = load::<V>(rows[r], whole, V::Scalar::zero()).mul_add(factors[r], sum);
+        }
+        store(sums, whole, sum);
     }
 }
 
-/// Turns R rows of kernel into R rows of assignment and adds them to the column sums.
+/// Turns R rows of kernel into R rows of assignment and adds them to the column sums, while fetching the rows
+/// `ahead` elements further on. `weights` and `sums` are padded.
 #[inline(always)]
 fn write_rows<V: Vector, const R: usize>(
     rows: &mut [&mut [V::Scalar]; R],
     weights: &[V::Scalar],
     inverse: [V::Scalar; R],
     sums: &mut [V::Scalar],
+    ahead: isize,
 ) {
     let zero = V::Scalar::zero();
+    let columns = rows[0].len();
+    let whole = whole::<V>(columns);
+    let row: [*mut V::Scalar; R] = std::array::from_fn(|r| rows[r].as_mut_ptr());
     let inverse = inverse.map(V::splat);
     let mut at = 0;
-    while at < rows[0].len() {
-        let w: V = load(weights, at, zero);
-        let mut group = V::splat(zero);
-        for r in 0..R {
-            let probability = load::<V>(rows[r], at, zero).mul(w).mul(inverse[r]);
-            group = group.add(probability);
-            store(rows[r], at, probability);
+    while at < whole {
+        // SAFETY: `at + LEN` is at most `whole`, which is at most the length of each row, the weights and the sums.
+        unsafe {
+            let w = V::load(weights.as_ptr().add(at));
+            let mut group = V::splat(zero);
+            for r in 0..R {
+                let probability = V::load(row[r].add(at)).mul(w).mul(inverse[r]);
+                group = group.add(probability);
+                probability.store(row[r].add(at));
+                prefetch(row[r].wrapping_add(at).wrapping_offset(ahead));
+            }
+            let to = sums.as_mut_ptr().add(at);
+            V::load(to).add(group).store(to);
         }
-        store(sums, at, load::<V>(sums, at, zero).add(group));
         at += V::LEN;
+    }
+    if whole < columns {
+        let w: V = load(weights, whole, zero);
+        let mut group: V = load(sums, whole, zero);
+        for r in 0..R {
+            let probability = load::<V>(rows[r], whole, zero).mul(w).mul(inverse[r]);
+            group = group.add(probability);
+            store(rows[r], whole, probability);
+        }
+        store(sums, whole, group);
     }
 }
 
@@ -217,19 +282,20 @@ impl<A: Real> SweepBlock<'_, A> {
         // SAFETY: every block has its own rows, every group its own within the block.
         let mut rows: [&mut [A]; R] =
             std::array::from_fn(|r| unsafe { self.rows.row(self.first + at + r) });
+        let ahead = R.cast_signed() * self.rows.stride;
         let totals = totals::<A::Vector<I>, R>(&rows, self.weights);
         let inverse = totals.map(|t| A::from_f64(1.0 / t));
         for total in totals {
             stats.total(total);
         }
         if self.write {
-            write_rows::<A::Vector<I>, R>(&mut rows, self.weights, inverse, self.sums);
+            write_rows::<A::Vector<I>, R>(&mut rows, self.weights, inverse, self.sums, ahead);
             for r in 0..R {
                 self.log_rows[at + r] += totals[r].ln();
                 stats.sum_log_row += self.log_rows[at + r];
             }
         } else {
-            add_rows::<A::Vector<I>, R>(&rows, inverse, self.sums);
+            add_rows::<A::Vector<I>, R>(&rows, inverse, self.sums, ahead);
         }
     }
 }
@@ -240,14 +306,20 @@ impl<A: Real> Kernel for SweepBlock<'_, A> {
     fn run<I: Isa>(mut self) -> BlockStats {
         let mut stats = BlockStats::default();
         self.sums.fill(A::zero());
+        let group = group_size::<A>(self.rows.columns);
         let mut at = 0;
-        while at + GROUP <= self.log_rows.len() {
-            self.group::<I, GROUP>(at, &mut stats);
-            at += GROUP;
-        }
         while at < self.log_rows.len() {
-            self.group::<I, 1>(at, &mut stats);
-            at += 1;
+            let left = self.log_rows.len() - at;
+            if group >= GROUP && left >= GROUP {
+                self.group::<I, GROUP>(at, &mut stats);
+                at += GROUP;
+            } else if group >= 2 && left >= 2 {
+                self.group::<I, 2>(at, &mut stats);
+                at += 2;
+            } else {
+                self.group::<I, 1>(at, &mut stats);
+                at += 1;
+            }
         }
         stats
     }
@@ -331,20 +403,19 @@ fn load_wide<L: Logit, V: Vector>(row: &[L], at: usize, padding: L) -> V {
     unsafe { V::load(wide.as_ptr()) }
 }
 
-/// `s·c = n + f` at `at`, with logits below `floor` counted as `floor`.
+/// `s·c = n + f` of at most LEN logits, with those below `floor` counted as `floor`.
 #[inline(always)]
 fn split_logits<L: Logit, V: Vector, I: Isa>(
-    row: &[L],
-    at: usize,
+    logits: &[L],
     floor: L::Wide,
     scale: Scale<V::Scalar>,
 ) -> (V, V) {
     if I::FMA && (!V::Scalar::IS_F32 || L::Wide::IS_F32) {
-        let s: V = load_wide(row, at, row[row.len() - 1]);
+        let s: V = load_wide(logits, 0, logits[logits.len() - 1]);
         return split(s.max(V::splat(V::Scalar::from_wide(floor))), scale);
     }
     let (mut n, mut f) = ([V::Scalar::zero(); LANES], [V::Scalar::zero(); LANES]);
-    for (l, s) in row[at..].iter().enumerate().take(V::LEN) {
+    for (l, s) in logits.iter().enumerate() {
         let s = s.widen();
         (n[l], f[l]) = split_scalar((if s > floor { s } else { floor }).as_(), scale);
     }
@@ -369,7 +440,7 @@ fn examine<L: Logit>(row: &[L], index: usize) -> Result<f64, Error> {
 }
 
 /// `k_j = 2^(s_j·c − shift)` into `out`; returns `Σ w_j k_j`. Logits below `floor` (forbidden ones) count as `floor`, where the
-/// result is 0.
+/// result is 0. `weights` are padded.
 #[inline(always)]
 fn build_row<L: Logit, V: Vector, I: Isa>(
     logits: &[L],
@@ -380,22 +451,32 @@ fn build_row<L: Logit, V: Vector, I: Isa>(
     out: &mut [V::Scalar],
 ) -> f64 {
     let shift = V::splat(shift);
+    let whole = whole::<V>(logits.len());
     let mut total = 0.0;
     let mut start = 0;
-    while start < logits.len() {
-        let end = (start + FLUSH).min(logits.len());
+    while start < whole {
+        let end = (start + FLUSH).min(whole);
         let mut sum = V::splat(V::Scalar::zero());
         let mut at = start;
         while at < end {
-            let (n, f) = split_logits::<L, V, I>(logits, at, floor, scale);
+            let (n, f) = split_logits::<L, V, I>(&logits[at..at + V::LEN], floor, scale);
             let kernel = exp2_split(f, n.sub(shift));
-            // Padding of the last vector meets weights of 0.
-            sum = kernel.mul_add(load(weights, at, V::Scalar::zero()), sum);
-            store(out, at, kernel);
+            // SAFETY: `at + LEN` is at most `whole`, which is at most the length of the weights and of `out`.
+            unsafe {
+                sum = kernel.mul_add(V::load(weights.as_ptr().add(at)), sum);
+                kernel.store(out.as_mut_ptr().add(at));
+            }
             at += V::LEN;
         }
         total += sum.sum();
         start = end;
+    }
+    if whole < logits.len() {
+        let (n, f) = split_logits::<L, V, I>(&logits[whole..], floor, scale);
+        let kernel = exp2_split(f, n.sub(shift));
+        // What stands beyond the row's end meets weights of 0.
+        total += kernel.mul(load(weights, whole, V::Scalar::zero())).sum();
+        store(out, whole, kernel);
     }
     total
 }
@@ -412,7 +493,8 @@ fn partition_row<L: Logit, V: Vector, I: Isa>(
     let mut total = 0.0;
     let mut at = 0;
     while at < logits.len() {
-        let (n, f) = split_logits::<L, V, I>(logits, at, floor, scale);
+        let end = (at + V::LEN).min(logits.len());
+        let (n, f) = split_logits::<L, V, I>(&logits[at..end], floor, scale);
         let terms = exp2_split(f, n.sub(shift));
         if at + V::LEN <= logits.len() {
             total += terms.sum();
@@ -493,7 +575,7 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
                 stats.shift = highest;
             }
             let factors = shifts.map(|s| A::from_f64((s - highest).exp2()));
-            add_rows::<A::Vector<I>, R>(&rows, factors, self.pass.sums);
+            add_rows::<A::Vector<I>, R>(&rows, factors, self.pass.sums, 0);
             return Ok(());
         }
         for total in totals {
@@ -501,13 +583,13 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
         }
         let inverse = totals.map(|t| A::from_f64(1.0 / t));
         if self.kind == BuildSums::Write {
-            write_rows::<A::Vector<I>, R>(&mut rows, self.pass.weights, inverse, self.pass.sums);
+            write_rows::<A::Vector<I>, R>(&mut rows, self.pass.weights, inverse, self.pass.sums, 0);
             for r in 0..R {
                 self.pass.log_rows[at + r] += totals[r].ln();
                 stats.sum_log_row += self.pass.log_rows[at + r];
             }
         } else {
-            add_rows::<A::Vector<I>, R>(&rows, inverse, self.pass.sums);
+            add_rows::<A::Vector<I>, R>(&rows, inverse, self.pass.sums, 0);
         }
         Ok(())
     }
@@ -519,14 +601,20 @@ impl<L: Logit, A: Real> Kernel for BuildBlock<'_, L, A> {
     fn run<I: Isa>(mut self) -> Self::Output {
         let mut stats = BlockStats::default();
         self.pass.sums.fill(A::zero());
+        let group = group_size::<A>(self.pass.rows.columns);
         let mut at = 0;
-        while at + GROUP <= self.pass.log_rows.len() {
-            self.group::<I, GROUP>(at, &mut stats)?;
-            at += GROUP;
-        }
         while at < self.pass.log_rows.len() {
-            self.group::<I, 1>(at, &mut stats)?;
-            at += 1;
+            let left = self.pass.log_rows.len() - at;
+            if group >= GROUP && left >= GROUP {
+                self.group::<I, GROUP>(at, &mut stats)?;
+                at += GROUP;
+            } else if group >= 2 && left >= 2 {
+                self.group::<I, 2>(at, &mut stats)?;
+                at += 2;
+            } else {
+                self.group::<I, 1>(at, &mut stats)?;
+                at += 1;
+            }
         }
         Ok(stats)
     }
@@ -547,20 +635,24 @@ impl<A: Real> Kernel for Reduce<'_, A> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let mut total = [0.0f64; LANES];
         for (at, sums) in self.sums.chunks_mut(LANES).enumerate() {
-            let columns = self.first + at * LANES..self.first + at * LANES + LANES;
-            total.fill(0.0);
+            // Fixed-size arrays, which become vectors.
+            let lanes = |row: &[A]| -> [f64; LANES] {
+                let row =
+                    row[self.first + at * LANES..].first_chunk::<LANES>().expect("rows are padded");
+                row.map(AsPrimitive::as_)
+            };
+            let mut total = [0.0f64; LANES];
             for block in self.partials.chunks_exact(self.padded) {
-                for (total, part) in total.iter_mut().zip(&block[columns.clone()]) {
-                    let part: f64 = part.as_();
-                    *total += part;
+                let part = lanes(block);
+                for l in 0..LANES {
+                    total[l] += part[l];
                 }
             }
             if let Some(factors) = self.factors {
-                for (total, factor) in total.iter_mut().zip(&factors[columns]) {
-                    let factor: f64 = factor.as_();
-                    *total *= factor;
+                let factors = lanes(factors);
+                for l in 0..LANES {
+                    total[l] *= factors[l];
                 }
             }
             let len = sums.len();

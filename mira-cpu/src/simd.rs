@@ -103,6 +103,19 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
+/// Asks for the cache line at `address`, which need not be valid. Hardware prefetchers stop at page boundaries, which rows of a few
+/// thousand elements cross all the time.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing; SSE is part of the baseline.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Runs a kernel in the code compiled for this machine.
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {

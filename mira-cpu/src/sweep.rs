@@ -8,9 +8,9 @@ use mira_core::{Domain, Error, Pass, PassInfo, Sweep};
 use ndarray::{ArrayView2, Axis, Slice};
 
 use crate::element::{Logit, Real};
-use crate::exp::{Scale, Weights};
+use crate::exp::{Ln, Scale, Weights};
 use crate::log_domain::{LogBlock, Target};
-use crate::parallel::{Disjoint, for_each_block};
+use crate::parallel::{Disjoint, Team};
 use crate::rows::{BlockStats, BuildBlock, BuildSums, Reduce, Rows, SweepBlock};
 use crate::simd::{dispatch, padded};
 use crate::workspace::Memory;
@@ -22,6 +22,7 @@ const REDUCE_COLUMNS: usize = 2048;
 const MARGIN: f64 = 6.0;
 
 pub(crate) struct CpuSweep<'a, L, A> {
+    pub(crate) team: &'a Team,
     pub(crate) logits: ArrayView2<'a, L>,
     pub(crate) rows: Rows<A>,
     pub(crate) block_rows: usize,
@@ -34,6 +35,8 @@ pub(crate) struct CpuSweep<'a, L, A> {
     /// Lower bound on log2 of the kernel elements that are not 0.
     pub(crate) lowest_exponent: f64,
     pub(crate) sum_log_partition: Option<f64>,
+    /// The next sweep goes through the blocks from the last to the first.
+    pub(crate) backwards: bool,
 }
 
 /// log2 of the extremes of the weights.
@@ -83,7 +86,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         let this = &*self;
         let scale = Scale::new(this.epsilon);
         let partition = this.partition_temperature.map(Scale::new);
-        for_each_block(this.num_blocks(), |block| {
+        this.team.for_each_block(this.num_blocks(), |block| {
             // SAFETY: each block takes its own part of each slice and its own rows.
             let (sums, log_rows, stats, error) = unsafe {
                 (
@@ -127,7 +130,9 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         let log_rows = Disjoint::new(&mut self.memory.log_rows);
         let stats = Disjoint::new(&mut self.memory.stats);
         let this = &*self;
-        for_each_block(this.num_blocks(), |block| {
+        let (num_blocks, backwards) = (this.num_blocks(), this.backwards);
+        this.team.for_each_block(num_blocks, |block| {
+            let block = if backwards { num_blocks - 1 - block } else { block };
             // SAFETY: each block takes its own part of each slice and its own rows.
             let (sums, log_rows, stats) = unsafe {
                 (
@@ -145,6 +150,8 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
                 write,
             });
         });
+        // Back and forth: what the last pass left in the cache is what the next one reads first.
+        self.backwards = !self.backwards;
         self.merged()
     }
 
@@ -167,7 +174,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         let (padded, memory) = (self.padded(), &*self.memory);
         let len = sums.len();
         let out = Disjoint::new(sums);
-        for_each_block(len.div_ceil(REDUCE_COLUMNS), |task| {
+        self.team.for_each_block(len.div_ceil(REDUCE_COLUMNS), |task| {
             // SAFETY: each task takes its own columns.
             let sums = unsafe { out.part(task * REDUCE_COLUMNS, REDUCE_COLUMNS) };
             dispatch(Reduce {
@@ -241,7 +248,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         let stats = Disjoint::new(&mut self.memory.stats);
         let errors = Disjoint::new(&mut self.memory.errors);
         let this = &*self;
-        for_each_block(num_blocks, |block| {
+        this.team.for_each_block(num_blocks, |block| {
             // SAFETY: each block takes its own part of each slice and its own rows.
             let (row, maxima, sums, stats, error) = unsafe {
                 (
@@ -352,6 +359,10 @@ impl<L: Logit, A: Real> Sweep for CpuSweep<'_, L, A> {
             }
         }
         Ok(())
+    }
+
+    fn ln(&self, values: &mut [f64]) {
+        dispatch(Ln(values));
     }
 
     fn sum_log_partition(&mut self) -> Option<f64> {
