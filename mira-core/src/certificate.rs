@@ -97,6 +97,10 @@ pub(crate) fn kl_divergence(
             }
             let (p, d) = (lp.exp(), lq - lp);
             // p (e^d − 1 − d): the difference of two nearly equal numbers when d is small.
+            if d > 1.0 {
+                // e^d may overflow where p underflows; their product is q.
+                return lq.exp() - p * (1.0 + d);
+            }
             p * if d.abs() < 1e-4 {
                 d * d * (0.5 + d * (1.0 / 6.0 + d / 24.0))
             } else {
@@ -163,7 +167,8 @@ pub fn sinkhorn_certificate(
     let uniform = 1.0 / log_marginal.len() as f64;
     let marginal_error: f64 = log_marginal.iter().map(|m| (m.exp() - uniform).abs()).sum();
     let potential_span = epsilon * span(log_weights.iter().copied());
-    let duality_gap = if log_marginal.len() == 1 {
+    // Not left to 0 · ∞: forbidden entries have an infinite span, and a marginal that is exact is so with them, too.
+    let duality_gap = if log_marginal.len() == 1 || marginal_error == 0.0 {
         0.0
     } else {
         0.5 * marginal_error * (potential_span + row_span)
@@ -202,6 +207,19 @@ mod tests {
             [(0.5f64 + delta).ln(), (0.5f64 - delta).ln()].into_iter(),
         );
         assert!((ours / (2.0 * delta * delta) - 1.0).abs() < 1e-6, "{ours:e}");
+    }
+
+    #[test]
+    fn divergences_and_gaps_are_numbers_where_something_is_infinite() {
+        let (tiny, certain) = (-2000.0, 0.0);
+        let kl = kl_divergence([certain, tiny].into_iter(), [tiny, certain].into_iter());
+        assert!((kl - 2000.0).abs() < 1e-9, "{kl}");
+        let half = 0.5f64.ln();
+        let exact = sinkhorn_certificate(0.1, f64::INFINITY, &[0.0, 0.0], &[half, half], 0.0);
+        assert_eq!(
+            (exact.duality_gap, exact.label_kl_bound, exact.log_ratio_bound),
+            (0.0, 0.0, 0.0)
+        );
     }
 
     #[test]

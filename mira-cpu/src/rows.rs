@@ -540,13 +540,15 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
             return Ok((f64::NAN, shift));
         }
         // The lowest logit whose kernel element does not underflow, a little lower: forbidden ones become 0 through it.
-        let underflow = (shift + A::MIN_EXPONENT - 2.0) / self.scale.log2(1.0);
-        let floor = L::Wide::from_f64((underflow - 1e-6 * underflow.abs()).max(-3e38));
+        let floor = |shift: f64, scale: Scale<A>| {
+            let underflow = (shift + A::MIN_EXPONENT - 2.0) / scale.log2(1.0);
+            L::Wide::from_f64((underflow - 1e-6 * underflow.abs()).max(-3e38))
+        };
         // SAFETY: every block has its own rows, and no other reference to this one is alive.
         let out = unsafe { self.pass.rows.row(self.pass.first + at) };
         let total = build_row::<L, A::Vector<I>, I>(
             logits,
-            floor,
+            floor(shift, self.scale),
             A::from_f64(shift),
             self.scale,
             self.pass.weights,
@@ -555,6 +557,7 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
         self.pass.log_rows[at] = shift * std::f64::consts::LN_2;
         if let Some(scale) = self.partition {
             let shift = scale.log2(high).round();
+            let floor = floor(shift, scale);
             let sum = partition_row::<L, A::Vector<I>, I>(logits, floor, A::from_f64(shift), scale);
             stats.sum_log_partition += shift * std::f64::consts::LN_2 + sum.ln();
         }

@@ -237,7 +237,6 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
     ) -> Result<PassInfo, Error> {
         let (k, num_blocks, block_rows) = (log_sums.len(), self.num_blocks(), self.block_rows);
         let mut scratch = std::mem::take(&mut self.memory.log_domain);
-        scratch.resize((3 * num_blocks + 1) * k, 0.0);
         let (log2_weights, per_block) = scratch.split_at_mut(k);
         if let Some(log_weights) = log_weights {
             for (out, a) in log2_weights.iter_mut().zip(log_weights) {

@@ -1,0 +1,176 @@
+//! `mira::cpu` in each of its element types.
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use mira::cpu::{CpuAssigner, Error as CpuError};
+use mira_core::{Assigner, Collective, Error, Method, Shape, StopRule};
+use ndarray::{Array2, ArrayView2, s};
+
+use crate::support::{Answer, Backend, Distributed, Failure, Kind, Problem, shape};
+
+impl From<CpuError> for Failure {
+    fn from(error: CpuError) -> Self {
+        match error {
+            CpuError::Core(error) => Self::Core(error),
+            other => Self::Backend(other.to_string()),
+        }
+    }
+}
+
+fn backend_error(error: impl std::fmt::Display) -> Failure {
+    Failure::Backend(error.to_string())
+}
+
+/// A backend of logits `$logits` and assignments `$element`, `$from` and `$to` converting a logit from and to f64.
+macro_rules! cpu_backend {
+    ($name:ident, $label:literal, $logits:ty, $element:ty, $from:expr, $to:expr, $unit_roundoff:expr, $tolerance:expr) => {
+        pub(crate) struct $name;
+
+        impl $name {
+            fn one(
+                assigner: &CpuAssigner<$logits, $element>,
+                workspace: &mut <CpuAssigner<$logits, $element> as Assigner>::Workspace,
+                shape: Shape,
+                logits: &[f64],
+            ) -> Result<Answer, Failure> {
+                let (rows, columns) = (shape.batch(), shape.num_prototypes());
+                let logits: Vec<$logits> = logits.iter().map(|s| $from(*s)).collect();
+                let view =
+                    ArrayView2::from_shape((rows, columns), &logits).map_err(backend_error)?;
+                let mut assignment = Array2::<$element>::zeros((rows, columns));
+                assigner.assign_into(view, assignment.view_mut(), workspace)?;
+                Ok(Answer {
+                    assignment: assignment.iter().map(|w| f64::from(*w)).collect(),
+                    report: assigner.report(workspace)?,
+                    log_weights: workspace.log_weights().to_vec(),
+                })
+            }
+        }
+
+        impl Backend for $name {
+            const NAME: &'static str = $label;
+            const UNIT_ROUNDOFF: f64 = $unit_roundoff;
+            const TOLERANCE_TV: f64 = $tolerance;
+            const SMALLEST_NORMAL: f64 = <$element>::MIN_POSITIVE as f64;
+
+            fn stored(logit: f64) -> f64 {
+                $to($from(logit))
+            }
+
+            fn stream(
+                method: Method,
+                shape: Shape,
+                warm_start: bool,
+                batches: &[&[f64]],
+            ) -> Vec<Result<Answer, Failure>> {
+                let assigner = CpuAssigner::<$logits, $element>::new(method)
+                    .with_warm_start(warm_start)
+                    .with_objective(true);
+                let mut workspace = assigner.workspace(shape).expect("memory for a small problem");
+                batches
+                    .iter()
+                    .map(|logits| Self::one(&assigner, &mut workspace, shape, logits))
+                    .collect()
+            }
+        }
+
+        impl Distributed for $name {
+            fn assign_on_rank(
+                method: Method,
+                shape: Shape,
+                logits: &[f64],
+                collective: Arc<dyn Collective>,
+            ) -> Result<Answer, Failure> {
+                let assigner = CpuAssigner::<$logits, $element>::new(method)
+                    .with_objective(true)
+                    .with_collective(collective);
+                let mut workspace = assigner.workspace(shape)?;
+                Self::one(&assigner, &mut workspace, shape, logits)
+            }
+        }
+    };
+}
+
+#[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
+fn to_f32(logit: f64) -> f32 {
+    logit as f32
+}
+
+const HALF_ULP_F64: f64 = f64::EPSILON / 2.0;
+const HALF_ULP_F32: f64 = f32::EPSILON as f64 / 2.0;
+
+cpu_backend!(F64, "cpu f64", f64, f64, |s: f64| s, |s: f64| s, HALF_ULP_F64, 1e-10);
+cpu_backend!(F32, "cpu f32", f32, f32, to_f32, f64::from, HALF_ULP_F32, 1e-5);
+cpu_backend!(F16, "cpu f16", f16, f32, f16::from_f64, f16::to_f64, HALF_ULP_F32, 1e-5);
+cpu_backend!(Bf16, "cpu bf16", bf16, f32, bf16::from_f64, bf16::to_f64, HALF_ULP_F32, 1e-5);
+
+/// Views into larger arrays, rows apart or in reverse: the layout is no part of the problem.
+#[test]
+fn any_row_stride_gives_the_same_bits() {
+    for (batch, k) in [(1, 1), (5, 3), (17, 40), (64, 33)] {
+        let problem = Problem::new(Kind::Clusters, shape(batch, k), 0.1, 0.8, 3, F32::stored);
+        let logits: Vec<f32> = problem.logits.iter().map(|s| to_f32(*s)).collect();
+        let plain = Array2::from_shape_vec((batch, k), logits).expect("as many");
+        for method in [problem.mira(StopRule::Sweeps(5)), problem.sinkhorn(StopRule::Sweeps(3))] {
+            let assigner = CpuAssigner::<f32, f32>::new(method);
+            let (expected, _) = assigner.assign(plain.view()).expect("valid logits");
+
+            let mut padded = Array2::from_elem((batch + 2, k + 3), f32::NAN);
+            padded.slice_mut(s![1..=batch, 2..k + 2]).assign(&plain);
+            let mut apart = Array2::from_elem((3 * batch, k), f32::NAN);
+            apart.slice_mut(s![..;3, ..]).assign(&plain);
+            let backwards = plain.slice(s![..;-1, ..]).to_owned();
+            let layouts = [
+                ("padded", padded.slice(s![1..=batch, 2..k + 2])),
+                ("apart", apart.slice(s![..;3, ..])),
+                ("reversed", backwards.slice(s![..;-1, ..])),
+            ];
+            for (layout, view) in layouts {
+                let (answer, _) = assigner.assign(view).expect("valid logits");
+                assert_eq!(answer, expected, "{layout} logits, {problem:?}, {method:?}");
+            }
+            let mut workspace = assigner.workspace(problem.shape).expect("small");
+            let mut wide = Array2::from_elem((2 * batch, k + 5), -1.0f32);
+            assigner
+                .assign_into(plain.view(), wide.slice_mut(s![..;2, 3..k + 3]), &mut workspace)
+                .expect("valid logits");
+            let written = wide.slice(s![..;2, 3..k + 3]);
+            assert_eq!(written, expected, "apart assignment, {problem:?}, {method:?}");
+            let untouched = wide.iter().filter(|w| **w == -1.0).count();
+            assert_eq!(untouched, wide.len() - batch * k, "{problem:?}: wrote beside its elements");
+        }
+    }
+}
+
+#[test]
+fn columns_that_are_not_contiguous_are_refused() {
+    let problem = Problem::new(Kind::Gaussian, shape(4, 3), 0.1, 0.5, 1, F64::stored);
+    let assigner = CpuAssigner::<f64, f64>::new(problem.mira(StopRule::default()));
+    let wide = Array2::<f64>::zeros((4, 6));
+    let error = assigner.assign(wide.slice(s![.., ..;2])).expect_err("every other column");
+    assert!(matches!(error, CpuError::ColumnStride { stride: 2, .. }), "{error}");
+}
+
+#[test]
+fn shapes_that_differ_from_the_workspace_are_refused() {
+    let problem = Problem::new(Kind::Gaussian, shape(4, 3), 0.1, 0.5, 1, F64::stored);
+    let assigner = CpuAssigner::<f64, f64>::new(problem.mira(StopRule::default()));
+    let mut workspace = assigner.workspace(shape(4, 3)).expect("small");
+    for (logits, assignment) in
+        [((3, 4), (4, 3)), ((4, 3), (3, 4)), ((4, 2), (4, 2)), ((5, 3), (5, 3))]
+    {
+        let error = assigner
+            .assign_into(
+                Array2::zeros(logits).view(),
+                Array2::zeros(assignment).view_mut(),
+                &mut workspace,
+            )
+            .expect_err("another shape");
+        assert!(
+            matches!(error, CpuError::Core(Error::ShapeMismatch { .. })),
+            "{logits:?} into {assignment:?}: {error}"
+        );
+    }
+    assert!(matches!(assigner.report(&workspace), Err(CpuError::Core(Error::NothingAssigned))));
+}

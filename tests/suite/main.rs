@@ -1,0 +1,90 @@
+//! One suite for every backend.
+//!
+//! - `golden`: published numbers, as data.
+//! - `conformance`: what every backend must do; written once, generic over [`support::Backend`].
+//! - `distributed`: a batch over several ranks, generic over [`support::Distributed`].
+//! - `soundness`: every bound of every backend against the true optimum, on many random problems.
+//! - `properties`: the theory behind the certificates, at arbitrary column weights, against definitions written here.
+//!
+//! Nothing here trusts the library to judge itself: objectives, duals, divergences and optima are written anew in `support` and
+//! `optimum`. A new backend implements [`support::Backend`] and adds one line below.
+
+mod conformance;
+#[cfg(feature = "cpu")]
+mod cpu;
+mod distributed;
+mod driven;
+mod golden;
+mod optimum;
+mod oracle;
+mod properties;
+mod rows;
+mod soundness;
+mod support;
+
+/// `#[test]`s that call the named generic checks with one backend.
+macro_rules! instantiate {
+    ($backend:ty; $([$group:ident: $($check:ident),+ $(,)?])+) => {
+        $(mod $group { $(
+            #[test]
+            fn $check() {
+                crate::$group::$check::<$backend>();
+            }
+        )+ })+
+    };
+}
+
+/// The suite for one backend: `conforms!(module: Type)`, and `conforms!(module: Type, distributed)` if it can spread a batch over ranks.
+macro_rules! conforms {
+    ($name:ident: $backend:ty) => {
+        conforms!(@module $name: $backend; );
+    };
+    ($name:ident: $backend:ty, distributed) => {
+        conforms!(@module $name: $backend; [distributed:
+            ranks_together_are_one_batch,
+            one_ranks_error_ends_all_ranks,
+            ranks_that_disagree_are_told,
+        ]);
+    };
+    (@module $name:ident: $backend:ty; $($more:tt)*) => {
+        mod $name {
+            instantiate! { $backend;
+                [golden: mira, sinkhorn, softmax]
+                [conformance:
+                    rows_are_on_the_simplex_and_the_report_describes_them,
+                    follows_the_oracle_sweep_by_sweep,
+                    converged_answers_satisfy_the_optimality_condition,
+                    extreme_logits_stay_finite_and_right,
+                    one_prototype_takes_everything,
+                    one_row_or_identical_rows_give_back_p,
+                    permuting_rows_and_columns_permutes_the_answer,
+                    shifting_rows_changes_nothing,
+                    beta_zero_is_softmax_and_small_beta_is_near,
+                    beta_towards_one_approaches_sinkhorn,
+                    bounds_contract_by_beta,
+                    forbidden_prototypes_get_nothing,
+                    certificates_with_forbidden_prototypes_are_numbers,
+                    invalid_logits_are_named,
+                    a_workspace_can_be_used_again,
+                    a_warm_start_changes_the_work_not_the_answer,
+                    the_centre_follows_the_batches,
+                    the_status_says_what_the_certificate_says,
+                    the_verifier_accepts_answers_and_accuses_forgeries,
+                ]
+                [soundness: every_bound_holds]
+                $($more)*
+            }
+        }
+    };
+}
+
+conforms!(oracle_f64: crate::oracle::Oracle);
+conforms!(driven_f64: crate::driven::Driven, distributed);
+#[cfg(feature = "cpu")]
+conforms!(cpu_f64: crate::cpu::F64, distributed);
+#[cfg(feature = "cpu")]
+conforms!(cpu_f32: crate::cpu::F32, distributed);
+#[cfg(feature = "cpu")]
+conforms!(cpu_f16: crate::cpu::F16, distributed);
+#[cfg(feature = "cpu")]
+conforms!(cpu_bf16: crate::cpu::Bf16, distributed);
