@@ -40,3 +40,8 @@ pub use mira_core::*;
 /// The multi-threaded SIMD backend over `ndarray` views.
 #[cfg(feature = "cpu")]
 pub use mira_cpu as cpu;
+
+#[cfg(doctest)]
+#[cfg(feature = "cpu")]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -12,7 +12,7 @@ use num_traits::{AsPrimitive, Float, Zero};
 
 use crate::element::{Logit, Real};
 use crate::exp::{Scale, exp2_split, split, split_scalar};
-use crate::simd::{Isa, Kernel, LANES, prefetch};
+use crate::simd::{Isa, Kernel, LANES, prefetch, prefetch_write};
 use crate::vector::Vector;
 
 /// Most rows swept together, and the bytes of kernel they may have: what the second half of a sweep reads again from the L2 cache.
@@ -453,10 +453,12 @@ fn examine<L: Logit>(row: &[L], index: usize) -> Result<f64, Error> {
 }
 
 /// `k_j = 2^(s_j·c − shift)` into `out`; returns `Σ w_j k_j`. Logits below `floor` (forbidden ones) count as `floor`, where the
-/// result is 0. `weights` are padded.
+/// result is 0. `weights` are padded. Meanwhile the next row's logits (`ahead` elements further on) and its place are fetched.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)] // one call site
 fn build_row<L: Logit, V: Vector, I: Isa>(
     logits: &[L],
+    ahead: (isize, isize),
     floor: L::Wide,
     shift: V::Scalar,
     scale: Scale<V::Scalar>,
@@ -479,6 +481,8 @@ fn build_row<L: Logit, V: Vector, I: Isa>(
                 sum = kernel.mul_add(V::load(weights.as_ptr().add(at)), sum);
                 kernel.store(out.as_mut_ptr().add(at));
             }
+            prefetch(logits.as_ptr().wrapping_add(at).wrapping_offset(ahead.0));
+            prefetch_write(out.as_ptr().wrapping_add(at).wrapping_offset(ahead.1));
             at += V::LEN;
         }
         total += sum.sum();
@@ -548,6 +552,7 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
         let out = unsafe { self.pass.rows.row(self.pass.first + at) };
         let total = build_row::<L, A::Vector<I>, I>(
             logits,
+            (self.logits.strides()[0], self.pass.rows.stride),
             floor(shift, self.scale),
             A::from_f64(shift),
             self.scale,
