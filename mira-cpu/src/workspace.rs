@@ -30,7 +30,7 @@ pub(crate) struct Memory<A> {
     pub(crate) log_rows: Vec<f64>,
     pub(crate) stats: Vec<BlockStats>,
     pub(crate) errors: Vec<Option<Error>>,
-    /// Only allocated once a problem needs the log domain: per block a row, column maxima and column sums, and the log2 weights.
+    /// Empty, but with its memory reserved, until a problem needs the log domain: per block a row, column maxima and column sums, and the log2 weights.
     pub(crate) log_domain: Vec<f64>,
 }
 
@@ -52,7 +52,7 @@ impl<A: Real> CpuWorkspace<A> {
                 log_rows: vec![0.0; shape.batch()],
                 stats: vec![BlockStats::default(); num_blocks],
                 errors: vec![None; num_blocks],
-                log_domain: Vec::new(),
+                log_domain: Vec::with_capacity((3 * num_blocks + 1) * k),
             },
         }
     }
