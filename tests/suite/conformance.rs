@@ -141,7 +141,7 @@ pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
     let betas = proptest::sample::select(vec![0.5, 0.9, 0.99]);
     let temperatures = proptest::sample::select(vec![0.02, 0.1, 1.0]);
     for_all(64, &(extreme, betas, temperatures, 0usize..12), |(problem, beta, temperature, n)| {
-        let problem = Problem { beta, temperature, ..problem };
+        let problem = Problem { temperature, beta, ..problem };
         for method in [problem.mira(StopRule::Sweeps(n)), problem.sinkhorn(StopRule::Sweeps(n + 1))]
         {
             same_as_the_oracle::<B>(&problem, method)?;
