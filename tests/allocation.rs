@@ -95,9 +95,15 @@ fn main() {
     for method in methods() {
         driver(method);
         ranks(method);
+        #[cfg(feature = "cpu")]
+        cpu(method);
     }
     #[cfg(feature = "cpu")]
-    on_a_pool(|| methods().into_iter().for_each(cpu));
+    {
+        // Several threads to an assignment also where there is one core.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
+        pool.install(|| methods().into_iter().for_each(cpu));
+    }
     println!("the second assignment allocates nothing: ok");
 }
 
@@ -152,20 +158,6 @@ fn ranks(method: Method) {
         count
     });
     assert_eq!(count, 0, "two ranks: {method:?}");
-}
-
-/// Runs `work` on a thread of a pool that has worked before. What rayon itself asks for is not the assigner's: a little once per
-/// thread, when it first looks for work, and a block of its queue for every 63 jobs sent from outside the pool.
-#[cfg(feature = "cpu")]
-fn on_a_pool(work: impl FnOnce() + Send) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
-    pool.install(|| {
-        for _ in 0..100 {
-            // Nothing to do, but every thread wakes, and looks at every other's queue before it sleeps again.
-            rayon::broadcast(|_| rayon::join(std::thread::yield_now, std::thread::yield_now));
-        }
-        work();
-    });
 }
 
 #[cfg(feature = "cpu")]

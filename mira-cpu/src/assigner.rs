@@ -119,7 +119,7 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
         // SAFETY: the view is exclusively borrowed for this call; its rows are contiguous and `stride` apart.
         let rows = unsafe { Rows::new(assignment.as_mut_ptr(), stride, expected.1) };
         let CpuWorkspace { block_rows, fixed_point, memory, .. } = ws;
-        with_team(self.collective.world_size() > 1, |team| {
+        with_team(|team| {
             let mut sweep = CpuSweep {
                 team,
                 logits,

@@ -120,6 +120,9 @@ impl Kernel for Ln<'_> {
     fn run<I: Isa>(self) {
         const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
         const BIAS: u64 = 1023 << 52;
+        // log 2 in two parts: the high one times e is exact.
+        const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
+        const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
         for x in self.0 {
             // Bit arithmetic that vectorises without 64-bit arithmetic shifts or conversions.
             let offset = x.to_bits().wrapping_sub(SQRT_HALF).wrapping_add(BIAS);
@@ -132,9 +135,6 @@ impl Kernel for Ln<'_> {
             for n in [19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0] {
                 p = p * z + 1.0 / n;
             }
-            // log 2 in two parts: the high one times e is exact.
-            const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
-            const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
             *x = e * LN_2_HIGH + (2.0 * s + (2.0 * s * z * p + e * LN_2_LOW));
         }
     }

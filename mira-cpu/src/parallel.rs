@@ -1,12 +1,17 @@
 //! Blocks of rows over threads: a team that stays together for one assignment.
 //!
-//! An assignment is tens of passes of a tenth of a millisecond; waking threads for each would cost as much as the passes. So rayon
-//! starts the helpers once per assignment, and they wait for the next pass spinning. Blocks are claimed from a counter by whoever is
-//! free: the leader never waits for a helper that has not started, only for blocks a helper has claimed. Results go to
-//! places fixed by the block, so they do not depend on who computes what.
+//! An assignment is tens of passes of a tenth of a millisecond; waking threads for each would cost as much as the passes. So helpers
+//! are woken once per assignment and wait for the next pass spinning. Blocks are claimed from a counter by whoever is free: the
+//! leader never waits for a helper that has not started, only for blocks a helper has claimed. Results go to places fixed
+//! by the block, so they do not depend on who computes what.
+//!
+//! Helpers are threads of our own rather than rayon's. Handing work to rayon's pool moves the leader to a pool thread, where it may
+//! take the place of another leader it waits for (ranks that are threads), and allocates in the pool's queue; here the leader stays on
+//! the calling thread and nothing is allocated. How many helpers to ask for is still the size of the current rayon pool.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The type-erased work of one pass.
 #[derive(Clone, Copy)]
@@ -24,6 +29,8 @@ pub(crate) struct Team {
     open: AtomicUsize,
     task: UnsafeCell<Task>,
     closed: AtomicBool,
+    /// Helpers that hold a reference to this team.
+    present: AtomicUsize,
 }
 
 // SAFETY: `task` is written by the leader only while no block is open, and read only by threads that hold a claim on an open one.
@@ -32,51 +39,117 @@ unsafe impl Sync for Team {}
 /// Busy rounds before a waiting thread starts giving up its time slices.
 const SPINS: u32 = 4000;
 
-/// Runs `lead` with helpers on the threads of the current rayon pool.
-///
-/// `may_block` says that the leader may wait for other leaders (ranks that are threads of this process): it then stays on the calling
-/// thread, where it cannot take the place of one that it waits for. That costs a small allocation per helper.
-pub(crate) fn with_team<R: Send>(may_block: bool, lead: impl FnOnce(&Team) -> R + Send) -> R {
+/// Runs `lead` with helpers, [`num_threads`] in all.
+pub(crate) fn with_team<R>(lead: impl FnOnce(&Team) -> R) -> R {
     let team = Team {
         claim: AtomicU64::new(0),
         open: AtomicUsize::new(0),
         task: UnsafeCell::new(Task { work: std::ptr::null(), call: |_, _| {}, num_blocks: 0 }),
         closed: AtomicBool::new(false),
+        present: AtomicUsize::new(0),
     };
-    let num_helpers = rayon::current_num_threads() - 1;
+    let num_helpers = num_threads() - 1;
     if num_helpers == 0 {
         return lead(&team);
     }
-    let lead = || {
-        // Also when `lead` panics: helpers would wait for ever.
-        let _close = CloseOnDrop(&team);
-        lead(&team)
-    };
-    if may_block {
-        rayon::in_place_scope(|scope| {
-            for _ in 0..num_helpers {
-                scope.spawn(|_| team.help());
-            }
-            lead()
-        })
+    // Dropped also when `lead` panics: helpers hold references to the team.
+    let _open = CREW.offer(&team, num_helpers);
+    lead(&team)
+}
+
+/// Threads an assignment may use: as many as the rayon pool it is called in, outside of one as many as rayon's global pool would
+/// have (`RAYON_NUM_THREADS`, else all cores), which need not be started for that.
+pub(crate) fn num_threads() -> usize {
+    if rayon::current_thread_index().is_some() {
+        rayon::current_num_threads()
     } else {
-        rayon::join(lead, || help(&team, num_helpers)).0
+        *GLOBAL_THREADS
     }
 }
 
-struct CloseOnDrop<'a>(&'a Team);
+static GLOBAL_THREADS: LazyLock<usize> = LazyLock::new(|| {
+    std::env::var("RAYON_NUM_THREADS")
+        .ok()
+        .and_then(|threads| threads.parse().ok())
+        .filter(|threads| *threads > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+});
 
-impl Drop for CloseOnDrop<'_> {
+/// The process's helper threads, started at first use.
+struct Crew {
+    offers: Mutex<Vec<Offer>>,
+    offered: Condvar,
+}
+
+/// A team that takes more helpers.
+struct Offer {
+    team: *const Team,
+    wanted: usize,
+}
+
+// SAFETY: the team outlives its offer, and `Team` is Sync.
+unsafe impl Send for Offer {}
+
+static CREW: LazyLock<Crew> = LazyLock::new(|| {
+    let num_threads =
+        std::thread::available_parallelism().map_or(1, usize::from).max(num_threads());
+    let (ready, started) = std::sync::mpsc::channel();
+    for helper in 1..num_threads {
+        let ready = ready.clone();
+        // Without a thread there is only less help.
+        let _ = std::thread::Builder::new().name(format!("mira-{helper}")).spawn(move || {
+            drop(ready);
+            CREW.work();
+        });
+    }
+    // All threads have started (each has let go of its sender), so that what that allocates is no part of a later call.
+    drop(ready);
+    let _: Result<(), _> = started.recv();
+    Crew { offers: Mutex::new(Vec::with_capacity(64)), offered: Condvar::new() }
+});
+
+impl Crew {
+    fn lock(&self) -> MutexGuard<'_, Vec<Offer>> {
+        // Nothing panics while holding it.
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offer<'a>(&self, team: &'a Team, wanted: usize) -> Standing<'a> {
+        self.lock().push(Offer { team, wanted });
+        self.offered.notify_all();
+        Standing(team)
+    }
+
+    fn work(&self) {
+        let mut offers = self.lock();
+        loop {
+            if let Some(offer) = offers.iter_mut().find(|offer| offer.wanted > 0) {
+                offer.wanted -= 1;
+                // SAFETY: the offer stands while the lock is held, so the team is alive; being counted keeps it so.
+                let team = unsafe { &*offer.team };
+                team.present.fetch_add(1, Ordering::Relaxed);
+                drop(offers);
+                team.help();
+                team.present.fetch_sub(1, Ordering::Release);
+                offers = self.lock();
+            } else {
+                offers = self.offered.wait(offers).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// An offer in the crew's list; taken back, and the helpers waited for, when dropped.
+struct Standing<'a>(&'a Team);
+
+impl Drop for Standing<'_> {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
-    }
-}
-
-fn help(team: &Team, num_helpers: usize) {
-    if num_helpers > 1 {
-        rayon::join(|| team.help(), || help(team, num_helpers - 1));
-    } else {
-        team.help();
+        CREW.lock().retain(|offer| !std::ptr::eq(offer.team, self.0));
+        let mut spins = 0;
+        while self.0.present.load(Ordering::Acquire) > 0 {
+            pause(&mut spins);
+        }
     }
 }
 
@@ -115,7 +188,7 @@ impl Team {
         if let Some(panic) = panicked {
             std::panic::resume_unwind(panic);
         }
-        assert!(!self.closed.load(Ordering::Acquire), "a helper panicked; its message is above");
+        assert!(!self.closed.load(Ordering::Relaxed), "a helper panicked; its message is above");
     }
 
     fn claim_block(&self) -> Option<usize> {
@@ -206,34 +279,33 @@ mod tests {
 
     #[test]
     fn every_block_is_done_once_in_every_pass() {
-        for may_block in [false, true] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
-            let total = pool.install(|| {
-                with_team(may_block, |team| {
-                    let mut total = 0;
-                    for pass in 0..500usize {
-                        let num_blocks = 1 + pass % 17;
-                        let mut counts = vec![0u32; num_blocks];
-                        let parts = Disjoint::new(&mut counts);
-                        // SAFETY: each block has its own element.
-                        team.for_each_block(num_blocks, |b| unsafe { parts.part(b, 1)[0] += 1 });
-                        assert!(counts.iter().all(|c| *c == 1), "pass {pass}: {counts:?}");
-                        total += num_blocks;
-                    }
-                    total
-                })
-            });
-            assert_eq!(total, (0..500).map(|p| 1 + p % 17).sum::<usize>());
-        }
+        let lead = |team: &Team| {
+            for pass in 0..500usize {
+                let num_blocks = 1 + pass % 17;
+                let mut counts = vec![0u32; num_blocks];
+                let parts = Disjoint::new(&mut counts);
+                // SAFETY: each block has its own element.
+                team.for_each_block(num_blocks, |b| unsafe { parts.part(b, 1)[0] += 1 });
+                assert!(counts.iter().all(|c| *c == 1), "pass {pass}: {counts:?}");
+            }
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
+        // Several teams at once share the crew.
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..20).for_each(|_| pool.install(|| with_team(lead))));
+                scope.spawn(|| (0..20).for_each(|_| with_team(lead)));
+            }
+        });
     }
 
     #[test]
     fn a_panic_ends_the_team_instead_of_hanging_it() {
         for panicking_block in [0, 7] {
             let result = std::panic::catch_unwind(|| {
-                with_team(false, |team| {
+                with_team(|team| {
                     team.for_each_block(8, |b| {
-                        assert!(b != panicking_block, "expected in this test")
+                        assert!(b != panicking_block, "expected in this test");
                     });
                 });
             });

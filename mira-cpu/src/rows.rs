@@ -4,6 +4,8 @@
 //! enough to be still in cache when its row totals are known. Row totals are flushed to f64 every [`FLUSH`] columns, so their
 //! error does not grow with K; column sums of a block (at most 64 rows) are f32 and are added up over blocks in f64.
 
+#![allow(clippy::needless_range_loop)] // registers of several rows are indexed together
+
 use mira_core::Error;
 use ndarray::ArrayView2;
 use num_traits::{AsPrimitive, Float, Zero};
@@ -146,10 +148,14 @@ const fn whole<V: Vector>(columns: usize) -> usize {
 }
 
 /// `Σ_j w_j k_ij` of R rows. `weights` are padded.
+///
+/// Meanwhile the first quarter of the next group, `ahead` elements further on, is fetched; the second half of the sweep fetches the
+/// rest. Left to itself, memory would be idle while a group is read again from the cache.
 #[inline(always)]
 fn totals<V: Vector, const R: usize>(
     rows: &[&mut [V::Scalar]; R],
     weights: &[V::Scalar],
+    ahead: isize,
 ) -> [f64; R] {
     let zero = V::splat(V::Scalar::zero());
     let columns = rows[0].len();
@@ -167,6 +173,9 @@ fn totals<V: Vector, const R: usize>(
                 let w = V::load(weights.as_ptr().add(at));
                 for r in 0..R {
                     sums[r] = V::load(from[r].add(at)).mul_add(w, sums[r]);
+                }
+                for row in &from[..R / 4] {
+                    prefetch(row.wrapping_add(at).wrapping_offset(ahead));
                 }
             }
             at += V::LEN;
@@ -205,7 +214,9 @@ fn add_rows<V: Vector, const R: usize>(
             let mut sum = V::load(to.add(at));
             for r in 0..R {
                 sum = V::load(from[r].add(at)).mul_add(factors[r], sum);
-                prefetch(from[r].wrapping_add(at).wrapping_offset(ahead));
+            }
+            for row in &from[R / 4..] {
+                prefetch(row.wrapping_add(at).wrapping_offset(ahead));
             }
             sum.store(to.add(at));
         }
@@ -245,7 +256,9 @@ fn write_rows<V: Vector, const R: usize>(
                 let probability = V::load(row[r].add(at)).mul(w).mul(inverse[r]);
                 group = group.add(probability);
                 probability.store(row[r].add(at));
-                prefetch(row[r].wrapping_add(at).wrapping_offset(ahead));
+            }
+            for row in &row[R / 4..] {
+                prefetch(row.wrapping_add(at).wrapping_offset(ahead));
             }
             let to = sums.as_mut_ptr().add(at);
             V::load(to).add(group).store(to);
@@ -283,7 +296,7 @@ impl<A: Real> SweepBlock<'_, A> {
         let mut rows: [&mut [A]; R] =
             std::array::from_fn(|r| unsafe { self.rows.row(self.first + at + r) });
         let ahead = R.cast_signed() * self.rows.stride;
-        let totals = totals::<A::Vector<I>, R>(&rows, self.weights);
+        let totals = totals::<A::Vector<I>, R>(&rows, self.weights, ahead);
         let inverse = totals.map(|t| A::from_f64(1.0 / t));
         for total in totals {
             stats.total(total);
@@ -328,11 +341,11 @@ impl<A: Real> Kernel for SweepBlock<'_, A> {
 /// What a build sums up on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BuildSums {
-    /// A sweep at the given weights: Σ_i k_ij / Σ_l w_l k_il.
+    /// A sweep at the given weights: `Σ_i k_ij / Σ_l w_l k_il`.
     Sweep,
     /// A write at the given weights.
     Write,
-    /// The columns of the unnormalised kernel, Σ_i exp(S_ij/ε), relative to the block's largest row shift.
+    /// The columns of the unnormalised kernel, `Σ_i exp(S_ij/ε)`, relative to the block's largest row shift.
     Columns,
 }
 

@@ -4,6 +4,8 @@
 //! point with the right target features. All sets use vectors of the same number of elements (several registers where
 //! registers are shorter), so every sum has one order and all sets with fused multiply-add give the same bits.
 
+#![allow(unreachable_pub)] // named by the sealed trait `Real`, not by users
+
 use std::sync::LazyLock;
 
 use crate::vector::{self, Vector};

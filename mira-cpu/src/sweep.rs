@@ -219,7 +219,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         if write {
             self.memory.reference.copy_from_slice(log_weights);
             self.lowest_exponent = lowest_product - stats.max_total.log2();
-            if underflows && !(lost.log2() < A::MIN_EXPONENT + MARGIN) {
+            if underflows && (lost.is_nan() || lost.log2() >= A::MIN_EXPONENT + MARGIN) {
                 return Ok(VOID);
             }
         }
@@ -237,7 +237,6 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
     ) -> Result<PassInfo, Error> {
         let (k, num_blocks, block_rows) = (log_sums.len(), self.num_blocks(), self.block_rows);
         let mut scratch = std::mem::take(&mut self.memory.log_domain);
-        scratch.resize((3 * num_blocks + 1) * k, 0.0);
         let (log2_weights, per_block) = scratch.split_at_mut(k);
         if let Some(log_weights) = log_weights {
             for (out, a) in log2_weights.iter_mut().zip(log_weights) {

@@ -1,5 +1,7 @@
 //! Vectors of one instruction set each, all with the same few operations.
 
+#![allow(unreachable_pub)] // named by the sealed trait `Real`, not by users
+
 use num_traits::AsPrimitive;
 
 use crate::element::Real;
@@ -128,6 +130,7 @@ impl<T: Real, const N: usize> Vector for Lanes<T, N> {
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
+    #[allow(clippy::wildcard_imports)] // sixty intrinsics
     use std::arch::x86_64::*;
 
     use super::Vector;

@@ -30,7 +30,8 @@ pub(crate) struct Memory<A> {
     pub(crate) log_rows: Vec<f64>,
     pub(crate) stats: Vec<BlockStats>,
     pub(crate) errors: Vec<Option<Error>>,
-    /// Empty, but with its memory reserved, until a problem needs the log domain: per block a row, column maxima and column sums, and the log2 weights.
+    /// For problems that need the log domain: the log2 weights, and per block a row, column maxima and column sums. Zeroed
+    /// memory that is never touched costs address space only.
     pub(crate) log_domain: Vec<f64>,
 }
 
@@ -52,7 +53,7 @@ impl<A: Real> CpuWorkspace<A> {
                 log_rows: vec![0.0; shape.batch()],
                 stats: vec![BlockStats::default(); num_blocks],
                 errors: vec![None; num_blocks],
-                log_domain: Vec::with_capacity((3 * num_blocks + 1) * k),
+                log_domain: vec![0.0; (3 * num_blocks + 1) * k],
             },
         }
     }

@@ -1,0 +1,38 @@
+# The same commands CI runs. `just` lists them.
+
+default:
+    @just --list
+
+# Everything CI checks
+ci:
+    bash .ci/run
+
+# The tests, as in the README
+test:
+    cargo test --workspace
+
+# Formatting, lints, documentation
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+
+# Every combination of features compiles
+features:
+    cargo hack --workspace --feature-powerset check
+
+# Licences and sources of the dependencies (needs cargo-deny)
+deny:
+    cargo deny check bans licenses sources
+
+# Bounds against the truth on many random problems (about 10 minutes for 100,000)
+certificate-soundness problems="100000":
+    MIRA_SOUNDNESS_PROBLEMS={{problems}} cargo test --release --test suite soundness -- --nocapture
+
+# Criterion: assign/{method}/{B}x{K}/{backend}
+bench *args:
+    cargo bench --bench assign -- {{args}}
+
+# Beside PyTorch, in pairs, on the same inputs; installs its own pinned PyTorch
+bench-vs-pytorch *args:
+    dev/bench_vs_pytorch {{args}}
