@@ -141,7 +141,7 @@ pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
     let betas = proptest::sample::select(vec![0.5, 0.9, 0.99]);
     let temperatures = proptest::sample::select(vec![0.02, 0.1, 1.0]);
     for_all(64, &(extreme, betas, temperatures, 0usize..12), |(problem, beta, temperature, n)| {
-        let problem = Problem { beta, temperature, ..problem };
+        let problem = Problem { temperature, beta, ..problem };
         for method in [problem.mira(StopRule::Sweeps(n)), problem.sinkhorn(StopRule::Sweeps(n + 1))]
         {
             same_as_the_oracle::<B>(&problem, method)?;
@@ -501,11 +501,10 @@ pub(crate) fn a_warm_start_changes_the_work_not_the_answer<B: Backend>() {
             }
             if let (StopRule::Tolerance { .. }, Ok(again)) = (method.stop(), &warm[2]) {
                 let cold = cold[2].as_ref().map_or(0, |answer| answer.report.iterations);
+                // The answer to this very batch is already there; rounding may ask for one sweep more.
+                let most = if B::STARTS_WARM { cold.min(1) } else { cold };
                 let again = again.report.iterations;
-                prop_assert!(
-                    again <= cold,
-                    "{method:?}: {again} sweeps warm on a solved batch, {cold} cold"
-                );
+                prop_assert!(again <= most, "{method:?}: {again} sweeps warm, {cold} cold");
             }
         }
         Ok(())

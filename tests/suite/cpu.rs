@@ -53,6 +53,7 @@ macro_rules! cpu_backend {
             const UNIT_ROUNDOFF: f64 = $unit_roundoff;
             const TOLERANCE_TV: f64 = $tolerance;
             const SMALLEST_NORMAL: f64 = <$element>::MIN_POSITIVE as f64;
+            const STARTS_WARM: bool = true;
 
             fn stored(logit: f64) -> f64 {
                 $to($from(logit))

@@ -32,6 +32,7 @@ impl Backend for Driven {
     const UNIT_ROUNDOFF: f64 = f64::EPSILON / 2.0;
     const TOLERANCE_TV: f64 = 1e-10;
     const SMALLEST_NORMAL: f64 = f64::MIN_POSITIVE;
+    const STARTS_WARM: bool = true;
 
     fn stored(logit: f64) -> f64 {
         logit

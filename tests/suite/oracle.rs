@@ -11,6 +11,7 @@ impl Backend for Oracle {
     const UNIT_ROUNDOFF: f64 = f64::EPSILON / 2.0;
     const TOLERANCE_TV: f64 = 1e-10;
     const SMALLEST_NORMAL: f64 = f64::MIN_POSITIVE;
+    const STARTS_WARM: bool = false;
 
     fn stored(logit: f64) -> f64 {
         logit

@@ -103,6 +103,11 @@ fn mira_bounds_hold_at_arbitrary_weights() {
             divergence <= bound + root * (2.0 * bound.sqrt() + root) + 1e-15,
             "label KL bound {bound:e} < {divergence:e}"
         );
+        // Random weights stay below half of this bound; that it is what the gap implies, and no less, must be asked for.
+        prop_assert!(
+            (bound * (1.0 - beta) - gap).abs() <= 1e-12 * gap,
+            "label KL bound {bound:e}, gap {gap:e}"
+        );
         let ratio = worst_log_ratio(&log_w, &optimum.log_w);
         let bound = certificate.log_ratio_bound;
         prop_assert!(

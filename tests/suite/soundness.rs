@@ -27,8 +27,7 @@ impl Tally {
 
     fn check(&mut self, truth: f64, bound: f64, slack: f64, context: impl Fn() -> String) {
         self.checked += 1;
-        // Negated so that a NaN bound is a violation.
-        if !(truth <= bound + slack) {
+        if truth > bound + slack || truth.is_nan() || bound.is_nan() {
             self.num_violations += 1;
             if self.violations.len() < 5 {
                 self.violations.push(format!(

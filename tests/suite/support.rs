@@ -17,6 +17,9 @@ pub(crate) trait Backend {
     /// Smallest positive normal number of the assignment's type.
     const SMALLEST_NORMAL: f64;
 
+    /// Whether a warm start saves it sweeps.
+    const STARTS_WARM: bool;
+
     /// A logit as the backend's element type holds it. Oracles are given the same number: storage is not an error of the arithmetic.
     fn stored(logit: f64) -> f64;
 
