@@ -297,13 +297,17 @@ pub(crate) fn log_sum_exp(x: &[f64]) -> f64 {
     max + x.iter().map(|x| (x - max).exp()).sum::<f64>().ln()
 }
 
-/// `log W_ij` with `W_ij ∝ exp(a_j + S_ij/ε)`.
+/// `log W_ij` with `W_ij ∝ exp(a_j + S_ij/ε)`. Rows are normalised after their largest exponent is taken off, which may be in the
+/// thousands: their sums are then 1 to a few ulps, and objectives, which are stationary only among rows that sum to 1, exact
+/// to second order in the exponents' rounding.
 pub(crate) fn log_assignment(logits: &[f64], epsilon: f64, a: &[f64]) -> Vec<f64> {
     let mut log_w = Vec::with_capacity(logits.len());
     for row in logits.chunks_exact(a.len()) {
         let x: Vec<f64> = row.iter().zip(a).map(|(s, a)| s / epsilon + a).collect();
-        let log_sum = log_sum_exp(&x);
-        log_w.extend(x.iter().map(|x| x - log_sum));
+        let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let shifted: Vec<f64> = x.iter().map(|x| x - max).collect();
+        let log_sum = log_sum_exp(&shifted);
+        log_w.extend(shifted.iter().map(|x| x - log_sum));
     }
     log_w
 }
