@@ -60,7 +60,9 @@ impl Certificate {
 /// `8 u + 8 u β/(1−β)`.
 ///
 /// A model, not a proof: an element passes through about eight roundings (exponential, weight, row sum, division), a marginal is a
-/// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β).
+/// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). It takes exponents for exact, as
+/// the CPU backend's kernel has them; where `S/ε` itself is computed in f64 (oracle, log domain) it adds `|S/ε| 2⁻⁵³`, which shows
+/// only in f64 and for exponents beyond a thousand.
 /// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
 pub fn rounding_allowance(beta: f64, unit_roundoff: f64) -> f64 {
     8.0 * unit_roundoff * (1.0 + beta / (1.0 - beta))

@@ -181,9 +181,13 @@ impl<T: AsPrimitive<f64>> Problem<'_, T> {
     pub(crate) fn log_assignment(&self, a: &[f64], log_w: &mut [f64], log_rows: &mut [f64]) {
         let k = a.len();
         for (i, (out, log_row)) in log_w.chunks_exact_mut(k).zip(log_rows).enumerate() {
-            *log_row = log_sum_exp(self.row(i).zip(a).map(|(x, a)| x + a));
-            for (out, (x, a)) in out.iter_mut().zip(self.row(i).zip(a)) {
-                *out = x + a - *log_row;
+            // Shifted by the maximum before anything else, so that large exponents cost no digits of the sum.
+            let shifted = |max: f64| self.row(i).zip(a).map(move |(x, a)| x + a - max);
+            let max = shifted(0.0).fold(f64::NEG_INFINITY, f64::max);
+            let log_sum = log_sum_exp(shifted(max));
+            *log_row = max + log_sum;
+            for (out, shifted) in out.iter_mut().zip(shifted(max)) {
+                *out = shifted - log_sum;
             }
         }
     }

@@ -135,7 +135,7 @@ impl Real for f64 {
     }
 }
 
-/// Storage types of logits: `f32`, `f64`, and [`f16`], [`bf16`], which are widened exactly to f32 before any arithmetic.
+/// Storage types of logits: `f32`, `f64`, and [`half::f16`], [`half::bf16`], which are widened exactly to f32 before any arithmetic.
 pub trait Logit:
     Copy + Default + Send + Sync + AsPrimitive<f64> + std::fmt::Debug + sealed::Sealed
 {
