@@ -10,7 +10,7 @@ use crate::element::{Logit, Real};
 use crate::parallel::with_team;
 use crate::rows::Rows;
 use crate::sweep::CpuSweep;
-use crate::{CpuWorkspace, Error};
+use crate::{CpuWorkspace, Error, memory};
 
 /// Assigns on the CPU: logits of type `L` (`f32`, `f64`, [`half::f16`], [`half::bf16`]) in, assignment of type `A` (`f32`, `f64`)
 /// out, which is also the type the sweeps compute in.
@@ -150,7 +150,8 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
     }
 
     fn output(&self, shape: Shape) -> Array2<A> {
-        Array2::from_elem((shape.batch(), shape.num_prototypes()), A::zero())
+        Array2::from_shape_vec((shape.batch(), shape.num_prototypes()), memory::zeroed(shape.len()))
+            .expect("as many elements as the shape has")
     }
 
     fn as_assignment(output: &mut Array2<A>) -> ArrayViewMut2<'_, A> {

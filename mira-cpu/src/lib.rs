@@ -13,6 +13,7 @@ mod error;
 mod exp;
 mod labels;
 mod log_domain;
+mod memory;
 mod parallel;
 mod rows;
 mod simd;
