@@ -33,6 +33,10 @@ certificate-soundness problems="100000":
 bench *args:
     cargo bench --bench assign -- {{args}}
 
+# Where the time goes, against the machine's memory bandwidth
+profile:
+    cargo bench --bench profile
+
 # Beside PyTorch, in pairs, on the same inputs; installs its own pinned PyTorch
 bench-vs-pytorch *args:
     dev/bench_vs_pytorch {{args}}

@@ -1,7 +1,7 @@
 //! The row kernels: build the kernel matrix, sweep over it, write the assignment. One call handles one block of rows.
 //!
 //! Rows go through in groups of up to [`GROUP`]: the weights and the block's column sums are loaded once a group, and a group is small
-//! enough to be still in cache when its row totals are known. Row totals are flushed to f64 every [`FLUSH`] columns, so their
+//! enough to be still in a cache when its row totals are known. Row totals are flushed to f64 every [`FLUSH`] columns, so their
 //! error does not grow with K; column sums of a block (at most 64 rows) are f32 and are added up over blocks in f64.
 
 #![allow(clippy::needless_range_loop)] // registers of several rows are indexed together
@@ -15,9 +15,10 @@ use crate::exp::{Scale, exp2_split, split, split_scalar};
 use crate::simd::{Isa, Kernel, LANES, prefetch, prefetch_write};
 use crate::vector::Vector;
 
-/// Most rows swept together, and the bytes of kernel they may have: what the second half of a sweep reads again from the L2 cache.
+/// Most rows swept together, and the bytes of kernel they may have: what the second half of a sweep reads again, from L2 or, where
+/// rows are long, from L3. (Smaller groups that stay in L2 are slower there: they load weights and sums for every row.)
 const GROUP: usize = 8;
-const GROUP_BYTES: usize = 256 << 10;
+const GROUP_BYTES: usize = 4 << 20;
 
 /// Rows to sweep together, a power of two: fewer the longer they are.
 fn group_size<A>(columns: usize) -> usize {
