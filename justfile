@@ -25,7 +25,7 @@ features:
 deny:
     cargo deny check bans licenses sources
 
-# Bounds against the truth on many random problems (about 10 minutes for 100,000)
+# Bounds against the truth on many random problems (about 15 minutes for 100,000 on 2 cores)
 certificate-soundness problems="100000":
     MIRA_SOUNDNESS_PROBLEMS={{problems}} cargo test --release --test suite soundness -- --nocapture
 

@@ -8,8 +8,9 @@ use crate::simd::padded;
 
 /// Scratch and state for problems of one shape; made by [`CpuAssigner`](crate::CpuAssigner).
 ///
-/// Holds `(B/64)·K + 15·K + B` numbers or so: the B × K kernel itself is built in the output array. It also carries
-/// what a method remembers between batches: MIRA's and Sinkhorn–Knopp's column weights (a warm start) and DINO's centre.
+/// Holds about `(B/64 + 50)·K + B` numbers: the B × K kernel itself is built in the output array. (For problems that need the log
+/// domain it reserves `3·(B/64)·K` more, address space only until then.) It also carries what a method remembers between batches:
+/// MIRA's and Sinkhorn–Knopp's column weights (a warm start) and DINO's centre.
 #[derive(Debug)]
 pub struct CpuWorkspace<A> {
     pub(crate) shape: Shape,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use mira::cpu::{CpuAssigner, Error as CpuError};
-use mira_core::{Assigner, Collective, Error, Method, Shape, StopRule};
+use mira_core::{Assigner, Collective, Error, Method, Mira, Shape, Sinkhorn, Softmax, StopRule};
 use ndarray::{Array2, ArrayView2, s};
 
 use crate::support::{Answer, Backend, Distributed, Failure, Kind, Problem, shape};
@@ -174,4 +174,37 @@ fn shapes_that_differ_from_the_workspace_are_refused() {
         );
     }
     assert!(matches!(assigner.report(&workspace), Err(CpuError::Core(Error::NothingAssigned))));
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    // Several blocks, a last one that is short, rows that do not fill whole vectors; kernels, sweeps and the log domain.
+    let methods: [Method; 4] = [
+        Mira::default().into(),
+        Mira::new(0.02, 0.9).and_then(|m| m.with_stop(StopRule::Sweeps(5))).expect("valid").into(),
+        Sinkhorn::swav().into(),
+        Softmax::new(0.1).expect("valid").into(),
+    ];
+    for scale in [1.0, 1e4] {
+        let logits = Array2::from_shape_fn((203, 77), |(i, j)| {
+            ((((i * 31 + j * 57) % 101) as f32 / 101.0) - 0.5) * scale
+        });
+        for method in methods {
+            let assigner = CpuAssigner::<f32>::new(method);
+            let mut answers = [1, 2, 3, 7].map(|num_threads| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(num_threads)
+                    .build()
+                    .expect("threads");
+                pool.install(|| assigner.assign(logits.view()).expect("finite logits"))
+            });
+            let (first, others) = answers.split_first_mut().expect("four");
+            for (other, report) in others {
+                let same =
+                    first.0.iter().zip(other.iter()).all(|(x, y)| x.to_bits() == y.to_bits());
+                assert!(same, "{method:?}, logits × {scale}");
+                assert_eq!(first.1, *report, "{method:?}, logits × {scale}");
+            }
+        }
+    }
 }
