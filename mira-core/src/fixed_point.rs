@@ -5,102 +5,15 @@
 //! it contracts the span by β, so `span(a − a*) ≤ span(G(a) − a)/(1−β)` holds wherever `a` came from: an accelerated step is kept if
 //! this certificate improves, and replaced by the plain step from the best point so far if it does not.
 
+mod report;
+mod sweep;
+mod target;
+
+pub use sweep::{Arithmetic, Domain, Pass, PassInfo, Sweep};
+use target::Target;
+
 use crate::anderson::Anderson;
-use crate::certificate::{self, Certificate};
-use crate::{Collective, Error, Method, Report, Status, StopRule};
-
-/// What a pass does besides summing columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// Only the marginal.
-    Sweep,
-    /// Also writes the assignment at these weights. A sweep may follow, at other weights.
-    Write,
-}
-
-/// How a pass computes and returns its sums.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Domain {
-    /// Sums of probabilities: fast, enough unless weights or logits span more than the arithmetic's exponent range.
-    Linear,
-    /// Natural logarithms of the sums, computed so that nothing underflows, however slow.
-    Log,
-}
-
-/// What a pass returns besides the sums; all local to the rank.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PassInfo {
-    /// Upper bound on what underflow has taken from any single column sum.
-    pub lost_mass: f64,
-    /// `Σ_i log Σ_l e^{a_l + S_il/ε}`.
-    pub sum_log_row: f64,
-}
-
-/// One rank's rows, as the driver sees them.
-///
-/// `log_weights` are natural-log column weights `a` of length K, finite, centred so that their largest and smallest are of
-/// equal magnitude. Implementations may sum rows in any fixed order.
-pub trait Sweep {
-    /// The backend's error.
-    type Error: From<Error>;
-
-    /// Number of local rows.
-    fn batch(&self) -> usize;
-
-    /// Computes `sums_j = Σ_i W_ij` (or its logarithm, by `domain`) of `W_ij = e^{a_j} k_ij / Σ_l e^{a_l} k_il`, `k = exp(S/ε)`.
-    ///
-    /// # Errors
-    /// Invalid logits, a failed device.
-    fn pass(
-        &mut self,
-        log_weights: &[f64],
-        pass: Pass,
-        domain: Domain,
-        sums: &mut [f64],
-    ) -> Result<PassInfo, Self::Error>;
-
-    /// `log_sums_j = log Σ_i exp(S_ij/ε)`, the start of Sinkhorn–Knopp, and the largest span of a row of logits
-    /// (`+∞` if any logit is −∞) as the value.
-    ///
-    /// # Errors
-    /// Invalid logits, a failed device.
-    fn log_column_sums(&mut self, log_sums: &mut [f64]) -> Result<f64, Self::Error>;
-
-    /// `sums_j = Σ_i S_ij`, for the centre.
-    ///
-    /// # Errors
-    /// A failed device.
-    fn logit_sums(&mut self, sums: &mut [f64]) -> Result<(), Self::Error>;
-
-    /// Natural logarithms of positive normal numbers, in place. Provided; a backend may have a faster one, good to 1e-15.
-    fn ln(&self, values: &mut [f64]) {
-        for value in values {
-            *value = value.ln();
-        }
-    }
-
-    /// `Σ_i log Σ_l exp(S_il/τ)` if this backend was asked to compute MIRA's objective.
-    fn sum_log_partition(&mut self) -> Option<f64> {
-        None
-    }
-}
-
-/// The arithmetic a backend sweeps in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Arithmetic {
-    /// Unit roundoff `u`: 2⁻²⁴ in f32, 2⁻⁵³ in f64.
-    pub unit_roundoff: f64,
-    /// Tolerance meant by `StopRule::Tolerance { tolerance: None, .. }`.
-    pub default_tolerance: f64,
-}
-
-impl Arithmetic {
-    /// f32 sums with f64 K-vectors.
-    pub const F32: Self =
-        Self { unit_roundoff: f32::EPSILON as f64 / 2.0, default_tolerance: 1e-5 };
-    /// f64 throughout.
-    pub const F64: Self = Self { unit_roundoff: f64::EPSILON / 2.0, default_tolerance: 1e-10 };
-}
+use crate::{Collective, Error, Method, StopRule};
 
 /// Largest share of a column that underflow may take before the log domain takes over.
 const MAX_LOST_SHARE: f64 = 1e-9;
@@ -267,90 +180,6 @@ impl FixedPoint {
         });
         Ok(())
     }
-
-    /// Status, certificate and statistics of the last run; `None` if there was none or it failed.
-    pub fn report(&self) -> Option<Report> {
-        let outcome = self.outcome.as_ref()?;
-        let certificate = self.certificate(outcome);
-        let target = Target::new(
-            &outcome.method,
-            outcome.method.stop(),
-            outcome.arithmetic,
-            outcome.row_span,
-        );
-        let within = match (outcome.method, outcome.method.stop()) {
-            (Method::Softmax(_) | Method::Centered(_), _) => true,
-            (_, StopRule::DualityGap { tolerance, .. }) => certificate.duality_gap <= tolerance,
-            (Method::Sinkhorn(_), _) => certificate.marginal_error <= target.tolerance,
-            _ => certificate.log_ratio_bound + certificate.rounding_allowance <= target.tolerance,
-        };
-        Some(Report {
-            status: if within { Status::Converged } else { Status::MaxIterations },
-            iterations: outcome.iterations,
-            certificate,
-            marginal_entropy: marginal_entropy(&self.log_marginal),
-            objective: self.objective(outcome, &certificate),
-        })
-    }
-
-    fn certificate(&self, outcome: &Outcome) -> Certificate {
-        let unit_roundoff = outcome.arithmetic.unit_roundoff;
-        match outcome.method {
-            Method::Softmax(_) | Method::Centered(_) => {
-                Certificate::exact(certificate::rounding_allowance(0.0, unit_roundoff))
-            }
-            Method::Mira(m) => certificate::mira_certificate(
-                m.beta(),
-                &self.log_weights,
-                &self.log_marginal,
-                unit_roundoff,
-            ),
-            Method::Sinkhorn(m) => certificate::sinkhorn_certificate(
-                m.epsilon(),
-                outcome.row_span,
-                &self.log_weights,
-                &self.log_marginal,
-                unit_roundoff,
-            ),
-        }
-    }
-
-    fn objective(&self, outcome: &Outcome, certificate: &Certificate) -> Option<f64> {
-        match outcome.method {
-            Method::Softmax(_) => Some(0.0),
-            Method::Centered(_) => None,
-            // −(1/B) Σ w S + (ε/B) Σ w log w with log w_ij = S_ij/ε + a_j − log row_i.
-            Method::Sinkhorn(m) => {
-                let potentials: f64 =
-                    self.log_weights.iter().zip(&self.log_marginal).map(|(a, l)| l.exp() * a).sum();
-                Some(m.epsilon() * (potentials - outcome.mean_log_row))
-            }
-            // F(W) = D(u) + gap with D(u) = −(1−β) mean log row − β log Σ e^{−a/γ} + mean log partition.
-            Method::Mira(m) => outcome.mean_log_partition.map(|log_partition| {
-                let beta = m.beta();
-                let log_u_mass = if beta == 0.0 {
-                    0.0
-                } else {
-                    let active = self.log_weights.iter().zip(&self.log_marginal);
-                    certificate::log_sum_exp(
-                        active
-                            .filter(|(_, l)| **l > f64::NEG_INFINITY)
-                            .map(|(a, _)| -a * (1.0 - beta) / beta),
-                    )
-                };
-                log_partition - (1.0 - beta) * outcome.mean_log_row - beta * log_u_mass
-                    + certificate.duality_gap
-            }),
-        }
-    }
-}
-
-/// `−Σ w̄ log w̄` of a normalised marginal given by its logarithm.
-fn marginal_entropy(log_marginal: &[f64]) -> f64 {
-    let sum: f64 =
-        log_marginal.iter().filter(|l| **l > f64::NEG_INFINITY).map(|l| l.exp() * l).sum();
-    // Rounding of the sums may leave −1e-17 for a one-hot marginal.
-    (-sum).max(0.0)
 }
 
 fn copy_state(what: &'static str, from: &[f64], to: &mut [f64]) -> Result<(), Error> {
@@ -360,92 +189,6 @@ fn copy_state(what: &'static str, from: &[f64], to: &mut [f64]) -> Result<(), Er
     }
     to.copy_from_slice(from);
     Ok(())
-}
-
-/// A stop rule made concrete for one method and arithmetic.
-#[derive(Debug)]
-struct Target {
-    tolerance: f64,
-    max_sweeps: usize,
-    on_gap: bool,
-    kind: Kind,
-    unit_roundoff: f64,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Mira { beta: f64 },
-    Sinkhorn { epsilon: f64, row_span: f64 },
-}
-
-impl Target {
-    fn new(method: &Method, stop: StopRule, arithmetic: Arithmetic, row_span: f64) -> Self {
-        let (tolerance, max_sweeps, on_gap) = match stop {
-            StopRule::Sweeps(n) => (arithmetic.default_tolerance, n, false),
-            StopRule::Tolerance { tolerance, max_sweeps } => {
-                (tolerance.unwrap_or(arithmetic.default_tolerance), max_sweeps, false)
-            }
-            StopRule::DualityGap { tolerance, max_sweeps } => (tolerance, max_sweeps, true),
-        };
-        let kind = match method {
-            Method::Sinkhorn(m) => Kind::Sinkhorn { epsilon: m.epsilon(), row_span },
-            Method::Mira(m) => Kind::Mira { beta: m.beta() },
-            Method::Softmax(_) | Method::Centered(_) => Kind::Mira { beta: 0.0 },
-        };
-        Self { tolerance, max_sweeps, on_gap, kind, unit_roundoff: arithmetic.unit_roundoff }
-    }
-
-    /// What acceleration must improve: the per-element bound for MIRA, the marginal error for Sinkhorn–Knopp.
-    fn merit(&self, state: &FixedPoint) -> f64 {
-        match self.kind {
-            Kind::Mira { beta } => {
-                let active = state.residual.iter().zip(&state.log_marginal);
-                let residuals = active.map(|(f, &l)| if l == f64::NEG_INFINITY { l } else { *f });
-                certificate::span(residuals) / (1.0 - beta)
-            }
-            Kind::Sinkhorn { .. } => {
-                let uniform = 1.0 / state.log_marginal.len() as f64;
-                state.log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum()
-            }
-        }
-    }
-
-    /// What is held against the tolerance.
-    fn distance(&self, state: &FixedPoint, merit: f64) -> f64 {
-        match self.kind {
-            Kind::Mira { beta } if self.on_gap => {
-                certificate::mira_certificate(beta, &state.log_weights, &state.log_marginal, 0.0)
-                    .duality_gap
-            }
-            Kind::Mira { beta } => {
-                merit + certificate::rounding_allowance(beta, self.unit_roundoff)
-            }
-            Kind::Sinkhorn { epsilon, row_span } if self.on_gap => {
-                let (a, m) = (&state.log_weights, &state.log_marginal);
-                certificate::sinkhorn_certificate(epsilon, row_span, a, m, 0.0).duality_gap
-            }
-            Kind::Sinkhorn { .. } => merit,
-        }
-    }
-
-    /// Below this, a merit that no longer falls has met the noise of the arithmetic.
-    fn noise(&self) -> f64 {
-        match self.kind {
-            Kind::Mira { beta } => 1e3 * self.unit_roundoff / (1.0 - beta),
-            Kind::Sinkhorn { .. } => 1e3 * self.unit_roundoff,
-        }
-    }
-
-    /// Sweeps in which a merit above the noise must fall noticeably: MIRA's plain steps alone halve it in log 2/log(1/β).
-    fn patience(&self) -> usize {
-        match self.kind {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            // at most 1e17, saturating
-            Kind::Mira { beta } if beta > 0.0 => 8 + (2.0 * 2f64.ln() / -beta.ln()) as usize,
-            Kind::Mira { .. } => 8,
-            Kind::Sinkhorn { .. } => 20,
-        }
-    }
 }
 
 /// One run: the state with everything it works on.

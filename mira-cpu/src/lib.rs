@@ -8,6 +8,7 @@
 //! Hard labels and usage statistics: [`argmax`], [`top_k`], [`usage`].
 
 mod assigner;
+mod build;
 mod element;
 mod error;
 mod exp;

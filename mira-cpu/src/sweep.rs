@@ -7,11 +7,12 @@
 use mira_core::{Domain, Error, Pass, PassInfo, Sweep};
 use ndarray::{ArrayView2, Axis, Slice};
 
+use crate::build::{BuildBlock, BuildSums};
 use crate::element::{Logit, Real};
 use crate::exp::{Ln, Scale, Weights};
 use crate::log_domain::{LogBlock, Target};
 use crate::parallel::{Disjoint, Team};
-use crate::rows::{BlockStats, BuildBlock, BuildSums, Reduce, Rows, SweepBlock};
+use crate::rows::{BlockStats, Reduce, Rows, SweepBlock};
 use crate::simd::{dispatch, padded};
 use crate::workspace::Memory;
 

@@ -1,0 +1,96 @@
+//! When to stop: a stop rule made concrete, and the measures it is held against.
+
+use super::{Arithmetic, FixedPoint};
+use crate::certificate;
+use crate::{Method, StopRule};
+
+/// A stop rule made concrete for one method and arithmetic.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) tolerance: f64,
+    pub(super) max_sweeps: usize,
+    on_gap: bool,
+    kind: Kind,
+    unit_roundoff: f64,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Mira { beta: f64 },
+    Sinkhorn { epsilon: f64, row_span: f64 },
+}
+
+impl Target {
+    pub(super) fn new(
+        method: &Method,
+        stop: StopRule,
+        arithmetic: Arithmetic,
+        row_span: f64,
+    ) -> Self {
+        let (tolerance, max_sweeps, on_gap) = match stop {
+            StopRule::Sweeps(n) => (arithmetic.default_tolerance, n, false),
+            StopRule::Tolerance { tolerance, max_sweeps } => {
+                (tolerance.unwrap_or(arithmetic.default_tolerance), max_sweeps, false)
+            }
+            StopRule::DualityGap { tolerance, max_sweeps } => (tolerance, max_sweeps, true),
+        };
+        let kind = match method {
+            Method::Sinkhorn(m) => Kind::Sinkhorn { epsilon: m.epsilon(), row_span },
+            Method::Mira(m) => Kind::Mira { beta: m.beta() },
+            Method::Softmax(_) | Method::Centered(_) => Kind::Mira { beta: 0.0 },
+        };
+        Self { tolerance, max_sweeps, on_gap, kind, unit_roundoff: arithmetic.unit_roundoff }
+    }
+
+    /// What acceleration must improve: the per-element bound for MIRA, the marginal error for Sinkhorn–Knopp.
+    pub(super) fn merit(&self, state: &FixedPoint) -> f64 {
+        match self.kind {
+            Kind::Mira { beta } => {
+                let active = state.residual.iter().zip(&state.log_marginal);
+                let residuals = active.map(|(f, &l)| if l == f64::NEG_INFINITY { l } else { *f });
+                certificate::span(residuals) / (1.0 - beta)
+            }
+            Kind::Sinkhorn { .. } => {
+                let uniform = 1.0 / state.log_marginal.len() as f64;
+                state.log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum()
+            }
+        }
+    }
+
+    /// What is held against the tolerance.
+    pub(super) fn distance(&self, state: &FixedPoint, merit: f64) -> f64 {
+        match self.kind {
+            Kind::Mira { beta } if self.on_gap => {
+                certificate::mira_certificate(beta, &state.log_weights, &state.log_marginal, 0.0)
+                    .duality_gap
+            }
+            Kind::Mira { beta } => {
+                merit + certificate::rounding_allowance(beta, self.unit_roundoff)
+            }
+            Kind::Sinkhorn { epsilon, row_span } if self.on_gap => {
+                let (a, m) = (&state.log_weights, &state.log_marginal);
+                certificate::sinkhorn_certificate(epsilon, row_span, a, m, 0.0).duality_gap
+            }
+            Kind::Sinkhorn { .. } => merit,
+        }
+    }
+
+    /// Below this, a merit that no longer falls has met the noise of the arithmetic.
+    pub(super) fn noise(&self) -> f64 {
+        match self.kind {
+            Kind::Mira { beta } => 1e3 * self.unit_roundoff / (1.0 - beta),
+            Kind::Sinkhorn { .. } => 1e3 * self.unit_roundoff,
+        }
+    }
+
+    /// Sweeps in which a merit above the noise must fall noticeably: MIRA's plain steps alone halve it in log 2/log(1/β).
+    pub(super) fn patience(&self) -> usize {
+        match self.kind {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            // at most 1e17, saturating
+            Kind::Mira { beta } if beta > 0.0 => 8 + (2.0 * 2f64.ln() / -beta.ln()) as usize,
+            Kind::Mira { .. } => 8,
+            Kind::Sinkhorn { .. } => 20,
+        }
+    }
+}
