@@ -38,8 +38,8 @@ pub struct Certificate {
     pub log_ratio_bound: f64,
     /// `‖w̄ − target‖₁`, where the target is 1/K for Sinkhorn–Knopp, `u` for MIRA; 0 for softmax.
     pub marginal_error: f64,
-    /// What rounding may add to `log_ratio_bound`: `8 √e · …` is a statistical model (errors of independent sign), see
-    /// [`rounding_allowance`]; [`verify`](crate::verify) needs no such model.
+    /// What rounding may add to `log_ratio_bound`, by the statistical model of [`rounding_allowance`];
+    /// [`verify`](crate::verify) states a worst case of its own instead.
     pub rounding_allowance: f64,
 }
 
