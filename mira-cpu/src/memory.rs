@@ -5,8 +5,8 @@ use crate::element::Real;
 /// Arrays above this many bytes ask for huge pages.
 const LARGE: usize = 4 << 20;
 
-/// `len` zeros. A large array asks the system for huge pages: a sweep over tens of megabytes otherwise spends a tenth of its time
-/// on address translation.
+/// `len` zeros. A large array asks the system for huge pages: a sweep over tens of megabytes otherwise spends a
+/// noticeable part of its time on address translation.
 pub(crate) fn zeroed<A: Real>(len: usize) -> Vec<A> {
     let mut values = Vec::with_capacity(len);
     if len * size_of::<A>() >= LARGE {
