@@ -40,3 +40,17 @@ profile:
 # Beside PyTorch, in pairs, on the same inputs; installs its own pinned PyTorch
 bench-vs-pytorch *args:
     dev/bench_vs_pytorch {{args}}
+
+# The main job
+run *args:
+    cargo run --release -p mira-train -- run {{args}}
+
+# A training step of ResNet-18 beside PyTorch, in turns; installs its own pinned PyTorch
+bench-training-step rounds="3":
+    dev/bench_training_step {{rounds}}
+
+# ResNet-50 against torchvision: forward, running statistics, every gradient (needs the PyTorch of bench-training-step)
+reference-resnet arch="resnet50":
+    target/bench-venv/bin/pip install --quiet safetensors==0.8.0
+    target/bench-venv/bin/python dev/reference_resnet.py target/reference.safetensors --arch {{arch}} --batch 4 --size 64 --seed 0
+    MIRA_RESNET_REFERENCE="$PWD/target/reference.safetensors" cargo test --release -p mira-train --test nn pytorch

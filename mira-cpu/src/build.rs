@@ -11,8 +11,7 @@ use crate::exp::{Scale, exp2_split, split, split_scalar};
 use crate::rows::{
     BlockStats, FLUSH, GROUP, SweepBlock, add_rows, group_size, load, store, whole, write_rows,
 };
-use crate::simd::{Isa, Kernel, LANES, prefetch, prefetch_write};
-use crate::vector::Vector;
+use mira_simd::{Isa, Kernel, LANES, Scalar, Vector, prefetch, prefetch_write};
 
 /// What a build sums up on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ struct Range<W> {
 
 #[inline(always)]
 fn range<L: Logit, I: Isa>(row: &[L]) -> Range<L::Wide> {
-    type V<L, I> = <<L as Logit>::Wide as Real>::Vector<I>;
+    type V<L, I> = <<L as Logit>::Wide as Scalar>::Vector<I>;
     let zero = V::<L, I>::splat(L::Wide::zero());
     let mut low = V::<L, I>::splat(L::Wide::infinity());
     let mut high = V::<L, I>::splat(L::Wide::neg_infinity());

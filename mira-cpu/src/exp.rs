@@ -8,8 +8,7 @@
 use num_traits::Zero;
 
 use crate::element::Real;
-use crate::simd::{Isa, Kernel};
-use crate::vector::Vector;
+use mira_simd::{Isa, Kernel, Scalar, Vector};
 
 /// The factor `c = log2(e)/ε` in the forms the two arithmetics need.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +49,7 @@ pub(crate) fn split<V: Vector>(s: V, scale: Scale<V::Scalar>) -> (V, V) {
 
 /// The same for one logit, by the product in f64: for f64 logits in f32 arithmetic, and where there is no fused multiply-add.
 #[inline(always)]
-pub(crate) fn split_scalar<A: Real>(s: f64, scale: Scale<A>) -> (A, A) {
+pub(crate) fn split_scalar<A: Scalar>(s: f64, scale: Scale<A>) -> (A, A) {
     let product = s * scale.exact;
     let n = (product + f64::ROUND) - f64::ROUND;
     (A::from_f64(n), A::from_f64(product - n))
@@ -143,7 +142,7 @@ impl Kernel for Ln<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::dispatch;
+    use mira_simd::dispatch;
 
     struct Exp<'a, A>(&'a [A], f64, &'a mut [A]);
     impl<A: Real> Kernel for Exp<'_, A> {

@@ -17,14 +17,12 @@ mod log_domain;
 mod memory;
 mod parallel;
 mod rows;
-mod simd;
 mod sweep;
-mod vector;
 mod workspace;
 
 pub use assigner::CpuAssigner;
 pub use element::{Logit, Real};
 pub use error::Error;
 pub use labels::{Usage, argmax, top_k, usage};
-pub use simd::instruction_set;
+pub use mira_simd::instruction_set;
 pub use workspace::CpuWorkspace;

@@ -9,8 +9,7 @@ use ndarray::ArrayView2;
 use crate::element::{Logit, Real};
 use crate::exp::exp2;
 use crate::rows::{Rows, load, store};
-use crate::simd::{Isa, Kernel};
-use crate::vector::Vector;
+use mira_simd::{Isa, Kernel, Vector};
 
 /// Where the rows of an assignment go.
 pub(crate) struct Target<A> {

@@ -9,8 +9,7 @@
 use num_traits::{AsPrimitive, Zero};
 
 use crate::element::Real;
-use crate::simd::{Isa, Kernel, LANES, prefetch};
-use crate::vector::Vector;
+use mira_simd::{Isa, Kernel, LANES, Vector, prefetch};
 
 /// Most rows swept together, and the bytes of kernel they may have: what the second half of a sweep reads again, from L2 or, where
 /// rows are long, from L3. (Smaller groups that stay in L2 are slower there: they load weights and sums for every row.)

@@ -13,8 +13,8 @@ use crate::exp::{Ln, Scale, Weights};
 use crate::log_domain::{LogBlock, Target};
 use crate::parallel::{Disjoint, Team};
 use crate::rows::{BlockStats, Reduce, Rows, SweepBlock};
-use crate::simd::{dispatch, padded};
 use crate::workspace::Memory;
+use mira_simd::{dispatch, padded};
 
 /// Columns summed over blocks by one task.
 const REDUCE_COLUMNS: usize = 2048;

@@ -4,7 +4,7 @@ use mira_core::{Error, FixedPoint, Shape};
 
 use crate::element::Real;
 use crate::rows::BlockStats;
-use crate::simd::padded;
+use mira_simd::padded;
 
 /// Scratch and state for problems of one shape; made by [`CpuAssigner`](crate::CpuAssigner).
 ///

@@ -6,11 +6,18 @@ use std::path::PathBuf;
 use mira_core::{Matrix, Method, Shape, verify_at};
 
 use crate::Error;
-use crate::backend::{Logit, timed};
-use crate::cli::AssignArgs;
-use crate::npy::{self, Element, Npy, Values};
 use crate::output::Destination;
-use crate::report::AssignReport;
+
+mod args;
+mod backend;
+pub mod npy;
+pub mod report;
+
+pub use args::{AssignArgs, MethodName};
+pub use backend::Backend;
+use backend::{Logit, timed};
+use npy::{Element, Npy, Values};
+use report::AssignReport;
 
 /// Assigns as `args` say, writes the files they name, and returns what there is to report.
 ///

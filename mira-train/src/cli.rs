@@ -1,13 +1,19 @@
-//! The flags, what they default to, and which of them a method takes.
+//! The subcommands; the flags of `assign` are beside its code, the others below here.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use mira_core::{Method, Mira, Sinkhorn, Softmax, StopRule};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{Backend, Error};
+use crate::assign::AssignArgs;
 
-/// Pseudo-label assignment for self-supervised learning, with a proven certificate
+#[allow(clippy::doc_markdown)] // help texts, where backticks would show
+pub mod eval;
+pub mod export;
+pub mod plot;
+pub mod recipes;
+pub mod run;
+
+/// Self-supervised learning by online clustering: training, evaluation, and certified pseudo-labels
 #[derive(Debug, Parser)]
 #[command(name = "mira-train", version)]
 pub struct Cli {
@@ -22,185 +28,24 @@ pub struct Cli {
 pub enum Command {
     /// Assign a batch of logits to prototypes, and prove how far the answer is from the optimum
     Assign(AssignArgs),
+    /// Pre-train an encoder, and measure what it learned
+    Run(run::RunArgs),
+    /// Evaluate an encoder: k-NN or linear probe
+    Eval(eval::EvalArgs),
+    /// Write a run's weights for other programs
+    Export(export::ExportArgs),
+    /// Draw the curves of runs into one file
+    Plot(plot::PlotArgs),
+    /// List the recipes in this binary, or print one
+    Recipes(recipes::RecipesArgs),
 }
 
-/// Methods by name.
-#[allow(clippy::doc_markdown)] // these are help texts, where backticks would show
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MethodName {
-    /// Mutual-information regularised assignment (Lee, Kim et al. 2022)
-    Mira,
-    /// Sinkhorn–Knopp, every prototype used equally (SwAV, DINOv2)
-    Sinkhorn,
-    /// Each row's softmax, no constraint on usage
-    Softmax,
+/// clap's complaint without its second paragraph (the usage): one line, no prefix, and whose help to read.
+pub(crate) fn one_sentence(error: &clap::Error, args: &[OsString]) -> String {
+    sentence(error, &invoked(&Cli::command(), args))
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  mira-train assign logits.npy
-      a summary of MIRA's assignment, solved to a certified tolerance; nothing is written
-  mira-train assign logits.npy --out W.npy --report R.json
-      writes the assignment and its certificate
-  mira-train assign logits.npy --iterations 30
-      the published MIRA: 30 sweeps of Eq. 7
-  mira-train assign logits.npy --method sinkhorn --iterations 3 --report -
-      SwAV's assignment; its certificate as JSON on stdout
-
-Exit codes: 0 done (an answer not proven to the tolerance has status max_iterations and a warning on stderr),
-1 failure inside, 2 input or flags to be corrected. An output file appears complete or not at all.";
-
-/// Flags of `mira-train assign`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
-pub struct AssignArgs {
-    /// Logits as a 2-D .npy array of float16, float32 or float64, in C or Fortran order
-    ///
-    /// Rows are samples, columns prototypes; cosine similarities are usual. −inf forbids a prototype to a sample; NaN and +inf are
-    /// errors.
-    #[arg(value_name = "LOGITS.npy")]
-    pub logits: PathBuf,
-
-    /// Method to assign with
-    #[arg(long, value_enum, value_name = "NAME", default_value = "mira", help_heading = "Method")]
-    pub method: MethodName,
-
-    /// Temperature τ > 0 of softmax(logits/τ), in units of the logits (mira, softmax) [default: 0.225]
-    #[arg(
-        long,
-        value_name = "TAU",
-        allow_negative_numbers = true,
-        hide_default_value = true,
-        help_heading = "Method"
-    )]
-    pub temperature: Option<f64>,
-
-    /// Weight β in [0, 1) of the marginal's entropy: 0 is softmax, towards 1 usage evens out (mira) [default: 2/3]
-    #[arg(long, value_name = "BETA", allow_negative_numbers = true, help_heading = "Method")]
-    pub beta: Option<f64>,
-
-    /// Entropic regularisation ε > 0, in units of the logits (sinkhorn) [default: 0.05]
-    #[arg(long, value_name = "EPSILON", allow_negative_numbers = true, help_heading = "Method")]
-    pub epsilon: Option<f64>,
-
-    /// Stop after exactly N plain sweeps, as the published codes do (mira: after u⁰ = mean(kernel)^(1−β); sinkhorn: N in all)
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u32),
-        conflicts_with_all = ["tolerance", "max_sweeps"],
-        help_heading = "Stopping"
-    )]
-    pub iterations: Option<u32>,
-
-    /// Stop when the error is proven to be at most T: of every log w (mira), of the marginal's sum (sinkhorn) [default: 1e-5, for
-    /// f8 logits 1e-10]
-    #[arg(long, value_name = "T", allow_negative_numbers = true, help_heading = "Stopping")]
-    pub tolerance: Option<f64>,
-
-    /// Give up on the tolerance after N sweeps [default: 1000]
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u32).range(1..),
-        help_heading = "Stopping"
-    )]
-    pub max_sweeps: Option<u32>,
-
-    /// Code that computes the assignment
-    #[arg(
-        long,
-        value_enum,
-        value_name = "NAME",
-        default_value = Backend::DEFAULT.name(),
-        help_heading = "Backend"
-    )]
-    pub backend: Backend,
-
-    /// Report the solver's own certificate instead of verifying W as written, in f64 (slower than most assignments)
-    #[arg(long, help_heading = "Backend")]
-    pub no_verify: bool,
-
-    /// Write the assignment W here: rows × prototypes, row sums 1, f4 (f8 for f8 logits)
-    #[arg(long, value_name = "W.npy", help_heading = "Output")]
-    pub out: Option<PathBuf>,
-
-    /// Write status, certificate and settings here as JSON; `-` prints them instead of the summary
-    #[arg(long, value_name = "R.json", help_heading = "Output")]
-    pub report: Option<PathBuf>,
-}
-
-impl AssignArgs {
-    /// The method asked for; `default_tolerance` is the arithmetic's.
-    ///
-    /// # Errors
-    /// [`Error::FlagDoesNotApply`] for a flag the method would ignore, [`Error::Core`] for a parameter out of range.
-    pub fn method(&self, default_tolerance: f64) -> Result<Method, Error> {
-        let refuse = |given: bool, flag: &'static str, remedy: &'static str| {
-            let method = self.method.name();
-            if given { Err(Error::FlagDoesNotApply { flag, method, remedy }) } else { Ok(()) }
-        };
-        match self.method {
-            MethodName::Mira => {
-                refuse(self.epsilon.is_some(), "epsilon", "MIRA has --temperature and --beta")?;
-                let default = Mira::default();
-                let mira = Mira::new(
-                    self.temperature.unwrap_or(default.temperature()),
-                    self.beta.unwrap_or(default.beta()),
-                )?;
-                Ok(mira.with_stop(self.stop(default_tolerance))?.into())
-            }
-            MethodName::Sinkhorn => {
-                let remedy = "Sinkhorn–Knopp has --epsilon";
-                refuse(self.temperature.is_some(), "temperature", remedy)?;
-                refuse(self.beta.is_some(), "beta", remedy)?;
-                let epsilon = self.epsilon.unwrap_or(Sinkhorn::swav().epsilon());
-                Ok(Sinkhorn::new(epsilon)?.with_stop(self.stop(default_tolerance))?.into())
-            }
-            MethodName::Softmax => {
-                let remedy = "a softmax has --temperature only";
-                refuse(self.beta.is_some(), "beta", remedy)?;
-                refuse(self.epsilon.is_some(), "epsilon", remedy)?;
-                let remedy = "a softmax has no iteration";
-                refuse(self.iterations.is_some(), "iterations", remedy)?;
-                refuse(self.tolerance.is_some(), "tolerance", remedy)?;
-                refuse(self.max_sweeps.is_some(), "max-sweeps", remedy)?;
-                let default = Mira::default().temperature();
-                Ok(Softmax::new(self.temperature.unwrap_or(default))?.into())
-            }
-        }
-    }
-
-    fn stop(&self, default_tolerance: f64) -> StopRule {
-        self.iterations.map_or(
-            StopRule::Tolerance {
-                tolerance: Some(self.tolerance.unwrap_or(default_tolerance)),
-                max_sweeps: self.max_sweeps.map_or(StopRule::DEFAULT_MAX_SWEEPS, |n| n as usize),
-            },
-            |n| StopRule::Sweeps(n as usize),
-        )
-    }
-
-    /// Whether stdout is for the JSON report alone.
-    pub fn report_to_stdout(&self) -> bool {
-        self.report.as_deref() == Some(Path::new("-"))
-    }
-}
-
-impl MethodName {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Mira => "mira",
-            Self::Sinkhorn => "sinkhorn",
-            Self::Softmax => "softmax",
-        }
-    }
-}
-
-/// clap's complaint without its second paragraph (the usage): one line, no prefix.
-pub(crate) fn one_sentence(error: &clap::Error) -> String {
+fn sentence(error: &clap::Error, invoked: &str) -> String {
     let text = error.render().to_string();
     let lines: Vec<&str> = text
         .lines()
@@ -211,17 +56,74 @@ pub(crate) fn one_sentence(error: &clap::Error) -> String {
     let message = lines.join(" ").replace(" tip: ", "; tip: ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
     if message.is_empty() || !text.starts_with("error: ") {
-        return "no subcommand given; see 'mira-train --help'".into();
+        return format!("no subcommand given; see '{invoked} --help'");
     }
-    format!("{message}; see 'mira-train assign --help'")
+    format!("{message}; see '{invoked} --help'")
+}
+
+/// The program and the subcommands that the arguments begin with.
+fn invoked(program: &clap::Command, args: &[OsString]) -> String {
+    let mut name = program.get_name().to_owned();
+    let mut command = program;
+    for arg in args.iter().skip(1) {
+        let Some(sub) = arg.to_str().and_then(|arg| command.find_subcommand(arg)) else { break };
+        name = format!("{name} {}", sub.get_name());
+        command = sub;
+    }
+    name
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{Command, CommandFactory};
+
+    fn program() -> Command {
+        super::Cli::command()
+    }
 
     #[test]
     fn the_flags_are_consistent() {
-        super::Cli::command().debug_assert();
+        program().debug_assert();
+    }
+
+    fn refused(line: &str) -> String {
+        let args: Vec<_> = line.split(' ').map(Into::into).collect();
+        let error = program().try_get_matches_from(&args).unwrap_err();
+        super::sentence(&error, &super::invoked(&program(), &args))
+    }
+
+    #[test]
+    fn a_refusal_names_the_help_to_read() {
+        for (line, expected) in [
+            ("mira-train", "no subcommand given; see 'mira-train --help'"),
+            ("mira-train asign", "see 'mira-train --help'"),
+            ("mira-train assign", "see 'mira-train assign --help'"),
+            ("mira-train run --sed 3", "see 'mira-train run --help'"),
+            ("mira-train run --device gpu", "see 'mira-train run --help'"),
+            ("mira-train recipes a b", "see 'mira-train recipes --help'"),
+            ("mira-train eval knn", "see 'mira-train eval knn --help'"),
+            ("mira-train eval", "see 'mira-train eval --help'"),
+            ("mira-train eval linear run --epochs x", "see 'mira-train eval linear --help'"),
+            ("mira-train export run --format onnx --out f", "see 'mira-train export --help'"),
+            ("mira-train plot", "see 'mira-train plot --help'"),
+        ] {
+            let got = refused(line);
+            assert!(got.ends_with(expected) && !got.contains('\n'), "{line}: {got}");
+        }
+    }
+
+    #[test]
+    fn every_help_has_examples_that_parse() {
+        let program = program();
+        let mut num_examples = 0;
+        for sub in program.get_subcommands() {
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter(|line| line.trim().starts_with("mira-train ")) {
+                let parsed = program.clone().try_get_matches_from(line.trim().split(' '));
+                parsed.unwrap_or_else(|e| panic!("{line}: {e}"));
+                num_examples += 1;
+            }
+        }
+        assert!(num_examples >= 15, "{num_examples}");
     }
 }

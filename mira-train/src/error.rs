@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::npy;
+use crate::assign::npy;
 
 /// Errors of `mira-train`.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,56 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// A recipe to be corrected.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::Error),
+    /// A device this build cannot use.
+    #[error("--device {device}: this build computes on the CPU only; leave --device out")]
+    NoDevice {
+        /// As asked for.
+        device: String,
+    },
+    /// Labelled images that are all alike.
+    #[error(
+        "all training images are of one class, '{class}', expected at least 2; add class folders, or put the images into one folder \
+         without classes to train without labels"
+    )]
+    SingleClass {
+        /// The class.
+        class: String,
+    },
+    /// A run that does not fit the machine.
+    #[error(
+        "the run needs {needed_gib:.1} GiB of memory, but {available_gib:.1} GiB are free; lower train.batch_size, or raise \
+         train.accumulation_steps, which keeps the result of the assignment"
+    )]
+    TooLarge {
+        /// What the plans take.
+        needed_gib: f64,
+        /// What the system offers.
+        available_gib: f64,
+    },
+    /// A run that has nothing to load.
+    #[error("{} has no checkpoint yet; wait for its first, or resume it with: mira-train run --resume --out {}", run.display(), run.display())]
+    NoCheckpoint {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// Weights alone do not say what network they are of.
+    #[error("{} holds weights only; name the recipe of the network with --recipe", path.display())]
+    RecipeNeeded {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No labelled test images.
+    #[error("nothing to evaluate on: {reason}; give labelled images with --data")]
+    NothingToEvaluate {
+        /// Why.
+        reason: String,
+    },
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] crate::train::Error),
     /// A parameter out of its range, or a failure inside the core.
     #[error(transparent)]
     Core(#[from] mira_core::Error),
@@ -93,6 +143,7 @@ impl Error {
         match self {
             Self::Core(e) if is_about_parameters(e) => 2,
             Self::Core(_) | Self::Backend { .. } | Self::WriteFailed { .. } => 1,
+            Self::Train(error) => error.exit_code(),
             _ => 2,
         }
     }

@@ -1,18 +1,31 @@
 //! The `mira-train` command line, as a library: each subcommand is a module whose `run` the binary calls.
 //!
-//! `mira-train assign` turns a `.npy` file of logits into an assignment and a certificate of it. Data flows one way:
-//! [`cli`] → [`npy`] → a backend → the verifier → [`report`] → files that appear complete or not at all.
+//! `mira-train run` pre-trains; data flows one way: [`recipe`] → [`data`] → views → student and teacher ([`nn`], [`model`]) → targets and loss
+//! ([`objective`]) → [`optim`] → metrics and checkpoints ([`run_folder`]) → [`eval`] and [`pages`]. [`train`] holds it together.
+//! `mira-train assign` ([`assign`]) turns a `.npy` file of logits into an assignment and a certificate of it.
 //!
 //! Exit codes: 0 done (also when the answer is not proven to the tolerance: that is a status, with a warning on stderr),
-//! 1 failures inside (a full disk, a backend), 2 anything the caller can put right. An error is one line on stderr.
+//! 1 failures inside (a full disk, a backend), 2 anything the caller can put right, 75 interrupted
+//! and saved. An error is one line on stderr.
 
 pub mod assign;
-mod backend;
 pub mod cli;
+pub mod commands;
+pub mod data;
 mod error;
-pub mod npy;
+pub mod eval;
+pub mod model;
+pub mod nn;
+pub mod objective;
+pub mod optim;
 mod output;
-pub mod report;
+pub mod pages;
+pub mod recipe;
+pub mod rng;
+pub mod run_folder;
+pub mod schedule;
+pub mod train;
+pub mod weights;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -20,19 +33,21 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-pub use backend::Backend;
 pub use error::Error;
 
 /// Runs a command line, its first argument being the program's name, and says how it went on stderr.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let result = match cli::Cli::try_parse_from(args) {
-        Ok(cli) => run(&cli.command),
+    let args: Vec<OsString> = args.into_iter().collect();
+    let result = match cli::Cli::try_parse_from(&args) {
+        Ok(cli) => dispatch(&cli.command),
         // --help and --version
-        Err(shown) if !shown.use_stderr() => print(&shown.render().to_string()),
-        Err(refused) => Err(Error::Usage(cli::one_sentence(&refused))),
+        Err(shown) if !shown.use_stderr() => {
+            print(&shown.render().to_string()).map(|()| ExitCode::SUCCESS)
+        }
+        Err(refused) => Err(Error::Usage(cli::one_sentence(&refused, &args))),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain("error", &error.to_string());
             ExitCode::from(error.exit_code())
@@ -40,16 +55,25 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(command: &cli::Command) -> Result<(), Error> {
-    match command {
+fn dispatch(command: &cli::Command) -> Result<ExitCode, Error> {
+    let text = match command {
         cli::Command::Assign(args) => {
             let report = assign::run(args)?;
             if let Some(warning) = report.warning() {
                 complain("warning", &warning);
             }
-            print(&if args.report_to_stdout() { report.to_json() } else { report.to_string() })
+            if args.report_to_stdout() { report.to_json() } else { report.to_string() }
         }
-    }
+        cli::Command::Run(args) => {
+            let (code, text) = commands::run::run(args)?;
+            return print(&text).map(|()| code);
+        }
+        cli::Command::Eval(args) => commands::eval::run(args)?,
+        cli::Command::Export(args) => commands::export::run(args)?,
+        cli::Command::Plot(args) => commands::plot::run(args)?,
+        cli::Command::Recipes(args) => cli::recipes::text(args)?,
+    };
+    print(&text).map(|()| ExitCode::SUCCESS)
 }
 
 /// One line on stderr, whatever a path or a file's header contains.

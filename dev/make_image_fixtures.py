@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Writes mira-train/tests/golden/decode.json: small files of every kind the decoders meet, and the RGB that Pillow reads from them.
+
+Needs pillow==13.0.0 numpy==2.4.6. `tolerance` is in levels of 8 bits: lossless kinds are exact; JPEG and WebP decoders may round the
+inverse transform and the chroma upsampling differently, here on a smooth picture.
+Usage: python dev/make_image_fixtures.py
+"""
+
+import io
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+PATH = pathlib.Path(__file__).resolve().parent.parent / "mira-train" / "tests" / "golden" / "decode.json"
+
+
+def main():
+    y, x = np.mgrid[0:13, 0:18]
+    rgb = np.stack([60 + 8 * x, 200 - 9 * y, 90 + 3 * x + 4 * y], axis=-1).astype(np.uint8)
+    image = Image.fromarray(rgb)
+    deep = Image.fromarray((x * 3000 + y * 37).astype(np.uint16))
+    alpha = image.copy()
+    alpha.putalpha(Image.fromarray((x * 14).astype(np.uint8)))
+    cases = []
+
+    def case(name, image, tolerance, expected=None, **options):
+        file = io.BytesIO()
+        image.save(file, **options)
+        if expected is None:
+            expected = np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB"))
+        cases.append(
+            {
+                "name": name,
+                "file": file.getvalue().hex(),
+                "width": image.width,
+                "height": image.height,
+                "tolerance": tolerance,
+                "expected": np.ascontiguousarray(expected).tobytes().hex(),
+            }
+        )
+
+    case("JPEG 4:4:4", image, 3, format="JPEG", quality=95, subsampling=0)
+    case("JPEG 4:2:0, progressive", image, 4, format="JPEG", quality=95, subsampling=2, progressive=True)
+    case("JPEG, restart markers", image, 4, format="JPEG", quality=90, restart_marker_blocks=1)
+    case("JPEG, grey", image.convert("L"), 2, format="JPEG", quality=95)
+    case("JPEG, CMYK", image.convert("CMYK"), 4, format="JPEG", quality=95)
+    case("PNG, RGB", image, 0, format="PNG")
+    case("PNG, RGBA", alpha, 0, expected=rgb, format="PNG")
+    case("PNG, grey", image.convert("L"), 0, format="PNG")
+    case("PNG, grey and alpha", alpha.convert("LA"), 0, format="PNG")
+    case("PNG, palette", image.quantize(16), 0, format="PNG")
+    case("PNG, 1 bit", image.convert("1"), 0, format="PNG")
+    case("PNG, 16 bits", deep, 0, expected=np.repeat(np.asarray(deep)[..., None] >> 8, 3, -1).astype(np.uint8), format="PNG")
+    case("WebP, lossless", image, 0, format="WEBP", lossless=True)
+    case("WebP, lossless with alpha", alpha, 0, expected=rgb, format="WEBP", lossless=True, exact=True)
+    case("WebP, lossy", image, 4, format="WEBP", quality=90)
+    PATH.write_text(json.dumps({"cases": cases}, indent=0) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+//! What `mira-train assign` says about an assignment: JSON for programs, a summary for people.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use mira_core::{Certificate, Method, Report, Shape, Status, StopRule, Verification};
+use serde::Serialize;
+
+use super::Backend;
+use crate::assign::npy::DType;
+
+/// The JSON report. Numbers that are not finite become `null`.
+#[derive(Clone, Debug, Serialize)]
+pub struct AssignReport {
+    /// Method's name.
+    pub method: &'static str,
+    /// Backend's name.
+    pub backend: &'static str,
+    /// Rows B.
+    pub batch: usize,
+    /// Columns K.
+    pub prototypes: usize,
+    /// Type of the logits' file.
+    pub logits_dtype: &'static str,
+    /// Type of the assignment.
+    pub dtype: &'static str,
+    /// τ, for mira and softmax.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// β, for mira.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta: Option<f64>,
+    /// ε, for sinkhorn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// Whether the assignment is proven to be within `tolerance`.
+    pub status: Status,
+    /// Sweeps made.
+    pub iterations: usize,
+    /// What `log_ratio_bound` (for sinkhorn `marginal_error`) is held against, rounding allowances added.
+    pub tolerance: f64,
+    /// The certificate.
+    #[serde(flatten)]
+    pub certificate: Certificate,
+    /// Entropy of the marginal in nats.
+    pub marginal_entropy: f64,
+    /// Largest difference of a row's sum from 1; `null` if not verified.
+    pub row_sum_error: Option<f64>,
+    /// The method's objective; `null` if not known.
+    pub objective: Option<f64>,
+    /// Whether the certificate is of W as written, recomputed in f64; else it is the solver's own.
+    pub verified: bool,
+    /// Wall-clock time of the assignment alone.
+    pub seconds: f64,
+    /// Wall-clock time of the verification.
+    pub verify_seconds: Option<f64>,
+    /// Version of `mira-train`.
+    pub version: &'static str,
+
+    #[serde(skip)]
+    stop: StopRule,
+    #[serde(skip)]
+    solver: Solver,
+    #[serde(skip)]
+    files: Vec<PathBuf>,
+}
+
+/// What the solver said, kept to be held against what the verifier says.
+#[derive(Clone, Copy, Debug)]
+struct Solver {
+    status: Status,
+    rounding_allowance: f64,
+}
+
+impl AssignReport {
+    /// The solver's own account.
+    pub(crate) fn new(
+        method: &Method,
+        backend: Backend,
+        shape: Shape,
+        logits_dtype: DType,
+        report: &Report,
+        seconds: f64,
+    ) -> Self {
+        let (temperature, beta, epsilon) = match method {
+            Method::Mira(m) => (Some(m.temperature()), Some(m.beta()), None),
+            Method::Sinkhorn(m) => (None, None, Some(m.epsilon())),
+            Method::Softmax(m) => (Some(m.temperature()), None, None),
+            Method::Centered(m) => (Some(m.temperature()), None, None),
+        };
+        let tolerance = match method.stop() {
+            StopRule::Tolerance { tolerance: Some(t), .. } => t,
+            _ => logits_dtype.default_tolerance(),
+        };
+        let mut this = Self {
+            method: method.name(),
+            backend: backend.name(),
+            batch: shape.batch(),
+            prototypes: shape.num_prototypes(),
+            logits_dtype: logits_dtype.name(),
+            dtype: logits_dtype.of_assignment().name(),
+            temperature,
+            beta,
+            epsilon,
+            status: report.status,
+            iterations: report.iterations,
+            tolerance,
+            certificate: report.certificate,
+            marginal_entropy: report.marginal_entropy,
+            row_sum_error: None,
+            objective: report.objective,
+            verified: false,
+            seconds,
+            verify_seconds: None,
+            version: env!("CARGO_PKG_VERSION"),
+            stop: method.stop(),
+            solver: Solver {
+                status: report.status,
+                rounding_allowance: report.certificate.rounding_allowance,
+            },
+            files: Vec::new(),
+        };
+        if matches!(this.stop, StopRule::Sweeps(_)) {
+            // The solver judges a number of sweeps by its own arithmetic's tolerance, the oracle by f64's whatever it writes.
+            let allowance = report.certificate.rounding_allowance;
+            let is_in_marginal = matches!(method, Method::Sinkhorn(_));
+            this.status = this.judged(if is_in_marginal { 0.0 } else { -allowance });
+        }
+        this
+    }
+
+    /// Replaces the solver's certificate by the verifier's. It may lower the status, and raise it only where the solver had no
+    /// tolerance to meet.
+    pub(crate) fn verified_by(&mut self, found: &Verification, seconds: f64) {
+        self.certificate = found.certificate;
+        self.marginal_entropy = found.marginal_entropy;
+        self.row_sum_error = Some(found.row_sum_error);
+        self.objective = found.objective;
+        self.verified = true;
+        self.verify_seconds = Some(seconds);
+        let by_sweeps = matches!(self.stop, StopRule::Sweeps(_));
+        if by_sweeps || self.status == Status::Converged {
+            let allowance = self.solver.rounding_allowance + self.certificate.rounding_allowance;
+            self.status = self.judged(allowance);
+        }
+    }
+
+    /// Notes a file for the summary.
+    pub(crate) fn wrote(&mut self, path: PathBuf) {
+        self.files.push(path);
+    }
+
+    /// The number the tolerance bounds, and its name.
+    fn distance(&self) -> (&'static str, f64) {
+        if self.method == "sinkhorn" {
+            ("marginal error", self.certificate.marginal_error)
+        } else {
+            ("log-ratio bound", self.certificate.log_ratio_bound)
+        }
+    }
+
+    fn judged(&self, allowance: f64) -> Status {
+        if self.distance().1 <= self.tolerance + allowance {
+            Status::Converged
+        } else {
+            Status::MaxIterations
+        }
+    }
+
+    /// Why the answer is not proven to the tolerance, and what to do about it; `None` if it is.
+    pub fn warning(&self) -> Option<String> {
+        if self.status == Status::Converged {
+            return None;
+        }
+        let (name, distance) = self.distance();
+        let short = format!("{name} {distance:.1e} is above the tolerance {:.1e}", self.tolerance);
+        let n = self.iterations;
+        Some(match self.stop {
+            StopRule::Tolerance { .. } if self.solver.status == Status::Converged => {
+                let remedy = if self.dtype == "f4" { "; f8 logits get an f8 answer" } else { "" };
+                format!("the solver converged, but for W as written the {short}{remedy}")
+            }
+            StopRule::Tolerance { max_sweeps, .. } if n < max_sweeps => format!(
+                "not converged: the {short} after {n} sweeps, and rounding in {} allows no better",
+                self.dtype
+            ),
+            StopRule::Tolerance { .. } => format!(
+                "not converged: the {short} after {n} sweeps; raise --max-sweeps or --tolerance"
+            ),
+            StopRule::Sweeps(0) => format!("the {short}"),
+            _ => format!(
+                "not converged: the {short} after {n} sweeps; leave out --iterations for a certified answer"
+            ),
+        })
+    }
+
+    /// The report as a JSON object, with a newline at its end.
+    ///
+    /// # Panics
+    /// Never: strings and numbers always serialise.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and numbers serialise") + "\n"
+    }
+}
+
+/// The summary.
+impl fmt::Display for AssignReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.certificate;
+        write!(
+            f,
+            "{} of {}×{} {} logits",
+            self.method, self.batch, self.prototypes, self.logits_dtype
+        )?;
+        for (name, value) in
+            [("temperature", self.temperature), ("beta", self.beta), ("epsilon", self.epsilon)]
+        {
+            if let Some(value) = value {
+                write!(f, ", {name} {}", (value * 1e4).round() / 1e4)?;
+            }
+        }
+        writeln!(f, ", backend {}", self.backend)?;
+        let by = if self.verified { "W verified in f64" } else { "the solver's own account" };
+        writeln!(
+            f,
+            "status           {} after {} sweeps, tolerance {:.0e}; {by}",
+            self.status, self.iterations, self.tolerance
+        )?;
+        let optimum = if self.method == "sinkhorn" {
+            "KL(optimal row ‖ row)"
+        } else {
+            "KL(row ‖ optimal row)"
+        };
+        for (name, value, meaning) in [
+            ("log-ratio bound", c.log_ratio_bound, "no |log w − log optimal w| is larger"),
+            (
+                "label KL bound",
+                c.label_kl_bound,
+                &*format!("nats; the mean {optimum} is no larger"),
+            ),
+            ("duality gap", c.duality_gap, "the objective is at most this far above its optimum"),
+            ("marginal error", c.marginal_error, "‖marginal − its target‖₁"),
+            ("rounding", c.rounding_allowance, "what rounding may add to the log-ratio bound"),
+        ] {
+            let value = if value.is_finite() { format!("{value:.2e}") } else { "none".into() };
+            writeln!(f, "{name:<16} {value:<9} {meaning}")?;
+        }
+        if let Some(objective) = self.objective {
+            writeln!(f, "{:<16} {objective:.6}", "objective")?;
+        }
+        writeln!(
+            f,
+            "{:<16} {:.1} of {} prototypes in use (perplexity of the marginal)",
+            "usage",
+            self.marginal_entropy.exp(),
+            self.prototypes
+        )?;
+        write!(f, "{:<16} {:.2} ms", "time", self.seconds * 1e3)?;
+        if let Some(seconds) = self.verify_seconds {
+            write!(f, ", verification {:.2} ms", seconds * 1e3)?;
+        }
+        writeln!(f)?;
+        for path in &self.files {
+            writeln!(f, "{:<16} {}", "wrote", path.display())?;
+        }
+        Ok(())
+    }
+}

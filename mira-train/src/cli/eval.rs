@@ -1,0 +1,146 @@
+//! The flags of `mira-train eval`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::run::Device;
+
+const EXAMPLES: &str = "\
+Examples:
+  mira-train eval knn runs/cifar --data cifar-10-batches-bin
+      k-NN accuracy of a run's encoder, by the run's own settings
+  mira-train eval knn encoder.safetensors --data imagenet --fraction 0.01
+      an encoder from a file, with 1 % of the labels
+  mira-train eval linear runs/cifar --data cifar-10-batches-bin --epochs 100 --lr 0.3
+      a linear classifier on the frozen encoder";
+
+/// Flags of `mira-train eval`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES, subcommand_required = true)]
+pub struct EvalArgs {
+    /// Protocol.
+    #[command(subcommand)]
+    pub protocol: Protocol,
+}
+
+/// How an encoder is evaluated.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Weighted vote of the nearest training images, nothing is trained
+    Knn(KnnArgs),
+    /// A linear classifier trained on the frozen encoder's features
+    Linear(LinearArgs),
+}
+
+/// What every protocol needs.
+#[derive(Args, Clone, Debug)]
+pub struct EncoderArgs {
+    /// Run folder, or a .safetensors file with torchvision's names
+    #[arg(value_name = "RUN_OR_SAFETENSORS")]
+    pub encoder: PathBuf,
+
+    /// Labelled images, training and test split [default: the run's own]
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
+    pub data: Option<PathBuf>,
+
+    /// Format of the images: auto, embedded, idx, cifar10, cifar100, image-folder, parquet [default: the run's own, else auto]
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub source: Option<String>,
+
+    /// Recipe the encoder was trained with, a name or a .toml file: needed for a .safetensors file alone
+    #[arg(long, value_name = "RECIPE", help_heading = "Data")]
+    pub recipe: Option<String>,
+
+    /// Side of the images in pixels [default: the run's eval.image_size]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(8..), help_heading = "Data")]
+    pub image_size: Option<u32>,
+
+    /// Where to compute: cpu, or cuda:N with N a device number
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Evaluation")]
+    pub device: Device,
+
+    /// Share of the training labels used, in (0, 1], the same for every class
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = 1.0, value_parser = share, help_heading = "Evaluation")]
+    pub fraction: f64,
+
+    /// Print the result as one line of JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// Flags of `mira-train eval knn`.
+#[derive(Args, Clone, Debug)]
+pub struct KnnArgs {
+    /// Encoder and data.
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
+
+    /// Neighbours that vote, k ≥ 1 [default: the run's eval.knn_neighbours, else 20]
+    #[arg(
+        short = 'k',
+        long,
+        value_name = "K",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Evaluation"
+    )]
+    pub neighbours: Option<u32>,
+
+    /// Temperature T > 0 of a vote exp(cos/T) [default: the run's eval.knn_temperature, else 0.07]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = positive, help_heading = "Evaluation")]
+    pub temperature: Option<f64>,
+}
+
+/// Flags of `mira-train eval linear`.
+#[derive(Args, Clone, Debug)]
+pub struct LinearArgs {
+    /// Encoder and data.
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
+
+    /// Epochs of training [default: the run's eval.linear_epochs, else 100]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Evaluation"
+    )]
+    pub epochs: Option<u32>,
+
+    /// Learning rate at the start, > 0, as used; a cosine takes it to 0 [default: the run's eval.linear_lr, else 0.3]
+    #[arg(long, value_name = "LR", allow_negative_numbers = true, value_parser = positive, help_heading = "Evaluation")]
+    pub lr: Option<f64>,
+
+    /// Images a step [default: the run's eval.linear_batch_size, else 1024]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Evaluation"
+    )]
+    pub batch_size: Option<u32>,
+
+    /// Seed of the classifier's start and of the order of the images
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        default_value_t = 0,
+        help_heading = "Evaluation"
+    )]
+    pub seed: u64,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
+    number.ok_or_else(|| "expected a number above 0".into())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|x: &f64| *x > 0.0 && *x <= 1.0);
+    number.ok_or_else(|| "expected a number in (0, 1]".into())
+}

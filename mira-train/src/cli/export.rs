@@ -1,0 +1,39 @@
+//! The flags of `mira-train export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  mira-train export runs/cifar --format torchvision --out resnet.safetensors
+      the encoder, to be loaded into torchvision's model of the same name
+  mira-train export runs/cifar --format safetensors --out all.safetensors
+      student, teacher, projector and prototypes under this program's names";
+
+/// Flags of `mira-train export`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct ExportArgs {
+    /// Run folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// Names and tensors of the file
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: ExportFormat,
+
+    /// File to write; it appears complete or not at all
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// What an export holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum ExportFormat {
+    /// The encoder with torchvision's key names and layouts, as safetensors
+    Torchvision,
+    /// Every tensor of the run, as safetensors
+    Safetensors,
+}

@@ -1,0 +1,42 @@
+//! `mira-train recipes`.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use crate::recipe::{self, builtins};
+
+const EXAMPLES: &str = "\
+Examples:
+  mira-train recipes
+      names, one line each
+  mira-train recipes imagenet-r50-100ep
+      the recipe as commented TOML; redirect it to a file, change that and run it";
+
+/// Flags of `mira-train recipes`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct RecipesArgs {
+    /// Recipe to print, as TOML with comments; without it, all are listed
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// What the subcommand prints.
+///
+/// # Errors
+/// [`recipe::Error::UnknownRecipe`].
+pub fn text(args: &RecipesArgs) -> Result<String, recipe::Error> {
+    if let Some(name) = &args.name {
+        return Ok(recipe::find_builtin(name)?.text.to_owned());
+    }
+    let width = builtins().iter().map(|builtin| builtin.name.len()).max().unwrap_or(0);
+    let mut list = String::new();
+    for builtin in builtins() {
+        let _ = writeln!(list, "{:width$}  {}", builtin.name, builtin.description);
+    }
+    list.push_str(
+        "\n`mira-train recipes NAME` prints one in full; `mira-train run NAME` runs it.\n",
+    );
+    Ok(list)
+}

@@ -1,0 +1,153 @@
+//! The flags of `mira-train run`, and the recipe they ask for.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::recipe::{Error, Recipe, Source, builtins, find_builtin};
+
+const EXAMPLES: &str = "\
+Examples:
+  mira-train run
+      pre-trains a small ResNet on embedded images in minutes, and measures what it learned
+  mira-train run cifar10-small-cpu --data cifar-10-batches-bin --out runs/cifar
+      another recipe, on your data, into a folder of your choice
+  mira-train run --set train.seed=1 --set views.0.size=24
+      the default recipe with two settings changed
+  mira-train run my.toml --dry-run
+      checks a recipe, prints it in full and what it would cost; trains nothing
+  mira-train run --resume --out runs/cifar
+      continues an interrupted run where it stopped
+
+`mira-train recipes` lists the recipes; `mira-train recipes NAME` prints one, to be changed.";
+
+/// Flags of `mira-train run`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// Recipe: a name from `mira-train recipes`, or the path of a .toml file [default: default]
+    #[arg(value_name = "RECIPE")]
+    pub recipe: Option<String>,
+
+    /// Images to train on, in the recipe's format: a folder, or a file
+    ///
+    /// Goes before the recipe's data.path. The default recipe needs none, its images are in the binary.
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
+    pub data: Option<PathBuf>,
+
+    /// Run folder: recipe, metrics, checkpoints, encoder and report go here [default: a new folder in runs/]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+
+    /// Continue the run in --out from its last checkpoint, exactly where it stopped
+    #[arg(long, requires = "out", conflicts_with = "dry_run", help_heading = "Output")]
+    pub resume: bool,
+
+    /// Print no progress, only the summary at the end
+    #[arg(long, help_heading = "Output")]
+    pub quiet: bool,
+
+    /// Where to compute: cpu, or cuda:N with N a device number
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Training")]
+    pub device: Device,
+
+    /// Change a setting, as often as needed: dotted key and TOML value, such as train.seed=3 or views.0.size=24
+    ///
+    /// Later ones win. Another assignment.method, optimizer.kind or teacher.ema drops settings that no longer apply.
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Training")]
+    pub overrides: Vec<String>,
+
+    /// Seed of everything random; short for --set train.seed=N
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64),
+        help_heading = "Training"
+    )]
+    pub seed: Option<u64>,
+
+    /// Check and print the recipe with all its settings, and what a run would cost; train nothing
+    #[arg(long, help_heading = "Training")]
+    pub dry_run: bool,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Device {
+    /// This machine's processor.
+    #[default]
+    Cpu,
+    /// A CUDA device by number.
+    Cuda(u32),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let cuda = || text.strip_prefix("cuda:")?.parse().ok().map(Self::Cuda);
+        if text == "cpu" { Some(Self::Cpu) } else { cuda() }
+            .ok_or_else(|| "expected cpu, or cuda:N such as cuda:0".into())
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// The recipe that a command line asks for, flags applied.
+///
+/// # Errors
+/// Those of [`Recipe::from_toml`] and [`Recipe::with_overrides`]; [`Error::UnknownRecipe`] and [`Error::Unreadable`] for RECIPE;
+/// [`Error::Override`] for a setting that a flag gives, too.
+pub fn resolve(args: &RunArgs) -> Result<Recipe, Error> {
+    let mut overrides = args.overrides.clone();
+    for (flag, key, given) in [
+        ("--seed", "train.seed", args.seed.is_some()),
+        ("--data", "data.path", args.data.is_some()),
+    ] {
+        let sets = |text: &&String| text.split('=').next().is_some_and(|k| k.trim() == key);
+        if let (true, Some(text)) = (given, overrides.iter().find(sets)) {
+            let problem = format!("{flag} gives `{key}`, too; remove one of the two");
+            return Err(Error::Override { text: text.clone(), problem });
+        }
+    }
+    overrides.extend(args.seed.map(|seed| format!("train.seed={seed}")));
+    let recipe = load_recipe(args.recipe.as_deref().unwrap_or("default"))?;
+    let mut recipe = recipe.with_overrides(&overrides)?;
+    if let Some(path) = &args.data {
+        recipe.data.path = Some(path.clone());
+        if recipe.data.source == Source::Embedded {
+            // The default recipe on one's own images: what they are is found out.
+            recipe.data.source = Source::Auto;
+        }
+    }
+    Ok(recipe)
+}
+
+/// A built-in recipe by name; otherwise a file.
+///
+/// # Errors
+/// [`Error::UnknownRecipe`], [`Error::Unreadable`], those of [`Recipe::from_toml`].
+pub fn load_recipe(name: &str) -> Result<Recipe, Error> {
+    let path = Path::new(name);
+    let is_builtin = builtins().iter().any(|builtin| builtin.name == name);
+    let looks_like_path = path.extension().is_some_and(|e| e == "toml")
+        || path.components().count() > 1
+        || path.is_file();
+    if is_builtin || !looks_like_path {
+        return Recipe::from_toml(find_builtin(name)?.text, name);
+    }
+    let unreadable = |problem: String| Error::Unreadable { path: path.into(), problem };
+    let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is no UTF-8 text".into()))?;
+    Recipe::from_toml(&text, name)
+}

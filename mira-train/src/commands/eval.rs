@@ -1,0 +1,122 @@
+//! `mira-train eval`: what a trained encoder is worth.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::load_run;
+use crate::Error;
+use crate::cli::eval::{EncoderArgs, EvalArgs, Protocol};
+use crate::cli::run::{Device, load_recipe};
+use crate::eval::knn;
+use crate::eval::linear::{LinearSettings, probe};
+use crate::model::{Network, load_weights};
+use crate::recipe::Recipe;
+use crate::train::{self, Representations, Sources};
+use crate::weights::Weights;
+
+/// Runs `mira-train eval` and returns what to print.
+///
+/// # Errors
+/// Every [`Error`].
+pub fn run(args: &EvalArgs) -> Result<String, Error> {
+    let encoder = match &args.protocol {
+        Protocol::Knn(args) => &args.encoder,
+        Protocol::Linear(args) => &args.encoder,
+    };
+    if let Device::Cuda(_) = encoder.device {
+        return Err(Error::NoDevice { device: encoder.device.to_string() });
+    }
+    let (recipe, found) = representations(encoder)?;
+    let (top1, top5, mut report) = match &args.protocol {
+        Protocol::Knn(args) => {
+            let k = args.neighbours.map_or(recipe.eval.knn_neighbours, |k| k as usize);
+            let temperature = args.temperature.unwrap_or(recipe.eval.knn_temperature);
+            let accuracy = knn::top1(&found.train, &found.test, k, temperature)
+                .map_err(train::Error::from)?
+                .accuracy;
+            let report = json!({ "protocol": "knn", "neighbours": k, "temperature": temperature });
+            (accuracy.top1, accuracy.top5, report)
+        }
+        Protocol::Linear(args) => {
+            let batch_size = args.batch_size.map_or(recipe.eval.linear_batch_size, |b| b as usize);
+            let lr = args.lr.unwrap_or(recipe.eval.linear_lr);
+            let settings = LinearSettings {
+                epochs: args.epochs.map_or(recipe.eval.linear_epochs, |n| n as usize),
+                lr: lr * 256.0 / batch_size.min(found.train.len()) as f64,
+                batch_size,
+                standardise: recipe.eval.linear_standardise,
+                seed: args.seed,
+                ..LinearSettings::default()
+            };
+            let accuracy =
+                probe(&found.train, &found.test, &settings).map_err(train::Error::from)?.accuracy;
+            let report = json!({ "protocol": "linear", "epochs": settings.epochs, "lr": lr, "batch_size": batch_size, "seed": args.seed });
+            (accuracy.top1, accuracy.top5, report)
+        }
+    };
+    if encoder.json {
+        report["encoder"] = encoder.encoder.display().to_string().into();
+        report["fraction"] = encoder.fraction.into();
+        report["num_train"] = found.train.len().into();
+        report["num_test"] = found.test.len().into();
+        report["top1"] = top1.into();
+        report["top5"] = top5.into();
+        return Ok(format!("{report}\n"));
+    }
+    let protocol = report["protocol"].as_str().unwrap_or_default();
+    Ok(format!(
+        "{protocol} of {} on {} training and {} test images: top-1 {:.2} %, top-5 {:.2} %\n",
+        encoder.encoder.display(),
+        found.train.len(),
+        found.test.len(),
+        100.0 * top1,
+        100.0 * top5
+    ))
+}
+
+/// Features of the labelled images by the encoder that `args` name.
+fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Error> {
+    let (mut recipe, network, values, running) = if args.encoder.is_dir() {
+        let (recipe, network, state) = load_run(&args.encoder)?;
+        (recipe, network, state.student, state.running)
+    } else {
+        from_weights(&args.encoder, args.recipe.as_deref())?
+    };
+    if let Some(source) = &args.source {
+        recipe = recipe.with_overrides(&[format!("data.source={source}")])?;
+    } else if args.data.is_some() {
+        recipe = recipe.with_overrides(&["data.source=auto".into()])?;
+    }
+    recipe.data.path = args.data.clone().or(recipe.data.path);
+    if let Some(size) = args.image_size {
+        recipe.eval.image_size = size as usize;
+    }
+    super::run::set_threads(recipe.train.num_threads);
+    let sources = Sources::open(&recipe.data)?;
+    let no_test = sources.no_test.clone().unwrap_or_default();
+    let found = Representations::of_encoder(&recipe, &network, &values, &running, &sources)?;
+    let Some(mut found) = found else { return Err(Error::NothingToEvaluate { reason: no_test }) };
+    if args.fraction < 1.0 {
+        found.train = found
+            .train
+            .label_subset(args.fraction, recipe.train.seed)
+            .map_err(train::Error::from)?;
+    }
+    Ok((recipe, found))
+}
+
+type Encoder = (Recipe, Network, Vec<f32>, Vec<f32>);
+
+fn from_weights(path: &Path, recipe: Option<&str>) -> Result<Encoder, Error> {
+    // A recipe that is not there is said before a file that is.
+    let weights = Weights::read(path).map_err(train::Error::from)?;
+    let Some(recipe) = recipe else { return Err(Error::RecipeNeeded { path: path.into() }) };
+    let recipe = load_recipe(recipe)?;
+    let network = Network::new(&recipe).map_err(train::Error::from)?;
+    let mut values = network.parameters().initial_values(0);
+    let mut running = network.parameters().initial_buffers();
+    load_weights(&network, &weights, &mut values, &mut running, Network::is_encoder)
+        .map_err(train::Error::from)?;
+    Ok((recipe, network, values, running))
+}

@@ -1,0 +1,203 @@
+//! `mira-train run`: pre-trains, evaluates, and leaves a folder that says what happened.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::Error;
+use crate::cli::run::{Device, RunArgs, resolve};
+use crate::pages::metrics::Metrics;
+use crate::recipe::{Recipe, dry_run};
+use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
+use crate::train::{
+    self, Ending, Session, Sources, cost, measure_flops, write_encoder, write_report,
+};
+
+/// Images of the sets that recipes are written for, where a dry run is not given the data.
+const IMAGENET_IMAGES: usize = 1_281_167;
+
+/// Runs `mira-train run`; what it prints on stdout is the second part of the result.
+///
+/// # Errors
+/// Every [`Error`]; a run that had begun can be resumed.
+pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
+    let started = Instant::now();
+    if let Device::Cuda(_) = args.device {
+        return Err(Error::NoDevice { device: args.device.to_string() });
+    }
+    let recipe = if args.resume { resumed(args)? } else { resolve(args)? };
+    set_threads(recipe.train.num_threads);
+    if args.dry_run {
+        return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
+    }
+    let sources = open(&recipe)?;
+    let cost = cost(&recipe, sources.train.len(), None)?;
+    check_memory(cost.activation_bytes + cost.parameter_bytes + cost.optimizer_bytes)?;
+    let name = recipe_name(args);
+    let out = args.out.clone().unwrap_or_else(|| free_folder(&name));
+    let stop = StopRequest::install().map_err(train::Error::from)?;
+    let mut session = Session::new(&recipe, sources, &out, args.resume, stop, args.quiet)?;
+    if !args.quiet {
+        let from =
+            if args.resume { format!(", from step {}", session.state.step) } else { String::new() };
+        eprintln!(
+            "{name} into {}{from}; follow with: tensorboard --logdir {}",
+            out.display(),
+            out.display()
+        );
+    }
+    if let Ending::Interrupted(signal, checkpoint) = session.train()? {
+        let text = format!(
+            "stopped by {signal} after step {}; saved {}\ncontinue with: mira-train run --resume --out {}\n",
+            session.state.step,
+            checkpoint.display(),
+            out.display()
+        );
+        return Ok((ExitCode::from(EXIT_INTERRUPTED), text));
+    }
+    write_encoder(&session)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let command = command_of(args);
+    write_report(&session, &name, &command, seconds, session.found())?;
+    Ok((ExitCode::SUCCESS, summary(&recipe, &out, seconds)?))
+}
+
+pub(super) fn set_threads(num_threads: usize) {
+    // Fails only where a pool exists already, as in tests that call this twice; results do not depend on its size.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build_global();
+}
+
+fn open(recipe: &Recipe) -> Result<Sources, Error> {
+    let sources = Sources::open(&recipe.data)?;
+    if sources.train.num_classes() == Some(1) {
+        let class = sources.train.class_names().first().cloned().unwrap_or_default();
+        return Err(Error::SingleClass { class });
+    }
+    Ok(sources)
+}
+
+/// The recipe to go on with: the folder's, unless one is named, with the command line's changes, which must not touch what the run is.
+fn resumed(args: &RunArgs) -> Result<Recipe, Error> {
+    let out = args.out.as_deref().unwrap_or(Path::new("."));
+    let text = read_recipe(out).map_err(train::Error::from)?;
+    let saved = Recipe::from_toml(&text, &out.join("recipe.toml").display().to_string())?;
+    let given = if args.recipe.is_some() {
+        resolve(args)?
+    } else {
+        let mut given = saved.with_overrides(&args.overrides)?;
+        given.data.path = args.data.clone().or(given.data.path);
+        given.train.seed = args.seed.unwrap_or(given.train.seed);
+        given
+    };
+    check_resume(out, &value(&saved), &value(&given)).map_err(train::Error::from)?;
+    Ok(given)
+}
+
+fn value(recipe: &Recipe) -> serde_json::Value {
+    serde_json::to_value(recipe).unwrap_or_default()
+}
+
+fn recipe_name(args: &RunArgs) -> String {
+    let name = args.recipe.as_deref().unwrap_or("default");
+    let name = if args.resume && args.recipe.is_none() {
+        args.out.as_deref().and_then(Path::file_name).and_then(|n| n.to_str()).unwrap_or(name)
+    } else {
+        name
+    };
+    Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("run").to_owned()
+}
+
+/// `runs/NAME`, or with a number where that is taken.
+fn free_folder(name: &str) -> PathBuf {
+    let runs = Path::new("runs");
+    let numbered = (2..).map(|n| runs.join(format!("{name}-{n}")));
+    std::iter::once(runs.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_default()
+}
+
+fn command_of(args: &RunArgs) -> String {
+    let mut command = String::from("mira-train run");
+    if let Some(recipe) = &args.recipe {
+        let _ = write!(command, " {recipe}");
+    }
+    if let Some(path) = &args.data {
+        let _ = write!(command, " --data {}", path.display());
+    }
+    if let Some(seed) = args.seed {
+        let _ = write!(command, " --seed {seed}");
+    }
+    for setting in &args.overrides {
+        let _ = write!(command, " --set {setting}");
+    }
+    command
+}
+
+fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
+    let mut note = String::new();
+    let num_images = match open(recipe) {
+        Ok(sources) => sources.train.len(),
+        Err(error) if recipe.data.path.is_none() => {
+            let _ = writeln!(
+                note,
+                "# note         counted for ImageNet's {IMAGENET_IMAGES} images: {error}"
+            );
+            IMAGENET_IMAGES
+        }
+        Err(error) => return Err(error),
+    };
+    let cost = cost(recipe, num_images, Some(measure_flops()?))?;
+    Ok(note + &dry_run(recipe, &cost))
+}
+
+/// Refuses a run for which the machine has too little memory, rather than being killed in its middle.
+fn check_memory(needed: u64) -> Result<(), Error> {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    match kilobytes {
+        Some(available) if needed > available.saturating_mul(1024) => {
+            Err(Error::TooLarge { needed_gib: gib(needed), available_gib: gib(available * 1024) })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1u32 << 30)
+}
+
+/// What was learned, from the metrics as written.
+fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
+    let metrics = Metrics::read(&out.join("metrics.jsonl")).map_err(train::Error::from)?;
+    let mut text = String::new();
+    let row = |name: &str, metric: &str| {
+        let before = metrics.latest("untrained", metric)?;
+        let after = metrics.latest("trained", metric)?;
+        let pixels = metrics.latest("pixels", metric);
+        let pixels = pixels.map_or_else(|| "      –".into(), |p| format!("{:5.1} %", 100.0 * p));
+        let points = 100.0 * (after - before);
+        Some(format!(
+            "{name:<14} {:>7.1} %  {:>7.1} %  {points:>+7.1} points  {pixels:>11}\n",
+            100.0 * before,
+            100.0 * after
+        ))
+    };
+    let k = recipe.eval.knn_neighbours;
+    let rows = [row(&format!("k-NN (k={k})"), "knn_top1"), row("linear probe", "linear_top1")];
+    if rows.iter().any(Option::is_some) {
+        let _ = writeln!(
+            text,
+            "{:<14} {:>9}  {:>9}  {:>14}  {:>11}",
+            "", "untrained", "trained", "gain", "raw pixels"
+        );
+    }
+    rows.into_iter().flatten().for_each(|row| text += &row);
+    let _ = writeln!(
+        text,
+        "{} in all; everything is in {}",
+        train::hours(std::time::Duration::from_secs_f64(seconds)),
+        out.display()
+    );
+    let _ = writeln!(text, "open {}", out.join("report.html").display());
+    Ok(text)
+}

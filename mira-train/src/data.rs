@@ -1,0 +1,93 @@
+//! Images for training and evaluation: where they come from, the views made of them, and the threads that do so ahead of time.
+//!
+//! A [`Source`] holds images and labels and can be read from many threads. [`open`] finds out what a path holds. A [`Loader`]
+//! turns a source into endless shuffled batches of augmented views ([`ViewSpec`]); an [`EvaluationLoader`] reads it once, in
+//! order, without augmentation. Every random number is keyed by (seed, epoch, index, view), so batches are the same for any
+//! number of workers and when a run is resumed.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "pixels and positions: values fit by construction, and casts from floats saturate as Pillow clips"
+)]
+
+mod augment;
+mod cache;
+mod cifar;
+mod decode;
+mod embedded;
+mod error;
+mod evaluation;
+mod folder;
+mod idx;
+mod loader;
+mod open;
+mod packed;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod view;
+
+pub use augment::Augmenter;
+pub use decode::MAX_PIXELS;
+pub use error::Error;
+pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
+pub use loader::{Batch, Crops, Loader, LoaderConfig};
+pub use open::{Format, open};
+pub use view::{Interpolation, ViewSpec};
+
+/// An RGB image: rows of pixels, three bytes each; grey is replicated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height × width × 3` bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl Image {
+    /// Makes it `width × height`, keeping the allocation; what the pixels are afterwards is not said.
+    pub fn reshape(&mut self, width: usize, height: usize) {
+        (self.width, self.height) = (width, height);
+        self.pixels.resize(width * height * 3, 0);
+    }
+}
+
+/// A finite set of images, read by index from any thread.
+pub trait Source: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there are none; [`open`] refuses such sets.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of classes; `None` for a set without labels.
+    fn num_classes(&self) -> Option<usize>;
+
+    /// One name a class, in the order of the labels; empty without labels.
+    fn class_names(&self) -> &[String];
+
+    /// The class of an image, below [`num_classes`](Self::num_classes).
+    fn label(&self, index: usize) -> Option<u32>;
+
+    /// Reads an image into a buffer that is reused.
+    ///
+    /// # Errors
+    /// [`Error`] naming the file or the position if the image cannot be read or decoded.
+    fn load(&self, index: usize, into: &mut Image) -> Result<(), Error>;
+
+    /// The image's file, or its position, for messages.
+    fn name(&self, index: usize) -> String;
+}
+
+/// Part of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// The images to train on.
+    Train,
+    /// The images to evaluate on.
+    Test,
+}

@@ -1,0 +1,74 @@
+//! Augmented views, with the operations of torchvision on Pillow images: 8 bits between any two operations.
+//!
+//! Order: random resized crop, colour jitter, greyscale, blur, solarisation, flip. What is drawn is in `parameters`, what is done
+//! with it in `resample`, `colour` and `blur`; nothing allocates once the scratch has grown to the largest image.
+
+mod blur;
+mod colour;
+mod parameters;
+mod resample;
+
+#[cfg(test)]
+mod golden;
+
+use super::{Image, Interpolation, ViewSpec};
+use crate::rng::Rng;
+use blur::Blur;
+use parameters::Parameters;
+pub(super) use resample::{CropBox, Resampler};
+
+/// Makes views; keeps its scratch memory from one to the next.
+#[derive(Debug, Default)]
+pub struct Augmenter {
+    resampler: Resampler,
+    blur: Blur,
+}
+
+impl Augmenter {
+    /// Writes the view of `image` that `rng` picks: `size × size × 3` bytes.
+    ///
+    /// `rng` is fresh: `Rng::new(seed, Purpose::Augment, [epoch, index, view])`. The draws come in a fixed order, each made
+    /// whether or not it is used: jitter?, the order of its four parts, brightness, contrast, saturation, hue, greyscale?, blur?,
+    /// σ, solarise?, flip?, and last the crop.
+    ///
+    /// # Panics
+    /// If `view` has another length, or the image has no pixels.
+    pub fn view(&mut self, image: &Image, spec: &ViewSpec, rng: &mut Rng, view: &mut [u8]) {
+        let parameters = Parameters::draw(spec, image.width, image.height, rng);
+        self.apply(image, spec.size, spec.interpolation, &parameters, view);
+    }
+
+    fn apply(
+        &mut self,
+        image: &Image,
+        size: usize,
+        interpolation: Interpolation,
+        parameters: &Parameters,
+        view: &mut [u8],
+    ) {
+        assert_eq!(view.len(), size * size * 3, "a view of {size} × {size} RGB pixels");
+        self.resampler.resize(image, parameters.crop, interpolation, (size, size), view);
+        if let Some(jitter) = &parameters.jitter {
+            jitter.apply(view);
+        }
+        if parameters.grayscale {
+            colour::grayscale(view);
+        }
+        if let Some(sigma) = parameters.blur_sigma {
+            self.blur.apply(view, size, size, sigma);
+        }
+        if let Some(threshold) = parameters.solarize {
+            colour::solarize(view, threshold);
+        }
+        if parameters.flip {
+            flip(view, size);
+        }
+    }
+}
+
+/// Mirrors each row.
+fn flip(view: &mut [u8], width: usize) {
+    for row in view.chunks_exact_mut(width * 3) {
+        row.as_chunks_mut::<3>().0.reverse();
+    }
+}

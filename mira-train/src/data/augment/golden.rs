@@ -1,0 +1,119 @@
+//! Every operation against torchvision on Pillow images; `dev/check_augmentations.py` makes the file.
+
+use serde::Deserialize;
+
+use super::colour::{self, Jitter, Part};
+use super::{Augmenter, Blur, CropBox, Parameters, Resampler};
+use crate::data::{Image, Interpolation};
+
+#[derive(Deserialize)]
+struct Golden {
+    images: Vec<Picture>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Picture {
+    width: usize,
+    height: usize,
+    pixels: String,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    op: String,
+    image: usize,
+    tolerance: u8,
+    expected: String,
+    #[serde(rename = "box")]
+    crop: Option<[usize; 4]>,
+    size: Option<usize>,
+    interpolation: Option<String>,
+    factor: Option<f32>,
+    threshold: Option<u8>,
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+}
+
+impl Case {
+    fn crop(&self) -> CropBox {
+        let [left, top, width, height] = self.crop.unwrap();
+        CropBox { left, top, width, height }
+    }
+
+    fn run(&self, image: &Image, augmenter: &mut Augmenter) -> Vec<u8> {
+        let mut pixels = image.pixels.clone();
+        let out = &mut pixels;
+        match self.op.as_str() {
+            "crop" => {
+                let size = self.size.unwrap();
+                let interpolation = match self.interpolation.as_deref() {
+                    Some("bicubic") => Interpolation::Bicubic,
+                    _ => Interpolation::Bilinear,
+                };
+                out.resize(size * size * 3, 0);
+                let resampler: &mut Resampler = &mut augmenter.resampler;
+                resampler.resize(image, self.crop(), interpolation, (size, size), out);
+            }
+            "brightness" => colour::brightness(out, self.factor.unwrap()),
+            "contrast" => colour::contrast(out, self.factor.unwrap()),
+            "saturation" => colour::saturation(out, self.factor.unwrap()),
+            "hue" => colour::hue(out, self.factor.unwrap()),
+            "grayscale" => colour::grayscale(out),
+            "solarize" => colour::solarize(out, self.threshold.unwrap()),
+            "blur" => {
+                let blur: &mut Blur = &mut augmenter.blur;
+                blur.apply(out, image.width, image.height, self.factor.unwrap());
+            }
+            view => {
+                let is_grey = view == "grey view";
+                let jitter = Jitter {
+                    order: [Part::Hue, Part::Contrast, Part::Brightness, Part::Saturation],
+                    brightness: Some(0.75),
+                    contrast: Some(1.25),
+                    saturation: Some(1.125),
+                    hue: Some(-0.08),
+                };
+                let parameters = Parameters {
+                    crop: self.crop(),
+                    jitter: (!is_grey).then_some(jitter),
+                    grayscale: is_grey,
+                    blur_sigma: (!is_grey).then_some(0.75),
+                    solarize: Some(128),
+                    flip: true,
+                };
+                let size = self.size.unwrap();
+                out.resize(size * size * 3, 0);
+                augmenter.apply(image, size, Interpolation::Bicubic, &parameters, out);
+            }
+        }
+        pixels
+    }
+}
+
+#[test]
+fn operations_agree_with_torchvision() {
+    let text = include_str!("../../../tests/golden/augment.json");
+    let golden: Golden = serde_json::from_str(text).unwrap();
+    let mut augmenter = Augmenter::default(); // one for all: what is left in its buffers must not matter
+    let mut wrong = Vec::new();
+    for (i, case) in golden.cases.iter().enumerate() {
+        let Picture { width, height, pixels } = &golden.images[case.image];
+        let image = Image { width: *width, height: *height, pixels: bytes(pixels) };
+        let (got, expected) = (case.run(&image, &mut augmenter), bytes(&case.expected));
+        assert_eq!(got.len(), expected.len());
+        let worst = got.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let count = got.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        if worst > case.tolerance {
+            wrong.push(format!(
+                "case {i}, {} {:?}: {count} of {} differ, by {worst} at most",
+                case.op,
+                case.factor,
+                got.len()
+            ));
+        }
+    }
+    assert!(golden.cases.len() > 40 && wrong.is_empty(), "{wrong:#?}");
+}

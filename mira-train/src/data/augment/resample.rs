@@ -1,0 +1,209 @@
+//! Antialiased resizing with Pillow's fixed-point arithmetic, to the bit.
+//!
+//! A horizontal and then a vertical pass, rounded to 8 bits in between (Pillow 13 swaps them where the height shrinks more, which
+//! moves single values by a few levels; earlier versions and we do not). When shrinking by a factor f the kernel is f times as wide.
+
+use mira_simd::{Isa, Kernel, dispatch};
+
+use super::{Image, Interpolation};
+
+/// Part of an image, in whole pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct CropBox {
+    pub(in super::super) left: usize,
+    pub(in super::super) top: usize,
+    pub(in super::super) width: usize,
+    pub(in super::super) height: usize,
+}
+
+/// Bits after the point of a weight.
+const PRECISION: u32 = 22;
+
+/// Resizes; keeps its buffers.
+#[derive(Debug, Default)]
+pub(in super::super) struct Resampler {
+    columns: Weights,
+    rows: Weights,
+    /// After the horizontal pass.
+    narrowed: Vec<u8>,
+    /// One row of sums.
+    sums: Vec<i32>,
+}
+
+impl Resampler {
+    /// Brings a part of an image to `(width, height)`, as if nothing were beyond it.
+    pub(in super::super) fn resize(
+        &mut self,
+        image: &Image,
+        crop: CropBox,
+        interpolation: Interpolation,
+        (width, height): (usize, usize),
+        into: &mut [u8],
+    ) {
+        let rows = image
+            .pixels
+            .chunks_exact(image.width * 3)
+            .skip(crop.top)
+            .take(crop.height)
+            .map(|row| &row[crop.left * 3..(crop.left + crop.width) * 3]);
+        if (crop.width, crop.height) == (width, height) {
+            into.chunks_exact_mut(width * 3)
+                .zip(rows)
+                .for_each(|(to, row)| to.copy_from_slice(row));
+            return;
+        }
+        self.columns.set(crop.width, width, interpolation);
+        self.rows.set(crop.height, height, interpolation);
+        self.narrowed.resize(crop.height * width * 3, 0);
+        for (row, to) in rows.zip(self.narrowed.chunks_exact_mut(width * 3)) {
+            dispatch(HorizontalPass { weights: &self.columns, row, to });
+        }
+        self.sums.resize(width * 3, 0);
+        let lines = Lines { pixels: &self.narrowed, length: width * 3 };
+        for (y, to) in into.chunks_exact_mut(width * 3).enumerate() {
+            let (first, weights) = self.rows.at(y);
+            dispatch(VerticalPass { weights, lines, first, sums: &mut self.sums, to });
+        }
+    }
+}
+
+/// For each output position, the first input and the weights from there on.
+#[derive(Debug, Default)]
+struct Weights {
+    /// First input, number of weights.
+    spans: Vec<(usize, usize)>,
+    /// `stride` for each output.
+    fixed: Vec<i32>,
+    stride: usize,
+    exact: Vec<f64>,
+}
+
+impl Weights {
+    fn set(&mut self, size: usize, new_size: usize, interpolation: Interpolation) {
+        let scale = size as f64 / new_size as f64;
+        let widening = scale.max(1.0);
+        let support = widening
+            * match interpolation {
+                Interpolation::Bicubic => 2.0,
+                Interpolation::Bilinear => 1.0,
+            };
+        self.stride = support.ceil() as usize * 2 + 1;
+        self.spans.clear();
+        self.fixed.clear();
+        for position in 0..new_size {
+            let center = (position as f64 + 0.5) * scale;
+            let first = (center - support + 0.5).max(0.0) as usize;
+            let end = ((center + support + 0.5) as usize).min(size);
+            self.exact.clear();
+            self.exact.extend((first..end).map(|x| {
+                let distance = (x as f64 - center + 0.5) / widening;
+                match interpolation {
+                    Interpolation::Bicubic => cubic(distance),
+                    Interpolation::Bilinear => (1.0 - distance.abs()).max(0.0),
+                }
+            }));
+            let total: f64 = self.exact.iter().sum();
+            self.spans.push((first, end - first));
+            self.fixed.extend(self.exact.iter().map(|w| to_fixed(w / total)));
+            self.fixed.resize(self.spans.len() * self.stride, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, position: usize) -> (usize, &[i32]) {
+        let (first, count) = self.spans[position];
+        (first, &self.fixed[position * self.stride..position * self.stride + count])
+    }
+}
+
+/// Cubic convolution with a = −½ (Keys 1981).
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+#[inline(always)]
+fn to_fixed(weight: f64) -> i32 {
+    (weight * f64::from(1 << PRECISION) + 0.5_f64.copysign(weight)) as i32
+}
+
+/// Rounded to the nearest, clipped to 8 bits.
+#[inline(always)]
+const fn to_u8(sum: i32) -> u8 {
+    let value = sum >> PRECISION;
+    if value < 0 {
+        0
+    } else if value > 255 {
+        255
+    } else {
+        value as u8
+    }
+}
+
+const HALF: i32 = 1 << (PRECISION - 1);
+
+struct HorizontalPass<'a> {
+    weights: &'a Weights,
+    row: &'a [u8],
+    to: &'a mut [u8],
+}
+
+impl Kernel for HorizontalPass<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let row = self.row.as_chunks::<3>().0;
+        for (x, to) in self.to.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            let (first, weights) = self.weights.at(x);
+            let (mut red, mut green, mut blue) = (HALF, HALF, HALF);
+            for (&weight, pixel) in weights.iter().zip(&row[first..]) {
+                let [r, g, b] = pixel.map(i32::from);
+                red += weight * r;
+                green += weight * g;
+                blue += weight * b;
+            }
+            *to = [red, green, blue].map(to_u8);
+        }
+    }
+}
+
+/// Rows of bytes.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    pixels: &'a [u8],
+    length: usize,
+}
+
+struct VerticalPass<'a> {
+    weights: &'a [i32],
+    lines: Lines<'a>,
+    first: usize,
+    sums: &'a mut [i32],
+    to: &'a mut [u8],
+}
+
+impl Kernel for VerticalPass<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        self.sums.fill(HALF);
+        let lines = self.lines.pixels.chunks_exact(self.lines.length).skip(self.first);
+        for (&weight, line) in self.weights.iter().zip(lines) {
+            for (sum, &value) in self.sums.iter_mut().zip(line) {
+                *sum += weight * i32::from(value);
+            }
+        }
+        for (value, &sum) in self.to.iter_mut().zip(self.sums.iter()) {
+            *value = to_u8(sum);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Batches of augmented views, made ahead of time by threads, the same ones for any number of threads.
+//!
+//! The consumer hands out jobs (a chunk of a batch each) and joins the pieces that come back in the order of the jobs, so nothing
+//! depends on which worker was quicker. Buffers travel with the jobs and are used again.
+
+mod order;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::{Error, Source, ViewSpec};
+use order::Order;
+use worker::{Piece, Worker};
+
+/// Images and their views.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// From 0.
+    pub epoch: u32,
+    /// From 0, below [`Loader::steps_per_epoch`].
+    pub step_in_epoch: usize,
+    /// Which images; another than drawn where an image could not be read.
+    pub indices: Vec<u32>,
+    /// Their classes.
+    pub labels: Vec<Option<u32>>,
+    /// One entry a view: the first kind's views, then the second's, …
+    pub views: Vec<Crops>,
+}
+
+/// One view of each image of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crops {
+    /// Width and height.
+    pub size: usize,
+    /// `batch × size × size × 3` bytes.
+    pub pixels: Vec<u8>,
+}
+
+/// How batches are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoaderConfig {
+    /// Images a batch.
+    pub batch_size: usize,
+    /// Seed of the order of the images and of their views.
+    pub seed: u64,
+    /// Threads; 0 for one a processor.
+    pub num_workers: usize,
+    /// Batches made ahead of the one that is asked for, at least 1.
+    pub prefetch: usize,
+    /// Kinds of views.
+    pub views: Vec<ViewSpec>,
+    /// Fraction of the images that may be unreadable and are replaced by their neighbours; with 0 the first ends the run.
+    pub max_bad_fraction: f64,
+}
+
+impl LoaderConfig {
+    fn validate(&self, num_images: usize) -> Result<(), Error> {
+        if self.batch_size == 0 {
+            return Err(Error::setting("batch size", &0, "at least 1"));
+        }
+        if self.batch_size > num_images {
+            return Err(Error::BatchTooLarge { batch_size: self.batch_size, num_images });
+        }
+        if u32::try_from(num_images).is_err() {
+            return Err(Error::setting("number of images", &num_images, "less than 2^32"));
+        }
+        if self.num_workers > 1024 {
+            return Err(Error::setting("number of workers", &self.num_workers, "0 to 1024"));
+        }
+        if !(0.0..=1.0).contains(&self.max_bad_fraction) {
+            return Err(Error::setting("max_bad_fraction", &self.max_bad_fraction, "0 to 1"));
+        }
+        if self.views.is_empty() {
+            return Err(Error::setting("number of views", &0, "at least 1 kind of view"));
+        }
+        self.views.iter().try_for_each(ViewSpec::validate)
+    }
+
+    /// The spec of every view, in the order of [`Batch::views`].
+    fn view_specs(&self) -> impl Iterator<Item = &ViewSpec> {
+        self.views.iter().flat_map(|spec| std::iter::repeat_n(spec, spec.count))
+    }
+}
+
+/// Endless shuffled batches of augmented views.
+///
+/// Every epoch has an order of its own; images that fill no whole batch are left out of it. Batches depend on the seed and the step
+/// alone: not on the number of workers, and not on where a run was resumed.
+#[derive(Debug)]
+pub struct Loader {
+    config: LoaderConfig,
+    order: Order,
+    num_images: usize,
+    /// Images a job.
+    chunk: usize,
+    /// Steps before which jobs have been handed out.
+    issued: u64,
+    next_step: u64,
+    jobs: Option<Sender<Piece>>,
+    done: Receiver<Piece>,
+    /// Pieces that came before their turn, by number.
+    early: BTreeMap<u64, Piece>,
+    spare_pieces: Vec<Piece>,
+    spare_batches: Vec<Batch>,
+    bad: BTreeSet<u32>,
+    has_failed: bool,
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Loader {
+    /// Starts the workers on the batch of a global step: 0, or where a run is resumed.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`]; [`Error::Setting`] for a setting out of its range; [`Error::Thread`].
+    pub fn new(
+        source: Arc<dyn Source>,
+        config: LoaderConfig,
+        first_step: u64,
+    ) -> Result<Self, Error> {
+        let num_images = source.len();
+        config.validate(num_images)?;
+        let num_workers = match config.num_workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            n => n,
+        };
+        let (jobs, todo) = channel();
+        let (finished, done) = channel();
+        let (todo, stop) = (Arc::new(Mutex::new(todo)), Arc::new(AtomicBool::new(false)));
+        let mut loader = Self {
+            order: Order::new(config.seed, num_images),
+            num_images,
+            // Small enough to spread a batch over the workers, large enough to make the channels cheap.
+            chunk: config.batch_size.div_ceil(2 * num_workers).clamp(1, 64),
+            issued: first_step,
+            next_step: first_step,
+            jobs: Some(jobs),
+            done,
+            early: BTreeMap::new(),
+            spare_pieces: Vec::new(),
+            spare_batches: Vec::new(),
+            bad: BTreeSet::new(),
+            has_failed: false,
+            stop: Arc::clone(&stop),
+            workers: Vec::with_capacity(num_workers),
+            config,
+        };
+        let views: Arc<[ViewSpec]> = loader.config.view_specs().cloned().collect();
+        let (seed, replace_bad) = (loader.config.seed, loader.config.max_bad_fraction > 0.0);
+        let worker = Worker { source, views, seed, replace_bad, todo, finished, stop };
+        for i in 0..num_workers {
+            let worker = worker.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("mira-data-{i}"))
+                .spawn(move || worker.run())
+                .map_err(|source| Error::Thread { source })?;
+            loader.workers.push(thread);
+        }
+        loader.issue();
+        Ok(loader)
+    }
+
+    /// Whole batches in an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.num_images / self.config.batch_size
+    }
+
+    /// Distinct images found unreadable, and replaced, in the batches so far.
+    pub fn quarantined(&self) -> usize {
+        self.bad.len()
+    }
+
+    /// The next batch, epoch after epoch without end.
+    ///
+    /// # Errors
+    /// The error of an image of this batch, by name; [`Error::TooManyBad`]; [`Error::Panicked`]. After an error,
+    /// [`Error::Stopped`].
+    pub fn next_batch(&mut self) -> Result<Batch, Error> {
+        if self.has_failed {
+            return Err(Error::Stopped);
+        }
+        self.issue();
+        let batch = self.assemble();
+        if batch.is_ok() {
+            self.next_step += 1;
+            self.issue();
+        } else {
+            self.has_failed = true;
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        batch
+    }
+
+    /// Takes back a batch whose buffers the next ones may use.
+    pub fn recycle(&mut self, batch: Batch) {
+        if self.spare_batches.is_empty() {
+            self.spare_batches.push(batch);
+        }
+    }
+
+    fn chunks_per_batch(&self) -> u64 {
+        self.config.batch_size.div_ceil(self.chunk) as u64
+    }
+
+    /// Epoch and step in it.
+    fn position(&self, step: u64) -> (u32, usize) {
+        let steps = self.steps_per_epoch() as u64;
+        (u32::try_from(step / steps).unwrap_or(u32::MAX), (step % steps) as usize)
+    }
+
+    /// The number of the first piece of a step.
+    fn first_piece(&self, step: u64) -> u64 {
+        step * self.chunks_per_batch()
+    }
+
+    /// Rows of the batch that a piece of it fills.
+    fn rows(&self, piece: u64) -> Range<usize> {
+        let first = (piece % self.chunks_per_batch()) as usize * self.chunk;
+        first..(first + self.chunk).min(self.config.batch_size)
+    }
+
+    /// Hands out jobs up to `prefetch` batches ahead.
+    fn issue(&mut self) {
+        let end = self.next_step + self.config.prefetch.max(1) as u64;
+        while self.issued < end {
+            let (epoch, step_in_epoch) = self.position(self.issued);
+            for number in self.first_piece(self.issued)..self.first_piece(self.issued + 1) {
+                let rows = self.rows(number);
+                let mut piece = self.spare_pieces.pop().unwrap_or_default();
+                piece.begin(number, epoch);
+                let first = step_in_epoch * self.config.batch_size;
+                let images = &self.order.of(epoch)[first + rows.start..first + rows.end];
+                piece.indices.extend_from_slice(images);
+                // Without workers there is nobody to send to; `assemble` says so.
+                if let Some(jobs) = &self.jobs {
+                    let _ = jobs.send(piece);
+                }
+            }
+            self.issued += 1;
+        }
+    }
+
+    fn assemble(&mut self) -> Result<Batch, Error> {
+        let mut batch = self.spare_batches.pop().unwrap_or_default();
+        (batch.epoch, batch.step_in_epoch) = self.position(self.next_step);
+        batch.indices.clear();
+        batch.labels.clear();
+        batch.views.resize_with(self.config.view_specs().count(), Crops::default);
+        for (view, spec) in batch.views.iter_mut().zip(self.config.view_specs()) {
+            view.size = spec.size;
+            view.pixels.clear();
+        }
+        let end = self.first_piece(self.next_step + 1);
+        for number in self.first_piece(self.next_step)..end {
+            let mut piece = self.wait_for(number, end)?;
+            batch.indices.append(&mut piece.indices);
+            batch.labels.append(&mut piece.labels);
+            for (view, crops) in batch.views.iter_mut().zip(&piece.crops) {
+                view.pixels.extend_from_slice(crops);
+            }
+            for (index, error) in piece.bad.drain(..) {
+                self.count_bad(index, &error)?;
+            }
+            self.spare_pieces.push(piece);
+        }
+        Ok(batch)
+    }
+
+    /// A piece, or the error of whichever piece before `end` fails first.
+    fn wait_for(&mut self, number: u64, end: u64) -> Result<Piece, Error> {
+        let failed = self.early.range(..end).find(|(_, piece)| piece.error.is_some());
+        let turn = failed.map_or(number, |(&failed, _)| failed);
+        let mut piece = self.early.remove(&turn);
+        loop {
+            if let Some(mut piece) = piece {
+                if piece.number < end
+                    && let Some(error) = piece.error.take()
+                {
+                    return Err(error);
+                }
+                if piece.number == number {
+                    return Ok(piece);
+                }
+                self.early.insert(piece.number, piece);
+            }
+            piece = Some(self.done.recv().map_err(|_| Error::Stopped)?);
+        }
+    }
+
+    fn count_bad(&mut self, index: u32, error: &Error) -> Result<(), Error> {
+        self.bad.insert(index);
+        let (num_bad, max_bad_fraction) = (self.bad.len(), self.config.max_bad_fraction);
+        if num_bad as f64 > max_bad_fraction * self.num_images as f64 {
+            let (num_images, last) = (self.num_images, error.to_string());
+            return Err(Error::TooManyBad { num_bad, num_images, max_bad_fraction, last });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Loader {
+    /// Waits for the images the workers have in hand, not for their jobs.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            // What a worker panics on has been caught; there is nothing to add here.
+            let _ = worker.join();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a data thread does: load images, make their views, and survive whatever happens on the way.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::data::{Augmenter, Error, Image, Source, ViewSpec};
+use crate::rng::{Purpose, Rng};
+
+/// Part of a batch: a job on the way there, its result on the way back.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    pub(super) number: u64,
+    epoch: u32,
+    /// Images drawn; on the way back, images used.
+    pub(super) indices: Vec<u32>,
+    pub(super) labels: Vec<Option<u32>>,
+    /// One buffer a view.
+    pub(super) crops: Vec<Vec<u8>>,
+    /// Images that were replaced, and why.
+    pub(super) bad: Vec<(u32, Error)>,
+    /// What ended the work on this piece.
+    pub(super) error: Option<Error>,
+}
+
+impl Piece {
+    pub(super) fn begin(&mut self, number: u64, epoch: u32) {
+        (self.number, self.epoch, self.error) = (number, epoch, None);
+        self.indices.clear();
+        self.labels.clear();
+        self.bad.clear();
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Worker {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) views: Arc<[ViewSpec]>,
+    pub(super) seed: u64,
+    pub(super) replace_bad: bool,
+    pub(super) todo: Arc<Mutex<Receiver<Piece>>>,
+    pub(super) finished: Sender<Piece>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Until the loader is dropped or has failed. Every job taken is answered, or the loader would wait for ever.
+    pub(super) fn run(&self) {
+        let (mut image, mut augmenter) = (Image::default(), Augmenter::default());
+        loop {
+            let job = self.todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(mut piece) = job else { return };
+            let mut at = None;
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                self.fill(&mut piece, &mut at, &mut image, &mut augmenter)
+            }));
+            piece.error = match result {
+                Ok(result) => result.err(),
+                Err(panic) => {
+                    (image, augmenter) = Default::default();
+                    Some(Error::Panicked { name: self.name(at), message: message(&*panic) })
+                }
+            };
+            if self.finished.send(piece).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// `at` is the image in hand.
+    fn fill(
+        &self,
+        piece: &mut Piece,
+        at: &mut Option<usize>,
+        image: &mut Image,
+        augmenter: &mut Augmenter,
+    ) -> Result<(), Error> {
+        let num_images = piece.indices.len();
+        piece.crops.resize_with(self.views.len(), Vec::new);
+        for (crops, spec) in piece.crops.iter_mut().zip(&*self.views) {
+            crops.resize(num_images * spec.size * spec.size * 3, 0);
+        }
+        for row in 0..num_images {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            let drawn = piece.indices[row];
+            let used = self.load(drawn, &mut piece.bad, at, image)?;
+            piece.indices[row] = used;
+            piece.labels.push(self.source.label(used as usize));
+            for (number, (crops, spec)) in (0..).zip(piece.crops.iter_mut().zip(&*self.views)) {
+                let size = spec.size * spec.size * 3;
+                // Keyed by the image drawn: a replacement looks different from the same image in its own place.
+                let mut rng = Rng::new(self.seed, Purpose::Augment, [piece.epoch, drawn, number]);
+                augmenter.view(image, spec, &mut rng, &mut crops[row * size..(row + 1) * size]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads an image or, if that may be, the next one that can be; the index of what was loaded.
+    fn load(
+        &self,
+        drawn: u32,
+        bad: &mut Vec<(u32, Error)>,
+        at: &mut Option<usize>,
+        image: &mut Image,
+    ) -> Result<u32, Error> {
+        let mut index = drawn;
+        loop {
+            *at = Some(index as usize);
+            let loaded = self.source.load(index as usize, image).and_then(|()| {
+                let expected = image.width * image.height * 3;
+                if expected > 0 && image.pixels.len() == expected {
+                    return Ok(());
+                }
+                let (name, got) = (self.source.name(index as usize), image.pixels.len());
+                Err(Error::image(name, format!("it has {got} bytes of pixels, not {expected}")))
+            });
+            let Err(error) = loaded else { return Ok(index) };
+            let next = (index + 1) % self.source.len() as u32;
+            if !self.replace_bad || next == drawn {
+                return Err(error);
+            }
+            bad.push((index, error));
+            index = next;
+        }
+    }
+
+    fn name(&self, at: Option<usize>) -> String {
+        let name = || at.map_or_else(|| "a batch".into(), |index| self.source.name(index));
+        catch_unwind(AssertUnwindSafe(name)).unwrap_or_else(|_| format!("image {at:?}"))
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}

@@ -1,0 +1,15 @@
+//! The CPU executor: NHWC on slices, threads by rayon, instruction sets chosen at run time. Results do not depend on the number
+//! of threads: every sum has one order, fixed by shapes.
+
+mod batch_norm;
+mod convolution;
+mod executor;
+mod gather;
+mod layer;
+mod memory;
+mod microkernel;
+mod packing;
+mod pooling;
+mod weight_gradient;
+
+pub use executor::{Executor, Statistics};

@@ -1,0 +1,405 @@
+//! Reading `metrics.jsonl`: one JSON object a line, of which a kill may have torn the last.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read as _};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::Error;
+
+/// Step records kept before neighbours are averaged: memory stays below 20 MB however long the run.
+const MAX_STEPS: usize = 1 << 16;
+/// Evaluations kept; later ones are left out, with a note.
+const MAX_EVALS: usize = 1 << 16;
+/// Messages kept of warnings; the others are counted.
+const MAX_WARNINGS: usize = 100;
+/// Bytes of a line beyond which it is no record.
+const MAX_LINE: u64 = 1 << 20;
+
+/// What a training step measured; NaN stands for what was not recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRecord {
+    /// Steps made before this one.
+    pub step: u64,
+    /// Position in epochs: 1.5 is half-way through the second.
+    pub epoch: f64,
+    /// The loss, in nats.
+    pub loss: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// β of the assignment.
+    pub beta: f64,
+    /// Momentum of the teacher, 0–1.
+    pub ema_momentum: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Throughput.
+    pub images_per_second: f64,
+    /// Part of the time spent waiting for data, 0–1.
+    pub data_wait_fraction: f64,
+    /// Sweeps of the assignment.
+    pub sweeps: f64,
+    /// Duality gap of the assignment.
+    pub duality_gap: f64,
+    /// Log-ratio bound of the assignment.
+    pub log_ratio_bound: f64,
+    /// Entropy of the marginal, in nats.
+    pub marginal_entropy: f64,
+    /// The largest the entropy can be: log K.
+    pub log_prototypes: f64,
+    /// Euclidean norm of the gradients.
+    pub gradient_norm: f64,
+}
+
+impl StepRecord {
+    /// The measurements by their names in the file, in the order of the fields.
+    pub fn values(&self) -> [(&'static str, f64); 13] {
+        let mut this = *self;
+        this.slots().map(|(name, value)| (name, *value))
+    }
+
+    fn slots(&mut self) -> [(&'static str, &mut f64); 13] {
+        [
+            ("loss", &mut self.loss),
+            ("lr", &mut self.lr),
+            ("beta", &mut self.beta),
+            ("ema_momentum", &mut self.ema_momentum),
+            ("weight_decay", &mut self.weight_decay),
+            ("images_per_second", &mut self.images_per_second),
+            ("data_wait_fraction", &mut self.data_wait_fraction),
+            ("sweeps", &mut self.sweeps),
+            ("duality_gap", &mut self.duality_gap),
+            ("log_ratio_bound", &mut self.log_ratio_bound),
+            ("marginal_entropy", &mut self.marginal_entropy),
+            ("log_prototypes", &mut self.log_prototypes),
+            ("gradient_norm", &mut self.gradient_norm),
+        ]
+    }
+
+    fn parse(object: &Value) -> Option<Self> {
+        let mut this = Self {
+            step: object.get("step")?.as_u64()?,
+            epoch: object.get("epoch")?.as_f64()?,
+            ..Self::default()
+        };
+        for (name, slot) in this.slots() {
+            if let Some(value) = object.get(name).and_then(Value::as_f64) {
+                *slot = value;
+            }
+        }
+        Some(this)
+    }
+
+    /// The mean of `count` records and one more, at the later one's step; NaN counts as absent.
+    fn running_mean(mut self, mut record: Self, count: u64) -> Self {
+        let part = 1.0 / (count + 1) as f64;
+        for ((_, a), (_, b)) in self.slots().into_iter().zip(record.slots()) {
+            if b.is_nan() {
+                *b = *a;
+            } else if !a.is_nan() {
+                *b = *a + (*b - *a) * part;
+            }
+        }
+        record.epoch = self.epoch + (record.epoch - self.epoch) * part;
+        record
+    }
+}
+
+/// Nothing recorded, at step 0.
+impl Default for StepRecord {
+    fn default() -> Self {
+        let nan = f64::NAN;
+        Self {
+            step: 0,
+            epoch: 0.0,
+            loss: nan,
+            lr: nan,
+            beta: nan,
+            ema_momentum: nan,
+            weight_decay: nan,
+            images_per_second: nan,
+            data_wait_fraction: nan,
+            sweeps: nan,
+            duality_gap: nan,
+            log_ratio_bound: nan,
+            marginal_entropy: nan,
+            log_prototypes: nan,
+            gradient_norm: nan,
+        }
+    }
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalRecord {
+    /// Steps made before it.
+    pub step: u64,
+    /// Epochs made before it.
+    pub epoch: f64,
+    /// What was evaluated: `untrained`, `trained` or `pixels`.
+    pub encoder: String,
+    /// Which measure: `knn_top1`, `linear_top1`, ….
+    pub metric: String,
+    /// The measure, 0–1.
+    pub value: f64,
+}
+
+impl EvalRecord {
+    fn parse(object: &Value) -> Option<Self> {
+        Some(Self {
+            step: object.get("step")?.as_u64()?,
+            epoch: object.get("epoch")?.as_f64()?,
+            encoder: object.get("encoder")?.as_str()?.to_owned(),
+            metric: object.get("metric")?.as_str()?.to_owned(),
+            value: object.get("value")?.as_f64()?,
+        })
+    }
+}
+
+/// Everything a run measured, in the order of its steps.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Steps; where a resumed run made some again, the later ones.
+    pub steps: Vec<StepRecord>,
+    /// Steps averaged into each record: 1, or a power of two for very long runs.
+    pub steps_per_record: u64,
+    /// Evaluations; where one was made again, the later one.
+    pub evals: Vec<EvalRecord>,
+    /// Messages of the run's warnings, the first hundred.
+    pub warnings: Vec<String>,
+    /// Steps that were skipped.
+    pub num_skips: u64,
+    /// What a reader should know of the file itself: lines left out.
+    pub notes: Vec<String>,
+    pending: Option<(StepRecord, u64)>,
+}
+
+impl Metrics {
+    /// Reads `metrics.jsonl`, or the one in a run folder.
+    ///
+    /// Kinds that are not known are passed over; lines that are no record, such as a torn last one, are noted and passed over.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], and [`Error::NoMeasurements`] for a file without a single record.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let path = if path.is_dir() { path.join("metrics.jsonl") } else { path.to_owned() };
+        let unreadable = |source| Error::Unreadable { path: path.clone(), source };
+        let mut file = BufReader::new(File::open(&path).map_err(unreadable)?);
+        let mut this = Self { steps_per_record: 1, ..Self::default() };
+        let (mut line, mut num_lines) = (Vec::new(), 0);
+        let mut spoilt: Vec<u64> = Vec::new();
+        let mut num_spoilt = 0_u64;
+        loop {
+            line.clear();
+            let length = (&mut file).take(MAX_LINE).read_until(b'\n', &mut line);
+            if length.map_err(unreadable)? == 0 {
+                break;
+            }
+            num_lines += 1;
+            let is_whole = line.ends_with(b"\n");
+            if !is_whole && line.len() as u64 == MAX_LINE {
+                skip_line(&mut file).map_err(unreadable)?;
+            }
+            if line.trim_ascii().is_empty() || this.take(&line).is_some() {
+                continue;
+            }
+            if is_whole || !is_at_end(&mut file).map_err(unreadable)? {
+                num_spoilt += 1;
+                if spoilt.len() < 5 {
+                    spoilt.push(num_lines);
+                }
+            } else {
+                this.notes.push(format!(
+                    "The last line of the measurements, {num_lines}, is torn and was left out."
+                ));
+            }
+        }
+        this.flush();
+        if num_spoilt > 0 {
+            let shown: Vec<_> = spoilt.iter().map(u64::to_string).collect();
+            let more = if num_spoilt > 5 { ", …" } else { "" };
+            this.notes.push(format!(
+                "Lines of the measurements that are no record were left out: {num_spoilt} (line {}{more}).",
+                shown.join(", ")
+            ));
+        }
+        if this.steps.is_empty() && this.evals.is_empty() {
+            return Err(Error::NoMeasurements { path, num_lines });
+        }
+        Ok(this)
+    }
+
+    /// Takes one line; `None` if it is no record.
+    fn take(&mut self, line: &[u8]) -> Option<()> {
+        let object: Value = serde_json::from_slice(line).ok()?;
+        match object.get("kind")?.as_str()? {
+            "step" => self.push_step(StepRecord::parse(&object)?),
+            "eval" => self.push_eval(EvalRecord::parse(&object)?),
+            "skip" => self.num_skips += 1,
+            "warning" if self.warnings.len() < MAX_WARNINGS => {
+                let message = object.get("message").and_then(Value::as_str);
+                self.warnings.push(message.map_or_else(|| object.to_string(), str::to_owned));
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Adds a step; steps at and after it that are there already were undone by a resume and go.
+    pub fn push_step(&mut self, record: StepRecord) {
+        if self.pending.is_some_and(|(last, _)| last.step >= record.step)
+            || self.steps.last().is_some_and(|last| last.step >= record.step)
+        {
+            self.flush();
+            let keep = self.steps.partition_point(|s| s.step < record.step);
+            self.steps.truncate(keep);
+        }
+        let per_record = self.steps_per_record.max(1);
+        let (merged, count) = match self.pending.take() {
+            Some((before, count)) => (before.running_mean(record, count), count + 1),
+            None => (record, 1),
+        };
+        if count < per_record {
+            self.pending = Some((merged, count));
+            return;
+        }
+        self.steps_per_record = per_record;
+        self.steps.push(merged);
+        if self.steps.len() >= MAX_STEPS {
+            let mut pairs = 0;
+            for i in (1..self.steps.len()).step_by(2) {
+                self.steps[pairs] = self.steps[i - 1].running_mean(self.steps[i], 1);
+                pairs += 1;
+            }
+            self.steps.truncate(pairs);
+            self.steps_per_record *= 2;
+        }
+    }
+
+    /// Adds an evaluation, or replaces the one of the same step, encoder and metric.
+    pub fn push_eval(&mut self, record: EvalRecord) {
+        let is_same = |e: &EvalRecord| {
+            e.step == record.step && e.encoder == record.encoder && e.metric == record.metric
+        };
+        // Only the last few can be made again by a resume.
+        if let Some(old) = self.evals.iter_mut().rev().take(1000).find(|e| is_same(e)) {
+            *old = record;
+        } else if self.evals.len() < MAX_EVALS {
+            self.evals.push(record);
+        } else if self.evals.len() == MAX_EVALS && !self.notes.iter().any(|n| n.starts_with("Only"))
+        {
+            self.notes.push(format!("Only the first {MAX_EVALS} evaluations are shown."));
+        }
+    }
+
+    fn flush(&mut self) {
+        self.steps.extend(self.pending.take().map(|(record, _)| record));
+    }
+
+    /// The latest value of a measure of an encoder, 0–1.
+    pub fn latest(&self, encoder: &str, metric: &str) -> Option<f64> {
+        let mut found = self.evals.iter().filter(|e| e.encoder == encoder && e.metric == metric);
+        found.next_back().map(|e| e.value)
+    }
+}
+
+fn is_at_end(file: &mut impl BufRead) -> std::io::Result<bool> {
+    Ok(file.fill_buf()?.is_empty())
+}
+
+fn skip_line(file: &mut impl BufRead) -> std::io::Result<()> {
+    loop {
+        let buffer = file.fill_buf()?;
+        let end = buffer.iter().position(|&b| b == b'\n');
+        let used = end.map_or(buffer.len(), |i| i + 1);
+        let is_done = end.is_some() || used == 0;
+        file.consume(used);
+        if is_done {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Result<Metrics, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("metrics.jsonl"), text).unwrap();
+        Metrics::read(folder.path())
+    }
+
+    #[test]
+    fn reads_steps_and_evaluations_and_passes_over_other_kinds() {
+        let text = br#"{"kind":"step","step":0,"epoch":0.5,"loss":2.5,"lr":0.1,"duality_gap":null,"new":[1]}
+{"kind":"later","x":1}
+{"kind":"warning","message":"slow <disk>"}
+{"kind":"skip","step":3}
+
+{"kind":"eval","step":1,"epoch":1.0,"encoder":"trained","metric":"knn_top1","value":0.75,"k":20}
+"#;
+        let m = read(text).unwrap();
+        assert_eq!(m.steps.len(), 1);
+        assert_eq!((m.steps[0].step, m.steps[0].epoch, m.steps[0].loss), (0, 0.5, 2.5));
+        assert!(m.steps[0].duality_gap.is_nan() && m.steps[0].beta.is_nan());
+        assert_eq!(m.latest("trained", "knn_top1"), Some(0.75));
+        assert_eq!(m.latest("untrained", "knn_top1"), None);
+        assert_eq!((m.warnings, m.num_skips), (vec!["slow <disk>".to_owned()], 1));
+        assert!(m.notes.is_empty(), "{:?}", m.notes);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out_with_a_note() {
+        let m =
+            read(b"{\"kind\":\"step\",\"step\":0,\"epoch\":0}\n{\"kind\":\"step\",\"st").unwrap();
+        assert_eq!(m.steps.len(), 1);
+        assert_eq!(m.notes.len(), 1);
+        assert!(m.notes[0].contains("2, is torn"), "{}", m.notes[0]);
+    }
+
+    #[test]
+    fn spoilt_lines_inside_are_counted_and_long_ones_do_not_fill_memory() {
+        let mut text = b"not json\n\xff\xfe\n{\"kind\":\"step\",\"epoch\":1}\n".to_vec();
+        text.extend(std::iter::repeat_n(b'x', 3 << 20));
+        text.extend(b"\n{\"kind\":\"step\",\"step\":7,\"epoch\":1}");
+        let m = read(&text).unwrap();
+        assert_eq!(m.steps.iter().map(|s| s.step).collect::<Vec<_>>(), [7]);
+        assert!(m.notes[0].contains("left out: 4 (line 1, 2, 3, 4)"), "{:?}", m.notes);
+    }
+
+    #[test]
+    fn a_file_without_records_is_an_error() {
+        for text in [&b""[..], b"{\"kind\":\"later\"}\n", b"hello\n"] {
+            assert!(matches!(read(text), Err(Error::NoMeasurements { .. })));
+        }
+        let missing = Metrics::read(Path::new("/nowhere/at/all"));
+        assert!(matches!(missing, Err(Error::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_resumed_run_replaces_the_steps_it_made_again() {
+        let mut m = Metrics::default();
+        for (step, loss) in [(0, 1.0), (1, 2.0), (2, 3.0), (1, 4.0), (2, 5.0)] {
+            m.push_step(StepRecord { step, loss, ..StepRecord::default() });
+        }
+        let kept: Vec<_> = m.steps.iter().map(|s| (s.step, s.loss)).collect();
+        assert_eq!(kept, [(0, 1.0), (1, 4.0), (2, 5.0)]);
+    }
+
+    #[test]
+    fn very_long_runs_are_averaged_and_stay_bounded() {
+        let mut m = Metrics::default();
+        let n = MAX_STEPS as u64 * 5;
+        for step in 0..n {
+            let loss = if step % 2 == 0 { 0.0 } else { 2.0 };
+            m.push_step(StepRecord { step, epoch: step as f64, loss, ..StepRecord::default() });
+        }
+        assert!(m.steps.len() < MAX_STEPS && m.steps.capacity() <= 2 * MAX_STEPS);
+        assert!(m.steps_per_record.is_power_of_two() && m.steps_per_record > 1);
+        assert!(m.steps.iter().all(|s| (s.loss - 1.0).abs() < 1e-12));
+        let mean = m.steps.iter().map(|s| s.epoch).sum::<f64>() / m.steps.len() as f64;
+        assert!((mean / ((n - 1) as f64 / 2.0) - 1.0).abs() < 0.01, "{mean}");
+    }
+}

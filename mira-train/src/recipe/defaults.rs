@@ -1,0 +1,102 @@
+//! Settings that a recipe leaves out, and settings that do not apply.
+
+use toml::{Table, Value};
+
+use super::Error;
+use super::resolve::{at, example, shown};
+use super::schema::{Fallback, KEYS, Key};
+
+/// Writes the defaults into a table whose keys are known.
+pub(super) fn fill(table: &mut Table, origin: &str) -> Result<(), Error> {
+    table.entry("views").or_insert_with(|| Value::Array(Vec::new()));
+    for key in KEYS {
+        match key.path.strip_prefix("views.*.") {
+            None => fill_one(table, key, key.path, origin)?,
+            Some(rest) => {
+                for i in 0..num_views(table) {
+                    fill_one(table, key, &format!("views.{i}.{rest}"), origin)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn num_views(table: &Table) -> usize {
+    table.get("views").and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+fn fill_one(table: &mut Table, key: &Key, path: &str, origin: &str) -> Result<(), Error> {
+    let present = at(table, path).is_some();
+    if let Some((selector, values)) = key.only {
+        // Selectors come before what they select in the schema, so they are filled in by now.
+        let Some(chosen) = at(table, selector) else { return Ok(()) };
+        let name = chosen.as_str().map_or_else(|| chosen.to_string(), str::to_owned);
+        if !values.contains(&name.as_str()) {
+            if !present {
+                return Ok(());
+            }
+            let quote = |v: &&str| if *v == "true" { (*v).into() } else { format!("\"{v}\"") };
+            return Err(Error::DoesNotApply {
+                origin: origin.into(),
+                key: path.into(),
+                selector,
+                got: shown(chosen),
+                expected: values.iter().map(quote).collect::<Vec<_>>().join(" or "),
+            });
+        }
+    }
+    if present {
+        return Ok(());
+    }
+    let missing = || Error::MissingKey {
+        origin: origin.into(),
+        key: path.into(),
+        expected: key.kind.expected(),
+        example: example(key, path),
+    };
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    match key.default {
+        Fallback::Required => Err(missing()),
+        // A table that was begun without its switch would silently do nothing.
+        Fallback::Value(_) if key.leaf() == "probability" && at(table, section).is_some() => {
+            Err(missing())
+        }
+        Fallback::Optional => Ok(()),
+        Fallback::Value(text) => {
+            insert(table, path, parse(text));
+            Ok(())
+        }
+        Fallback::Width => {
+            let architecture = at(table, "model.architecture").and_then(Value::as_str);
+            let small = matches!(architecture, Some("resnet8" | "resnet14" | "resnet20"));
+            insert(table, path, Value::Integer(if small { 16 } else { 64 }));
+            Ok(())
+        }
+    }
+}
+
+fn parse(text: &str) -> Value {
+    let table: Table = toml::from_str(&format!("v = {text}")).expect("the schema's defaults parse");
+    table["v"].clone()
+}
+
+/// Puts a value where a path leads, making the tables on the way.
+pub(super) fn insert(table: &mut Table, path: &str, value: Value) {
+    let Some((first, rest)) = path.split_once('.') else {
+        table.insert(path.to_owned(), value);
+        return;
+    };
+    let inside = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+    match inside {
+        Value::Table(inside) => insert(inside, rest, value),
+        Value::Array(items) => {
+            let Some((position, rest)) = rest.split_once('.') else { return };
+            let item = position.parse::<usize>().ok().and_then(|i| items.get_mut(i));
+            if let Some(Value::Table(inside)) = item {
+                insert(inside, rest, value);
+            }
+        }
+        _ => {}
+    }
+}

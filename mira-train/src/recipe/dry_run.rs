@@ -1,0 +1,229 @@
+//! What a run would cost, in words.
+
+use super::{Assignment, Method, OptimizerKind, Recipe, View};
+
+/// Costs of a run, filled in by whoever builds the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    /// Trained parameters: encoder, projector, prototypes.
+    pub num_parameters: u64,
+    /// Floating-point operations of the encoder's forward pass over one view of the first size; a multiply-add counts two.
+    pub flops_per_image_forward: u64,
+    /// Floating-point operations of one optimiser step: all views, forward and backward, teacher included.
+    pub flops_per_step: u64,
+    /// Bytes of activations and their gradients at the most.
+    pub activation_bytes: u64,
+    /// Bytes of parameters, gradients and teacher.
+    pub parameter_bytes: u64,
+    /// Bytes of the optimiser's state.
+    pub optimizer_bytes: u64,
+    /// Optimiser steps an epoch.
+    pub steps_per_epoch: u64,
+    /// Estimated seconds an epoch; `None` where there is nothing to estimate from.
+    pub seconds_per_epoch: Option<f64>,
+}
+
+/// A summary in comments, then the resolved recipe: redirected to a file, the whole text is a recipe.
+pub fn dry_run(recipe: &Recipe, cost: &Cost) -> String {
+    let mut text = String::new();
+    for (label, line) in lines(recipe, cost) {
+        text.push_str(&format!("# {label:<12} {line}").replace(char::is_control, " "));
+        text.push('\n');
+    }
+    text.push('\n');
+    text.push_str(&recipe.to_toml());
+    text
+}
+
+fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
+    let (schedule, train) = (&recipe.schedule, &recipe.train);
+    let epochs = schedule.epochs as u64;
+    let num_steps = cost.steps_per_epoch.saturating_mul(epochs);
+    let total = cost.activation_bytes + cost.parameter_bytes + cost.optimizer_bytes;
+    let network = format!(
+        "{} of width {} with projector to {} and {} prototypes: {} parameters",
+        key(recipe.model.architecture),
+        recipe.model.width,
+        recipe.projector.output_dim,
+        count(recipe.prototypes.count as u64),
+        count(cost.num_parameters)
+    );
+    let optimizer = format!(
+        "{}, learning rate {} after {} epochs of warm-up, weight decay {}",
+        match recipe.optimizer.kind {
+            OptimizerKind::Lars => "LARS",
+            OptimizerKind::Sgd => "SGD",
+            OptimizerKind::Adamw => "AdamW",
+        },
+        recipe.peak_lr(),
+        schedule.warmup_epochs,
+        recipe.optimizer.weight_decay
+    );
+    let length = format!(
+        "{} epochs × {} steps of {} images = {} steps",
+        count(epochs),
+        count(cost.steps_per_epoch),
+        count(train.batch_size as u64),
+        count(num_steps)
+    );
+    let compute = format!(
+        "{} a view forward, {} a step, {} in all",
+        flops(cost.flops_per_image_forward as f64),
+        flops(cost.flops_per_step as f64),
+        flops(cost.flops_per_step as f64 * num_steps as f64)
+    );
+    let memory = format!(
+        "{} = {} activations + {} parameters + {} optimiser",
+        bytes(total),
+        bytes(cost.activation_bytes),
+        bytes(cost.parameter_bytes),
+        bytes(cost.optimizer_bytes)
+    );
+    let time = cost.seconds_per_epoch.filter(|s| s.is_finite() && *s >= 0.0).map_or_else(
+        || "not estimated".into(),
+        |s| format!("about {} an epoch, {} in all", time(s), time(s * epochs as f64)),
+    );
+    vec![
+        ("network", network),
+        ("views", recipe.views.iter().map(view).collect::<Vec<_>>().join(", ")),
+        ("assignment", assignment(&recipe.assignment)),
+        ("optimiser", optimizer),
+        ("length", length),
+        ("compute", compute),
+        ("memory", memory),
+        ("time", time),
+    ]
+}
+
+/// A choice as it is written in the recipe.
+fn key(choice: impl serde::Serialize) -> String {
+    toml::Value::try_from(choice)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn view(view: &View) -> String {
+    let [low, high] = view.scale;
+    let times = if view.count == 1 { String::new() } else { format!("{} × ", view.count) };
+    format!("{times}{} {}×{} (scale {low}–{high})", view.name, view.size, view.size)
+}
+
+fn assignment(assignment: &Assignment) -> String {
+    let stop = match (assignment.iterations, assignment.tolerance) {
+        (Some(n), _) => format!(", {n} sweeps"),
+        (None, Some(tolerance)) => format!(", proven to {tolerance:e}"),
+        (None, None) => String::new(),
+    };
+    let or_nan = |x: Option<f64>| x.unwrap_or(f64::NAN);
+    let method = match assignment.method {
+        Method::Mira => format!(
+            "MIRA, τ {}, β {:.4} → {:.4}",
+            or_nan(assignment.temperature),
+            or_nan(assignment.beta_start),
+            or_nan(assignment.beta_end)
+        ),
+        Method::Sinkhorn => format!("Sinkhorn–Knopp, ε {}", or_nan(assignment.epsilon)),
+        Method::Softmax => format!("softmax, τ {}", or_nan(assignment.temperature)),
+    };
+    method + &stop
+}
+
+/// 1,234,567.
+fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn flops(n: f64) -> String {
+    scaled(n, 1000.0, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"])
+}
+
+fn bytes(n: u64) -> String {
+    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
+    let mut units = units.iter();
+    let mut unit = units.next().copied().unwrap_or_default();
+    for larger in units {
+        // What would be written as 1000 is one of the larger unit.
+        if n < base - 0.05 {
+            break;
+        }
+        n /= base;
+        unit = larger;
+    }
+    if unit == "B" || unit == "FLOP" { format!("{n:.0} {unit}") } else { format!("{n:.1} {unit}") }
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 119.5 => format!("{s:.0} s"),
+        s if s < 7170.0 => format!("{:.0} min", s / 60.0),
+        s if s < 2.0 * 86400.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} days", s / 86400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COST: Cost = Cost {
+        num_parameters: 28_750_744,
+        flops_per_image_forward: 8_178_000_000,
+        flops_per_step: 240_000_000_000_000,
+        activation_bytes: 3 << 30,
+        parameter_bytes: 512 << 20,
+        optimizer_bytes: 1536,
+        steps_per_epoch: 312,
+        seconds_per_epoch: Some(900.0),
+    };
+
+    #[test]
+    fn the_text_is_a_recipe_again() {
+        let recipe = Recipe::builtin("imagenet-r50-100ep-multicrop").unwrap();
+        let text = dry_run(&recipe, &COST);
+        assert_eq!(Recipe::from_toml(&text, "dry run").unwrap(), recipe);
+        for part in [
+            "resnet50 of width 64",
+            "3,000 prototypes: 28,750,744 parameters",
+            "6 × local 96×96 (scale 0.05–0.14)",
+            "MIRA, τ 0.225, β 0.7000 → 0.6667, 30 sweeps",
+            "LARS, learning rate 4.8 after 5 epochs",
+            "100 epochs × 312 steps of 4,096 images = 31,200 steps",
+            "8.2 GFLOP a view forward, 240.0 TFLOP a step, 7.5 EFLOP in all",
+            "3.5 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser",
+            "about 15 min an epoch, 25.0 h in all",
+        ] {
+            assert!(text.contains(part), "no {part:?} in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_end_the_comment() {
+        let mut recipe = Recipe::builtin("default").unwrap();
+        recipe.views[0].name = "a\n[data]\nb".into();
+        let text = dry_run(&recipe, &Cost { seconds_per_epoch: None, ..COST });
+        assert_eq!(Recipe::from_toml(&text, "dry run").unwrap(), recipe);
+        assert!(text.contains("not estimated"));
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!([count(0), count(999), count(1000)], ["0", "999", "1,000"]);
+        assert_eq!([bytes(0), bytes(1023), bytes(1024)], ["0 B", "1023 B", "1.0 KiB"]);
+        assert_eq!([flops(999.0), flops(999_990.0)], ["999 FLOP", "1.0 MFLOP"]);
+        assert_eq!([time(9.94), time(119.0), time(120.0)], ["9.9 s", "119 s", "2 min"]);
+        assert_eq!([time(7200.0), time(90_000.0), time(1.0e6)], ["2.0 h", "25.0 h", "11.6 days"]);
+    }
+}

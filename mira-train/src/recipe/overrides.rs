@@ -1,0 +1,87 @@
+//! `--set key=value`.
+
+use toml::{Table, Value};
+
+use super::Error;
+use super::defaults::insert;
+use super::names;
+use super::resolve::at;
+use super::schema::{self, KEYS};
+
+/// The table with the settings put in, and without those that no longer apply.
+pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Error> {
+    let mut set = Vec::with_capacity(overrides.len());
+    for text in overrides {
+        let (key, value) = parse(text)?;
+        if schema::find(&key).is_none() {
+            let is_table = KEYS.iter().any(|k| k.path.starts_with(&format!("{key}.")));
+            let whole = || refuse(text, format!("`{key}` is a section; set one of its keys"));
+            return Err(if is_table { whole() } else { names::unknown(&key, false, "--set") });
+        }
+        if let Some(position) = key.strip_prefix("views.").and_then(|k| k.split('.').next()) {
+            let count = table.get("views").and_then(Value::as_array).map_or(0, Vec::len);
+            if position.parse::<usize>().is_ok_and(|i| i >= count) {
+                let problem = format!("there is no views.{position}, expected 0 to {}", count - 1);
+                return Err(refuse(text, problem));
+            }
+        }
+        insert(&mut table, &key, value);
+        set.push(key);
+    }
+    drop_what_no_longer_applies(&mut table, &set);
+    Ok(table)
+}
+
+fn parse(text: &str) -> Result<(String, Value), Error> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(refuse(text, "expected key=value, got no `=`".into()));
+    };
+    let (key, value) = (key.trim(), value.trim());
+    if key.is_empty() || value.is_empty() {
+        let part = if key.is_empty() { "key" } else { "value" };
+        return Err(refuse(text, format!("expected key=value, got an empty {part}")));
+    }
+    if let Ok(mut table) = toml::from_str::<Table>(&format!("v = {value}"))
+        && let (1, Some(value)) = (table.len(), table.remove("v"))
+    {
+        return Ok((key.into(), value));
+    }
+    // What opens like a quoted string, an array or a table is meant as one.
+    if value.starts_with(['"', '\'', '[', '{']) || value.chars().any(char::is_control) {
+        return Err(refuse(text, format!("the value {value} is no TOML")));
+    }
+    Ok((key.into(), Value::String(value.into())))
+}
+
+fn refuse(text: &str, problem: String) -> Error {
+    Error::Override { text: text.into(), problem }
+}
+
+fn drop_what_no_longer_applies(table: &mut Table, set: &[String]) {
+    let was_set = |path: &str| set.iter().any(|key| key == path);
+    for key in KEYS {
+        let Some((selector, values)) = key.only else { continue };
+        if !was_set(selector) || was_set(key.path) {
+            continue;
+        }
+        let chosen = at(table, selector);
+        let name = chosen.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+        if name.is_some_and(|name| !values.contains(&name.as_str())) {
+            remove(table, key.path);
+        }
+    }
+    let (iterations, tolerance) = ("assignment.iterations", "assignment.tolerance");
+    match (was_set(iterations), was_set(tolerance)) {
+        (true, false) => remove(table, tolerance),
+        (false, true) => remove(table, iterations),
+        _ => {}
+    }
+}
+
+fn remove(table: &mut Table, path: &str) {
+    if let Some((section, leaf)) = path.split_once('.')
+        && let Some(section) = table.get_mut(section).and_then(Value::as_table_mut)
+    {
+        section.remove(leaf);
+    }
+}

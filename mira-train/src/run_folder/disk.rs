@@ -1,0 +1,131 @@
+//! Files that appear complete or not at all, over an interface in which tests inject faults.
+//!
+//! Write beside the destination, sync, rename over it, sync the folder. The data must be on the disk before the name points at it;
+//! otherwise a power cut leaves a complete name with an incomplete file.
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// What saving needs of a file system.
+pub(super) trait Disk: Debug + Send + Sync {
+    /// Makes an empty file, in place of one of that name.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Syncable>>;
+    /// Renames over what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes renames in a folder outlive a power cut.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file being written.
+pub(super) trait Syncable: Write {
+    /// Waits until the contents are on the disk.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The operating system's.
+#[derive(Debug)]
+pub(super) struct System;
+
+impl Disk for System {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Syncable>> {
+        Ok(Box::new(File::create(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    #[cfg(unix)]
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        match File::open(path)?.sync_all() {
+            // Some network file systems cannot sync a folder; then the rename is as safe as they make it.
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+impl Syncable for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+const PREFIX: &str = ".mira-";
+const SUFFIX: &str = ".tmp";
+
+/// Makes or replaces the file `name` in `folder`; after an error the old one is as it was, or (where only the sync of the folder
+/// failed) the new one is there but may not outlive a power cut.
+pub(super) fn write_atomically(
+    disk: &dyn Disk,
+    folder: &Path,
+    name: &str,
+    write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    let path = folder.join(name);
+    let temporary = folder.join(format!("{PREFIX}{name}{SUFFIX}"));
+    let mut file = disk.create(&temporary)?;
+    // From here on the temporary file goes, on a panic too, unless it has been renamed.
+    let mut cleanup = Cleanup { disk, path: Some(&temporary) };
+    {
+        let mut buffered = BufWriter::new(&mut file);
+        let result = write(&mut buffered).and_then(|()| buffered.flush());
+        // What a failed write left in the buffer must not be tried again on drop.
+        let (_, _unwritten) = buffered.into_parts();
+        result?;
+    }
+    // After a failed sync the kernel may have dropped the pages: a second one would succeed and mean nothing.
+    file.sync()?;
+    drop(file);
+    disk.rename(&temporary, &path)?;
+    cleanup.path = None;
+    disk.sync_folder(folder)?;
+    Ok(path)
+}
+
+struct Cleanup<'a> {
+    disk: &'a dyn Disk,
+    path: Option<&'a Path>,
+}
+
+impl Drop for Cleanup<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.path {
+            // Where even that fails, the next open of the folder tries again; nobody takes the name for a checkpoint.
+            let _ = self.disk.remove(path);
+        }
+    }
+}
+
+/// Whether a file is one that a killed process was writing.
+pub(super) fn is_leftover(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+/// Removes what killed processes were writing.
+pub(super) fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_leftover) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

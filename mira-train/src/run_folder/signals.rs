@@ -1,0 +1,87 @@
+//! Being asked to stop: the trainer finishes its step, saves, and exits with [`EXIT_INTERRUPTED`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::Error;
+
+/// Exit code of a trainer that was asked to stop and has saved a checkpoint: `EX_TEMPFAIL` of `sysexits.h`, "try again", so that a job
+/// script can tell it from success (0), failure (1) and bad input (2) and run the same command with `--resume`.
+pub const EXIT_INTERRUPTED: u8 = 75;
+
+/// Exit code after a second Ctrl-C, which does not wait for a checkpoint: the shell's 128 + SIGINT.
+const EXIT_AT_ONCE: i32 = 130;
+
+/// A signal that asks for a checkpoint and the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signal {
+    /// SIGINT, or Ctrl-C.
+    Interrupt,
+    /// SIGTERM: the system goes down, or the job's time is over.
+    Terminate,
+    /// SIGUSR1: what schedulers send some time before.
+    User1,
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::User1 => "SIGUSR1",
+        })
+    }
+}
+
+/// Whether the process has been asked to stop; clones are of one mind.
+#[derive(Clone, Debug)]
+pub struct StopRequest {
+    /// 0, or the last signal's place in [`SIGNALS`] plus one.
+    last: Arc<AtomicUsize>,
+}
+
+const SIGNALS: &[(i32, Signal)] = &[
+    (SIGINT, Signal::Interrupt),
+    (SIGTERM, Signal::Terminate),
+    #[cfg(unix)]
+    (signal_hook::consts::SIGUSR1, Signal::User1),
+];
+
+impl StopRequest {
+    /// Listens for SIGINT, SIGTERM and SIGUSR1 (Ctrl-C on Windows) from now to the process's end; a second SIGINT ends it at once, with
+    /// exit code 130. To be called once, before threads are busy.
+    ///
+    /// # Errors
+    /// [`Error::Signals`].
+    pub fn install() -> Result<Self, Error> {
+        let request = Self::never();
+        let install = || {
+            // In this order: the first SIGINT finds the flag down and raises it.
+            let interrupted = Arc::new(AtomicBool::new(false));
+            flag::register_conditional_shutdown(SIGINT, EXIT_AT_ONCE, Arc::clone(&interrupted))?;
+            flag::register(SIGINT, interrupted)?;
+            for (place, &(number, _)) in SIGNALS.iter().enumerate() {
+                flag::register_usize(number, Arc::clone(&request.last), place + 1)?;
+            }
+            Ok(())
+        };
+        install().map_err(|source| Error::Signals { source })?;
+        Ok(request)
+    }
+
+    /// One that is never made: for callers that do not want to be interrupted.
+    pub fn never() -> Self {
+        Self { last: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    /// The last signal, if any has come.
+    pub fn requested(&self) -> Option<Signal> {
+        let place = self.last.load(Ordering::Relaxed).checked_sub(1)?;
+        SIGNALS.get(place).map(|&(_, signal)| signal)
+    }
+}

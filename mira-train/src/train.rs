@@ -1,0 +1,29 @@
+//! Pre-training: what a step does, what a run keeps, and what is said while it goes.
+//!
+//! Data flows one way: recipe → data → views → student/teacher → assigner → loss → gradients → optimizer → EMA → metrics/checkpoint.
+
+mod cost;
+mod encode;
+mod error;
+mod evaluation;
+mod images;
+mod monitor;
+mod progress;
+mod session;
+mod sources;
+mod state;
+mod step;
+mod summary;
+
+pub use cost::{cost, measure_flops};
+pub use encode::{encode, pixels};
+pub use error::Error;
+pub use evaluation::{Evaluation, Representations, image_size};
+pub use images::Normaliser;
+pub use monitor::Monitor;
+pub use progress::{Progress, hours};
+pub use session::{Ending, Session};
+pub use sources::{Sources, loader, view_specs};
+pub use state::State;
+pub use step::{Outcome, StepReport, Trainer};
+pub use summary::{write_encoder, write_report};

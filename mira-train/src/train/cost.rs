@@ -1,0 +1,86 @@
+//! What a recipe will cost, from its plans alone: nothing is allocated.
+
+use std::time::Instant;
+
+use super::{Error, view_specs};
+use crate::model::{Network, ResNet, Stem};
+use crate::nn::cpu::{Executor, Statistics};
+use crate::nn::{GraphBuilder, Parameters, Pass, Plan};
+use crate::recipe::{Architecture, Cost, Recipe};
+
+/// The cost of a recipe on a set of `num_images`; `flops_per_second` turns it into time.
+///
+/// # Errors
+/// Views too small for the network.
+pub fn cost(
+    recipe: &Recipe,
+    num_images: usize,
+    flops_per_second: Option<f64>,
+) -> Result<Cost, Error> {
+    let network = Network::new(recipe)?;
+    let rows = recipe.train.batch_size / recipe.train.accumulation_steps;
+    let specs = view_specs(recipe);
+    let first = specs.first().map_or(0, |spec| spec.size);
+    let mut sizes: Vec<usize> = specs.iter().map(|spec| spec.size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let teacher = network.training_graph(2 * rows, first)?;
+    let mut flops = teacher.forward_flops();
+    let mut activation_bytes = Plan::new(&teacher, Pass::Forward).num_bytes();
+    for size in sizes {
+        let num_views: usize =
+            specs.iter().filter(|spec| spec.size == size).map(|spec| spec.count).sum();
+        let graph = network.training_graph(rows * num_views, size)?;
+        flops += graph.forward_flops() + graph.backward_flops();
+        activation_bytes += Plan::new(&graph, Pass::Training).num_bytes();
+    }
+    let flops_per_step = flops * recipe.train.accumulation_steps as u64;
+    let values = (network.parameters().num_values() * size_of::<f32>()) as u64;
+    let copies = if recipe.teacher.ema { 3 } else { 2 };
+    let moments = if recipe.optimizer.kind == crate::recipe::OptimizerKind::Adamw { 2 } else { 1 };
+    let steps_per_epoch = (num_images / recipe.train.batch_size) as u64;
+    Ok(Cost {
+        num_parameters: network.parameters().num_parameters() as u64,
+        flops_per_image_forward: network.encoder_graph(1, first)?.forward_flops(),
+        flops_per_step,
+        activation_bytes: activation_bytes as u64,
+        parameter_bytes: copies * values,
+        optimizer_bytes: moments * values,
+        steps_per_epoch,
+        seconds_per_epoch: flops_per_second
+            .map(|rate| (flops_per_step * steps_per_epoch) as f64 / rate),
+    })
+}
+
+/// Floating-point operations a second of this machine on a small network's training steps, measured in about half a second.
+///
+/// # Errors
+/// None that is expected.
+pub fn measure_flops() -> Result<f64, Error> {
+    const BATCH: usize = 32;
+    let (block, stages) = ResNet::stages(Architecture::Resnet8);
+    let (stages, stem) = (stages.to_vec(), Stem::Cifar { padding: 1 });
+    let resnet = ResNet { block, stages, width: 64, stem, zero_init_residual: false };
+    let mut parameters = Parameters::default();
+    let mut graph = GraphBuilder::new(&mut parameters, BATCH);
+    let images = graph.input(16, 16, 3)?;
+    let output = resnet.build(&mut graph, images)?;
+    let graph = graph.finish(&[output]);
+    let flops = graph.forward_flops() + graph.backward_flops();
+    let mut executor = Executor::<f32>::new(graph, &parameters, Pass::Training);
+    let values = parameters.initial_values(0);
+    let mut gradients = vec![0.0; values.len()];
+    let seed = vec![1.0; BATCH * resnet.output_dim()];
+    let mut step = || {
+        executor.forward(&values, Statistics::Batch);
+        executor.backward(&values, &seed, &mut gradients);
+    };
+    step();
+    let start = Instant::now();
+    let mut steps = 0;
+    while start.elapsed().as_millis() < 400 {
+        step();
+        steps += 1;
+    }
+    Ok(flops as f64 * f64::from(steps) / start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,68 @@
+use std::path::PathBuf;
+
+/// Errors of training.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A network that cannot be built.
+    #[error("the network does not fit the images: {0}")]
+    Network(#[from] crate::nn::Error),
+    /// Images.
+    #[error(transparent)]
+    Data(#[from] crate::data::Error),
+    /// Loss or assignment.
+    #[error(transparent)]
+    Objective(#[from] crate::objective::Error),
+    /// Evaluation.
+    #[error("the evaluation failed: {0}")]
+    Evaluation(#[from] crate::eval::Error),
+    /// The run's folder.
+    #[error(transparent)]
+    Folder(#[from] crate::run_folder::Error),
+    /// Files for people to look at.
+    #[error(transparent)]
+    Pages(#[from] crate::pages::Error),
+    /// Weights.
+    #[error(transparent)]
+    Weights(#[from] crate::weights::Error),
+    /// A method's parameter out of its range.
+    #[error(transparent)]
+    Method(#[from] mira_core::Error),
+    /// A checkpoint of another run.
+    #[error("the checkpoint does not fit the recipe: {0}; resume with the recipe it was made with")]
+    Checkpoint(String),
+    /// Too many steps in a row without a finite loss and gradient.
+    #[error(
+        "{count} steps in a row had a loss or gradient that is not finite, the last at step {step}; nothing of them was applied. {}; \
+         lower optimizer.base_lr (now {base_lr}) or lengthen schedule.warmup_epochs, then --resume",
+        last_checkpoint(checkpoint.as_ref())
+    )]
+    Diverged {
+        /// How many.
+        count: usize,
+        /// The last of them.
+        step: u64,
+        /// The recipe's.
+        base_lr: f64,
+        /// The last good checkpoint.
+        checkpoint: Option<PathBuf>,
+    },
+}
+
+impl Error {
+    /// The process's exit code: 2 for what the caller can put right, 1 for failures inside.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Folder(error) => error.exit_code(),
+            Self::Objective(_) | Self::Diverged { .. } | Self::Pages(_) => 1,
+            _ => 2,
+        }
+    }
+}
+
+fn last_checkpoint(path: Option<&PathBuf>) -> String {
+    path.map_or_else(
+        || "There is no checkpoint yet".into(),
+        |path| format!("The last good checkpoint is {}", path.display()),
+    )
+}

@@ -1,0 +1,150 @@
+//! Signs that a run is not learning, each named once, with what to do.
+
+use crate::train::StepReport;
+
+/// Watches the steps of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Monitor {
+    /// Means over the epoch so far.
+    steps: u64,
+    loss: f64,
+    entropy: f64,
+    epoch: u64,
+    said_stuck: bool,
+    said_collapsed: bool,
+    said_duplicates: bool,
+}
+
+/// Epochs before which nothing is said: a start is always uninformative.
+const PATIENCE: u64 = 3;
+/// Share of log K above which a loss is stuck.
+const STUCK: f64 = 0.98;
+/// Prototypes effectively in use, as a share of K, below which the marginal has collapsed.
+const COLLAPSED: f64 = 0.05;
+/// Cosine above which two prototypes are the same.
+const SAME: f32 = 0.99;
+
+impl Monitor {
+    /// Takes a step's report; at the end of an epoch says what is wrong with it, if anything. `prototypes` are K × dim.
+    pub fn observe(&mut self, report: &StepReport, prototypes: &[f32], dim: usize) -> Vec<String> {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // not negative
+        let epoch = report.epoch as u64;
+        let mut warnings = Vec::new();
+        if epoch > self.epoch && self.steps > 0 {
+            if epoch >= PATIENCE {
+                self.judge(report.log_prototypes, prototypes, dim, &mut warnings);
+            }
+            (self.steps, self.loss, self.entropy) = (0, 0.0, 0.0);
+        }
+        self.epoch = epoch;
+        self.steps += 1;
+        self.loss += report.loss;
+        self.entropy += report.marginal_entropy;
+        warnings
+    }
+
+    fn judge(&mut self, log_k: f64, prototypes: &[f32], dim: usize, warnings: &mut Vec<String>) {
+        let (loss, entropy) = (self.loss / self.steps as f64, self.entropy / self.steps as f64);
+        if loss > STUCK * log_k && !self.said_stuck {
+            self.said_stuck = true;
+            warnings.push(format!(
+                "loss stuck at log K: {loss:.3} of {log_k:.3} over the last epoch; the targets say nothing yet: lower assignment.temperature, \
+                 raise optimizer.base_lr, or start teacher.momentum_start lower"
+            ));
+        }
+        let in_use = entropy.exp() / log_k.exp();
+        if in_use < COLLAPSED && !self.said_collapsed {
+            self.said_collapsed = true;
+            warnings.push(format!(
+                "collapsed marginal: {:.1} of {:.0} prototypes in use; raise assignment.beta_start and beta_end, or lower optimizer.base_lr",
+                entropy.exp(),
+                log_k.exp()
+            ));
+        }
+        if !self.said_duplicates {
+            let count = num_duplicates(prototypes, dim);
+            let num_prototypes = prototypes.len() / dim;
+            if 10 * count > num_prototypes {
+                self.said_duplicates = true;
+                warnings.push(format!(
+                    "duplicate prototypes: {count} of {num_prototypes} lie within cosine {SAME} of another; lower prototypes.count or \
+                     optimizer.weight_decay, or lengthen prototypes.freeze_epochs"
+                ));
+            }
+        }
+    }
+}
+
+/// Prototypes (K × dim) with an earlier one in the same direction.
+fn num_duplicates(prototypes: &[f32], dim: usize) -> usize {
+    let rows: Vec<Vec<f32>> = prototypes
+        .chunks_exact(dim)
+        .map(|row| {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter().map(|x| x / length).collect()
+        })
+        .collect();
+    let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    (0..rows.len())
+        .filter(|&i| rows[..i].iter().any(|other| cosine(&rows[i], other) > SAME))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(epoch: f64, loss: f64, entropy: f64) -> StepReport {
+        StepReport {
+            step: 0,
+            epoch,
+            loss,
+            lr: 0.1,
+            beta: 0.7,
+            ema_momentum: 0.9,
+            weight_decay: 0.0,
+            sweeps: 1,
+            duality_gap: 0.0,
+            log_ratio_bound: 0.0,
+            marginal_entropy: entropy,
+            log_prototypes: 4f64.ln(),
+            gradient_norm: 1.0,
+        }
+    }
+
+    fn warnings(loss: f64, entropy: f64, prototypes: &[f32]) -> Vec<String> {
+        let mut monitor = Monitor::default();
+        let epochs = (0..80).map(|i| f64::from(i) / 10.0);
+        epochs
+            .flat_map(|epoch| monitor.observe(&report(epoch, loss, entropy), prototypes, 2))
+            .collect()
+    }
+
+    const APART: [f32; 8] = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -2.0];
+
+    #[test]
+    fn a_healthy_run_is_left_in_peace() {
+        assert_eq!(warnings(0.5 * 4f64.ln(), 4f64.ln(), &APART), [""; 0]);
+    }
+
+    #[test]
+    fn each_fault_is_named_once_with_its_remedy() {
+        let stuck = warnings(4f64.ln(), 4f64.ln(), &APART);
+        assert!(
+            stuck.len() == 1 && stuck[0].contains("log K") && stuck[0].contains("temperature"),
+            "{stuck:?}"
+        );
+        // One prototype of 40 takes everything: perplexity 1.
+        let mut monitor = Monitor::default();
+        let collapsed: Vec<String> = (0..80)
+            .flat_map(|i| {
+                let mut report = report(f64::from(i) / 10.0, 1.0, 0.0);
+                report.log_prototypes = 40f64.ln();
+                monitor.observe(&report, &APART, 2)
+            })
+            .collect();
+        assert!(collapsed.len() == 1 && collapsed[0].contains("1.0 of 40"), "{collapsed:?}");
+        let twins = warnings(0.5, 4f64.ln(), &[1.0, 0.0, 3.0, 0.01, -1.0, 0.0, 0.0, 1.0]);
+        assert!(twins.len() == 1 && twins[0].contains("1 of 4"), "{twins:?}");
+    }
+}

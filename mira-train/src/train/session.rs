@@ -1,0 +1,346 @@
+//! A run from its first step, or where it was left, to its end.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    Error, Evaluation, Monitor, Outcome, Progress, Representations, Sources, State, StepReport,
+    Trainer, loader,
+};
+use crate::model::Network;
+use crate::pages::metrics::{EvalRecord, StepRecord};
+use crate::pages::tensorboard::EventWriter;
+use crate::recipe::Recipe;
+use crate::run_folder::{MetricsLog, RunFolder, Signal, StopRequest};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// All steps are done.
+    Finished,
+    /// It was asked to stop, and has saved this checkpoint.
+    Interrupted(Signal, PathBuf),
+}
+
+/// A run in progress.
+#[derive(Debug)]
+pub struct Session {
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// Its images.
+    pub sources: Sources,
+    /// Its network.
+    pub network: Network,
+    /// Where it is.
+    pub state: State,
+    folder: RunFolder,
+    metrics: MetricsLog,
+    events: EventWriter,
+    trainer: Trainer,
+    steps_per_epoch: u64,
+    progress: Progress,
+    stop: StopRequest,
+    last_checkpoint: Option<PathBuf>,
+    last_save: Instant,
+    warnings: Vec<String>,
+    found: Option<Representations>,
+}
+
+/// A step's line in `metrics.jsonl`.
+#[derive(Serialize)]
+struct StepLine<'a> {
+    kind: &'static str,
+    #[serde(flatten)]
+    report: &'a StepReport,
+    images_per_second: f64,
+    data_wait_fraction: f64,
+}
+
+impl Session {
+    /// Starts a run in a new folder, or goes on with one where `resume` is set.
+    ///
+    /// # Errors
+    /// Anything that keeps it from starting; a new folder is then left as it was.
+    pub fn new(
+        recipe: &Recipe,
+        sources: Sources,
+        out: &Path,
+        resume: bool,
+        stop: StopRequest,
+        quiet: bool,
+    ) -> Result<Self, Error> {
+        let network = Network::new(recipe)?;
+        // Checks the batch against the set before anything is written.
+        let steps_per_epoch = loader(recipe, &sources, 0)?.steps_per_epoch() as u64;
+        let trainer = Trainer::new(recipe, &network, steps_per_epoch)?;
+        let mut warnings = Vec::new();
+        let (mut folder, state, metrics, last_checkpoint);
+        if resume {
+            folder = RunFolder::open(out)?;
+            if let Some(loaded) = folder.load_latest(false)? {
+                warnings.extend(loaded.warnings);
+                last_checkpoint = Some(loaded.path);
+                state = State::restore(recipe, &network, loaded.snapshot)?;
+                metrics = MetricsLog::resume(&folder, state.step)?.0;
+            } else {
+                warnings
+                    .push("the run has no checkpoint yet; it starts from its first step".into());
+                (state, last_checkpoint) = (State::new(recipe, &network), None);
+                metrics = MetricsLog::restart(&folder)?;
+            }
+        } else {
+            folder = RunFolder::create(out, &recipe.to_toml())?;
+            (state, last_checkpoint) = (State::new(recipe, &network), None);
+            metrics = MetricsLog::create(&folder)?;
+        }
+        folder.set_keep(recipe.checkpoint.keep);
+        let num_steps = trainer.schedules().num_steps;
+        Ok(Self {
+            events: EventWriter::create(folder.path(), state.step)?,
+            progress: Progress::new(state.step, num_steps, steps_per_epoch, quiet),
+            recipe: recipe.clone(),
+            last_save: Instant::now(),
+            folder,
+            state,
+            metrics,
+            network,
+            trainer,
+            steps_per_epoch,
+            sources,
+            stop,
+            last_checkpoint,
+            warnings,
+            found: None,
+        })
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// The trainer.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// The final representations, once all steps are done; `None` where there is no test set.
+    pub fn found(&self) -> Option<&Representations> {
+        self.found.as_ref()
+    }
+
+    /// Everything that was warned of.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Trains until the last step, or until asked to stop.
+    ///
+    /// # Errors
+    /// Data that cannot be read, a disk that cannot be written, a loss that is not finite for too long; all before it is saved.
+    pub fn train(&mut self) -> Result<Ending, Error> {
+        for warning in self.warnings.clone() {
+            self.progress.say(&format!("warning: {warning}"));
+        }
+        if self.state.step == 0 {
+            self.evaluate_start()?;
+        }
+        let num_steps = self.trainer.schedules().num_steps;
+        if self.state.step >= num_steps {
+            // Resumed after its end: evaluated then.
+            self.found = self.representations()?;
+            return Ok(Ending::Finished);
+        }
+        let mut loader = loader(&self.recipe, &self.sources, self.state.step)?;
+        let mut monitor = Monitor::default();
+        while self.state.step < num_steps {
+            let start = Instant::now();
+            let batch = loader.next_batch()?;
+            let waited = start.elapsed();
+            let outcome = self.trainer.step(&mut self.state, &batch)?;
+            loader.recycle(batch);
+            self.record(outcome, start.elapsed(), waited, &mut monitor)?;
+            let at_epoch_end = self.state.step.is_multiple_of(self.steps_per_epoch);
+            let epoch = self.state.step / self.steps_per_epoch;
+            let every = self.recipe.eval.every_epochs as u64;
+            if at_epoch_end
+                && every > 0
+                && epoch.is_multiple_of(every)
+                && self.state.step < num_steps
+            {
+                self.evaluate(false)?;
+            }
+            if self.state.step == num_steps {
+                // Before the last checkpoint, so that a run killed meanwhile is not finished, and does it again.
+                self.found = self.evaluate(true)?;
+                self.save()?;
+                break;
+            }
+            if let Some(signal) = self.stop.requested() {
+                let path = self.save()?;
+                self.progress.finish();
+                return Ok(Ending::Interrupted(signal, path));
+            }
+            let minutes = self.recipe.checkpoint.every_minutes;
+            let overdue =
+                minutes.is_some_and(|m| self.last_save.elapsed().as_secs_f64() > 60.0 * m);
+            let due =
+                at_epoch_end && epoch.is_multiple_of(self.recipe.checkpoint.every_epochs as u64);
+            if due || overdue {
+                self.save()?;
+            }
+        }
+        self.progress.finish();
+        Ok(Ending::Finished)
+    }
+
+    fn record(
+        &mut self,
+        outcome: Outcome,
+        took: Duration,
+        waited: Duration,
+        monitor: &mut Monitor,
+    ) -> Result<(), Error> {
+        let seconds = took.as_secs_f64();
+        let images_per_second = self.recipe.train.batch_size as f64 / seconds;
+        let data_wait_fraction = waited.as_secs_f64() / seconds;
+        match outcome {
+            Outcome::Done(report) => {
+                let line = StepLine {
+                    kind: "step",
+                    report: &report,
+                    images_per_second,
+                    data_wait_fraction,
+                };
+                self.metrics.append(&line)?;
+                self.events.step(&record_of(&report, images_per_second, data_wait_fraction))?;
+                self.progress.step(&report, images_per_second);
+                let prototypes = &self.state.student[self.network.prototypes().range.clone()];
+                for warning in monitor.observe(&report, prototypes, self.network.embedding_dim()) {
+                    self.warn(report.step, warning)?;
+                }
+            }
+            Outcome::Skipped(report) => {
+                let step = report.step;
+                let (loss, gradient_norm) = (report.loss, report.gradient_norm);
+                self.metrics.append(&json!({
+                    "kind": "skip", "step": step, "epoch": report.epoch, "loss": loss, "gradient_norm": gradient_norm,
+                    "in_a_row": self.state.num_skipped
+                }))?;
+                self.progress.say(&format!(
+                    "warning: step {step} skipped: loss {loss}, gradient norm {gradient_norm}"
+                ));
+                if self.state.num_skipped > self.recipe.train.max_skipped_steps {
+                    return Err(Error::Diverged {
+                        count: self.state.num_skipped,
+                        step,
+                        base_lr: self.recipe.optimizer.base_lr,
+                        checkpoint: self.last_checkpoint.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, step: u64, warning: String) -> Result<(), Error> {
+        self.metrics.append(&json!({ "kind": "warning", "step": step, "message": warning }))?;
+        self.progress.say(&format!("warning: {warning}"));
+        self.warnings.push(warning);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<PathBuf, Error> {
+        self.metrics.sync()?;
+        self.events.flush()?;
+        let recipe_hash = format!("{:016x}", self.recipe.hash());
+        let meta: Value =
+            json!({ "recipe_hash": recipe_hash, "version": env!("CARGO_PKG_VERSION") });
+        let path = self.folder.save(self.state.step, &self.state.snapshot(&meta))?;
+        self.last_save = Instant::now();
+        self.last_checkpoint = Some(path.clone());
+        Ok(path)
+    }
+
+    /// Pixels and the untrained encoder.
+    fn evaluate_start(&mut self) -> Result<(), Error> {
+        if let Some(reason) = &self.sources.no_test {
+            let warning = format!("no evaluation during the run: {reason}");
+            return self.warn(0, warning);
+        }
+        if let Some(pixels) = Representations::of_pixels(&self.recipe, &self.sources)? {
+            let knn = pixels.knn(&self.recipe)?;
+            self.log("pixels", &knn)?;
+        }
+        self.evaluate(true)?;
+        Ok(())
+    }
+
+    fn representations(&self) -> Result<Option<Representations>, Error> {
+        let (student, running) = (&self.state.student, &self.state.running);
+        Representations::of_encoder(&self.recipe, &self.network, student, running, &self.sources)
+    }
+
+    /// Evaluates the student's encoder; with the linear probe where `fully` is set.
+    fn evaluate(&mut self, fully: bool) -> Result<Option<Representations>, Error> {
+        let found = self.representations()?;
+        let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
+        if let Some(found) = &found {
+            let knn = found.knn(&self.recipe)?;
+            self.log(encoder, &knn)?;
+            if fully && self.recipe.eval.linear_epochs > 0 {
+                let linear = found.linear(&self.recipe)?;
+                self.log(encoder, &linear)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn log(&mut self, encoder: &'static str, values: &[(&'static str, f64)]) -> Result<(), Error> {
+        let epoch = self.state.step as f64 / self.steps_per_epoch as f64;
+        for &(metric, value) in values {
+            let evaluation = Evaluation { step: self.state.step, epoch, encoder, metric, value };
+            let mut line = serde_json::to_value(&evaluation).unwrap_or_default();
+            line["kind"] = "eval".into();
+            self.metrics.append(&line)?;
+            self.events.evaluation(&EvalRecord {
+                step: self.state.step,
+                epoch,
+                encoder: encoder.into(),
+                metric: metric.into(),
+                value,
+            })?;
+            if metric.ends_with("top1") {
+                let name = if metric.starts_with("knn") { "k-NN" } else { "linear probe" };
+                self.progress.say(&format!(
+                    "epoch {epoch:>5.1}  {encoder:<9}  {name:<12} {:.1} %",
+                    100.0 * value
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f64) -> StepRecord {
+    StepRecord {
+        step: report.step,
+        epoch: report.epoch,
+        loss: report.loss,
+        lr: report.lr,
+        beta: report.beta,
+        ema_momentum: report.ema_momentum,
+        weight_decay: report.weight_decay,
+        images_per_second,
+        data_wait_fraction,
+        sweeps: report.sweeps as f64,
+        duality_gap: report.duality_gap,
+        log_ratio_bound: report.log_ratio_bound,
+        marginal_entropy: report.marginal_entropy,
+        log_prototypes: report.log_prototypes,
+        gradient_norm: report.gradient_norm,
+    }
+}

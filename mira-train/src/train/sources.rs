@@ -1,0 +1,149 @@
+//! A recipe's images: which sets, which views.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::data::{self, Format, Interpolation, Loader, LoaderConfig, Source, Split, ViewSpec};
+use crate::recipe::{self, Recipe};
+
+/// Training and test images of a recipe.
+#[derive(Clone)]
+pub struct Sources {
+    /// Trained on; also the neighbours and the training set of evaluations, where labelled.
+    pub train: Arc<dyn Source>,
+    /// Evaluated on; `None` where the data has no labelled test split.
+    pub test: Option<Arc<dyn Source>>,
+    /// Why there is none.
+    pub no_test: Option<String>,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let test = self.test.as_ref().map(|test| test.len());
+        let Self { train, no_test, .. } = self;
+        f.debug_struct("Sources")
+            .field("train", &train.len())
+            .field("test", &test)
+            .field("no_test", no_test)
+            .finish()
+    }
+}
+
+impl Sources {
+    /// Opens what a recipe names.
+    ///
+    /// # Errors
+    /// Data that is not there or cannot be read.
+    pub fn open(settings: &recipe::Data) -> Result<Self, Error> {
+        let format = match settings.source {
+            recipe::Source::Auto => Format::Auto,
+            recipe::Source::Embedded => Format::Embedded,
+            recipe::Source::Idx => Format::Idx,
+            recipe::Source::Cifar10 => Format::Cifar10,
+            recipe::Source::Cifar100 => Format::Cifar100,
+            recipe::Source::ImageFolder => Format::ImageFolder,
+            recipe::Source::Parquet => Format::Parquet,
+        };
+        let path = settings.path.as_deref();
+        if format == Format::Auto && path.is_none() {
+            let problem = "give the path of the data with --data";
+            return Err(data::Error::Format { format: format.name(), problem }.into());
+        }
+        let train = limited(data::open(format, path, Split::Train)?, settings.max_train);
+        if train.num_classes().is_none() {
+            let no_test = Some("the images have no labels".into());
+            return Ok(Self { train, test: None, no_test });
+        }
+        match data::open(format, path, Split::Test) {
+            Ok(test) if test.num_classes() == train.num_classes() => {
+                Ok(Self { train, test: Some(limited(test, settings.max_test)), no_test: None })
+            }
+            Ok(_) => {
+                let no_test =
+                    Some("the test images have other classes than the training images".into());
+                Ok(Self { train, test: None, no_test })
+            }
+            Err(error @ data::Error::NotRecognised { .. }) => {
+                Ok(Self { train, test: None, no_test: Some(error.to_string()) })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn limited(source: Arc<dyn Source>, max: Option<usize>) -> Arc<dyn Source> {
+    match max {
+        Some(max) if max < source.len() => Arc::new(First { source, len: max }),
+        _ => source,
+    }
+}
+
+/// The first images of a set.
+struct First {
+    source: Arc<dyn Source>,
+    len: usize,
+}
+
+impl Source for First {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn num_classes(&self) -> Option<usize> {
+        self.source.num_classes()
+    }
+    fn class_names(&self) -> &[String] {
+        self.source.class_names()
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.source.label(index)
+    }
+    fn load(&self, index: usize, into: &mut data::Image) -> Result<(), data::Error> {
+        self.source.load(index, into)
+    }
+    fn name(&self, index: usize) -> String {
+        self.source.name(index)
+    }
+}
+
+/// The views of a recipe as the augmentation takes them.
+pub fn view_specs(recipe: &Recipe) -> Vec<ViewSpec> {
+    let spec = |view: &recipe::View| ViewSpec {
+        name: view.name.clone(),
+        count: view.count,
+        size: view.size,
+        scale: view.scale,
+        ratio: view.ratio,
+        interpolation: match view.interpolation {
+            recipe::Interpolation::Bicubic => Interpolation::Bicubic,
+            recipe::Interpolation::Bilinear => Interpolation::Bilinear,
+        },
+        flip: view.flip,
+        jitter: view.jitter.probability,
+        brightness: view.jitter.brightness,
+        contrast: view.jitter.contrast,
+        saturation: view.jitter.saturation,
+        hue: view.jitter.hue,
+        grayscale: view.grayscale,
+        blur: view.blur.probability,
+        blur_sigma: view.blur.sigma,
+        solarize: view.solarize.probability,
+        solarize_threshold: view.solarize.threshold,
+    };
+    recipe.views.iter().map(spec).collect()
+}
+
+/// The loader of a recipe's batches, from a step on.
+///
+/// # Errors
+/// A batch larger than the set.
+pub fn loader(recipe: &Recipe, sources: &Sources, first_step: u64) -> Result<Loader, Error> {
+    let config = LoaderConfig {
+        batch_size: recipe.train.batch_size,
+        seed: recipe.train.seed,
+        num_workers: recipe.data.num_workers,
+        prefetch: recipe.data.prefetch,
+        views: view_specs(recipe),
+        max_bad_fraction: recipe.data.max_bad_fraction,
+    };
+    Ok(Loader::new(Arc::clone(&sources.train), config, first_step)?)
+}

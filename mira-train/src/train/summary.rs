@@ -1,0 +1,192 @@
+//! What a finished run leaves behind: the encoder's weights and the report.
+
+use std::path::PathBuf;
+
+use super::{Error, Representations, Session, progress::hours, view_specs};
+use crate::data::{Augmenter, Image, Source};
+use crate::eval::knn::neighbours;
+use crate::model::{Network, weights_of};
+use crate::pages::metrics::Metrics;
+use crate::pages::projection::Projection;
+use crate::pages::report::{self, GalleryRow, Neighbour, Report, Thumbnail};
+use crate::rng::{Purpose, Rng};
+
+/// Rows of the gallery, and neighbours of each.
+const GALLERY: (usize, usize) = (8, 6);
+/// Images whose views are shown.
+const NUM_VIEWED: usize = 6;
+/// Most views of an image that are shown.
+const MAX_VIEWS: usize = 8;
+
+/// Writes `encoder.safetensors`, torchvision's names and shapes, and returns its path.
+///
+/// # Errors
+/// A disk that cannot be written.
+pub fn write_encoder(session: &Session) -> Result<PathBuf, Error> {
+    let mut weights = weights_of(
+        &session.network,
+        &session.state.student,
+        &session.state.running,
+        Network::is_encoder,
+    )?;
+    weights.metadata.insert("step".into(), session.state.step.to_string());
+    weights.metadata.insert("recipe_hash".into(), format!("{:016x}", session.recipe.hash()));
+    let bytes = weights.to_bytes()?;
+    Ok(session.folder().write_atomically("encoder.safetensors", &bytes)?)
+}
+
+/// Writes `report.html` and returns its path. `found` are the final representations, where there is a test set.
+///
+/// # Errors
+/// A disk that cannot be written, metrics that cannot be read.
+pub fn write_report(
+    session: &Session,
+    title: &str,
+    command: &str,
+    seconds: f64,
+    found: Option<&Representations>,
+) -> Result<PathBuf, Error> {
+    let metrics = Metrics::read(&session.folder().path().join("metrics.jsonl"))?;
+    let recipe_toml = session.recipe.to_toml();
+    let usage: Vec<f32> = (0..2)
+        .map(|view| {
+            session
+                .trainer()
+                .targets()
+                .assignment(view)
+                .mean_axis(ndarray::Axis(0))
+                .unwrap_or_default()
+        })
+        .reduce(|a, b| (a + b) / 2.0)
+        .map(|mean| mean.to_vec())
+        .unwrap_or_default();
+    let source = &*session.sources.train;
+    let labels: Vec<Option<u32>> =
+        found.map(|f| f.test.labels.iter().map(|l| Some(*l)).collect()).unwrap_or_default();
+    let embeddings = found.map(|f| Projection {
+        features: &f.test.rows,
+        dim: f.test.dim,
+        labels: &labels,
+        class_names: source.class_names(),
+    });
+    let gallery = match (found, &session.sources.test) {
+        (Some(found), Some(test)) => gallery(found, source, &**test)?,
+        _ => Vec::new(),
+    };
+    let views = views(session)?;
+    let facts = vec![
+        ("Parameters".into(), thousands(session.network.parameters().num_parameters())),
+        ("Training images".into(), thousands(source.len())),
+        ("Steps".into(), thousands(usize::try_from(session.state.step).unwrap_or(usize::MAX))),
+        ("Time".into(), hours(std::time::Duration::from_secs_f64(seconds))),
+        (
+            "Device".into(),
+            format!(
+                "cpu, {} threads, {}",
+                rayon::current_num_threads(),
+                mira_simd::instruction_set()
+            ),
+        ),
+        ("Version".into(), env!("CARGO_PKG_VERSION").into()),
+    ];
+    let page = report::html(&Report {
+        title,
+        command,
+        recipe_toml: &recipe_toml,
+        metrics: &metrics,
+        facts,
+        prototype_usage: &usage,
+        embeddings,
+        gallery: &gallery,
+        views: &views,
+        warnings: &[],
+    });
+    Ok(session.folder().write_atomically("report.html", page.as_bytes())?)
+}
+
+fn thumbnail(source: &dyn Source, index: usize, caption: String) -> Result<Thumbnail, Error> {
+    let mut image = Image::default();
+    source.load(index, &mut image)?;
+    Ok(Thumbnail { width: image.width, height: image.height, rgb: image.pixels, caption })
+}
+
+fn class_of(source: &dyn Source, index: usize) -> String {
+    let label = source.label(index).map(|label| label as usize);
+    label.and_then(|label| source.class_names().get(label).cloned()).unwrap_or_default()
+}
+
+/// Test images spread over the set, each with its nearest training images.
+fn gallery(
+    found: &Representations,
+    train: &dyn Source,
+    test: &dyn Source,
+) -> Result<Vec<GalleryRow>, Error> {
+    let (num_rows, k) = (GALLERY.0.min(test.len()), GALLERY.1.min(train.len()));
+    let queries: Vec<usize> = (0..num_rows)
+        .map(|row| row * test.len() / num_rows + row % (test.len() / num_rows))
+        .collect();
+    let Some(features) = found.test.select(&queries) else { return Ok(Vec::new()) };
+    let nearest = neighbours(&found.train, &features, k)?;
+    let mut rows = Vec::with_capacity(num_rows);
+    for (row, &query) in queries.iter().enumerate() {
+        let class = class_of(test, query);
+        let neighbours = nearest.of(row).0.iter().map(|&index| {
+            let index = index as usize;
+            let caption = class_of(train, index);
+            let is_match = Some(caption == class);
+            Ok(Neighbour { thumbnail: thumbnail(train, index, caption)?, is_match })
+        });
+        let neighbours = neighbours.collect::<Result<_, Error>>()?;
+        rows.push(GalleryRow { query: thumbnail(test, query, class.clone())?, neighbours });
+    }
+    Ok(rows)
+}
+
+/// Some training images and the views that the first epoch made of them.
+fn views(session: &Session) -> Result<Vec<Vec<Thumbnail>>, Error> {
+    let source = &*session.sources.train;
+    let specs = view_specs(&session.recipe);
+    let mut augmenter = Augmenter::default();
+    let mut rows = Vec::new();
+    for row in 0..NUM_VIEWED.min(source.len()) {
+        let index = row * source.len() / NUM_VIEWED.min(source.len());
+        let mut image = Image::default();
+        source.load(index, &mut image)?;
+        let all = specs.iter().flat_map(|spec| std::iter::repeat_n(spec, spec.count));
+        let mut shown = Vec::new();
+        for (view, spec) in (0u32..).zip(all).take(MAX_VIEWS) {
+            let mut rgb = vec![0; spec.size * spec.size * 3];
+            let stream = [0, u32::try_from(index).unwrap_or(0), view];
+            let mut rng = Rng::new(session.recipe.train.seed, Purpose::Augment, stream);
+            augmenter.view(&image, spec, &mut rng, &mut rgb);
+            shown.push(Thumbnail {
+                width: spec.size,
+                height: spec.size,
+                rgb,
+                caption: spec.name.clone(),
+            });
+        }
+        let original = Thumbnail {
+            width: image.width,
+            height: image.height,
+            rgb: image.pixels,
+            caption: "original".into(),
+        };
+        shown.insert(0, original);
+        rows.push(shown);
+    }
+    Ok(rows)
+}
+
+/// A count with thin spaces every three digits, as `pages` writes them.
+fn thousands(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

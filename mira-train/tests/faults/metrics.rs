@@ -1,0 +1,100 @@
+//! The log, its torn lines, and what of it stays on resume.
+
+use std::fs;
+use std::path::PathBuf;
+
+use mira_train::run_folder::{MetricsLog, Resumed, RunFolder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn new_run() -> (TempDir, PathBuf, RunFolder) {
+    let temporary = TempDir::new().unwrap();
+    let folder = RunFolder::create(temporary.path().join("run"), "a = 1\n").unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    (temporary, path, folder)
+}
+
+#[derive(serde::Serialize)]
+struct Record {
+    step: u64,
+    loss: f64,
+}
+
+#[test]
+fn a_record_is_a_line_as_soon_as_it_is_appended() {
+    let (_temporary, path, folder) = new_run();
+    let mut log = MetricsLog::create(&folder).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"");
+    log.append(&json!({ "kind": "step", "step": 0, "loss": 0.1 })).unwrap();
+    log.append(&json!({ "kind": "warning", "text": "two\nlines" })).unwrap();
+    log.append(&Record { step: 1, loss: f64::NAN }).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["loss"], 0.1);
+    assert_eq!(lines[1]["text"], "two\nlines");
+    assert_eq!(lines[2], json!({ "step": 1, "loss": null }));
+    assert!(lines.len() == 3 && text.ends_with('\n'));
+    log.sync().unwrap();
+}
+
+/// A run of 8 steps that evaluates after every 4; a warning that belongs to step 5.
+fn lines() -> Vec<String> {
+    let step = |step: u64| json!({ "kind": "step", "step": step }).to_string();
+    let eval = |step: u64| json!({ "kind": "eval", "step": step }).to_string();
+    let warning = json!({ "kind": "warning", "text": "collapse" }).to_string();
+    let skip = json!({ "kind": "skip", "step": 4 }).to_string();
+    let mut lines = vec![eval(0)];
+    lines.extend((0..4).map(step));
+    lines.extend([eval(4), skip, step(4), step(5), warning]);
+    lines.extend([step(6), step(7), eval(8)]);
+    lines
+}
+
+#[test]
+fn a_resume_keeps_what_came_before_its_step() {
+    // Lines kept, evaluations at the step itself.
+    for (resume, num_kept, has_evaluation) in [
+        (0, 1, true),
+        (1, 2, false),
+        (4, 6, true),
+        (5, 8, false),
+        (6, 10, false),
+        (8, 13, true),
+        (9, 13, false),
+    ] {
+        for torn in ["", "{\"kind\":\"step\",\"st", "{\"kind\":\"step\",\"step\":0}", "\0\0\0"] {
+            let (_temporary, path, folder) = new_run();
+            fs::write(&path, lines().join("\n") + "\n" + torn).unwrap();
+            let (mut log, resumed) = MetricsLog::resume(&folder, resume).unwrap();
+            let kept = lines()[..num_kept].join("\n") + "\n";
+            assert_eq!(fs::read_to_string(&path).unwrap(), kept, "{resume} {torn}");
+            assert_eq!((resumed.num_kept, resumed.num_dropped), (num_kept, 13 - num_kept));
+            assert_eq!(resumed.num_damaged, usize::from(!torn.is_empty()));
+            assert_eq!(resumed.has_evaluation, has_evaluation, "{resume}");
+            // What follows goes to the file of that name.
+            log.append(&json!({ "step": resume })).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(text, kept + &format!("{{\"step\":{resume}}}\n"));
+            let files = fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(files, 4, "recipe, lock, checkpoints, metrics");
+        }
+    }
+}
+
+#[test]
+fn damage_in_the_middle_is_dropped_and_counted() {
+    let (_temporary, path, folder) = new_run();
+    fs::write(&path, b"{\"step\":0}\n\xff\xfe\n[1]\n\n{\"step\":1}\n").unwrap();
+    let (_, resumed) = MetricsLog::resume(&folder, 5).unwrap();
+    assert_eq!((resumed.num_kept, resumed.num_dropped, resumed.num_damaged), (2, 0, 3));
+    assert_eq!(fs::read(&path).unwrap(), b"{\"step\":0}\n{\"step\":1}\n");
+}
+
+#[test]
+fn a_run_without_a_log_gets_one() {
+    let (_temporary, path, folder) = new_run();
+    let (mut log, resumed) = MetricsLog::resume(&folder, 3).unwrap();
+    assert_eq!(resumed, Resumed::default());
+    log.append(&json!({ "step": 3 })).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"{\"step\":3}\n");
+}

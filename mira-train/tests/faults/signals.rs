@@ -1,0 +1,75 @@
+//! Being asked to stop, and being told.
+
+use std::path::Path;
+use std::process::exit;
+use std::time::Duration;
+
+use mira_train::run_folder::{EXIT_INTERRUPTED, Signal, StopRequest};
+
+use crate::support::{Other, say};
+
+/// Long enough for any machine; a process that outlives it has failed.
+const NUM_WAITS: usize = 20_000;
+
+/// The other process, as a trainer does it.
+pub(crate) fn stop_when_asked() {
+    let request = StopRequest::install().unwrap();
+    assert_eq!(request.requested(), None);
+    say("ready");
+    for _ in 0..NUM_WAITS {
+        if let Some(signal) = request.clone().requested() {
+            say(&signal.to_string());
+            exit(EXIT_INTERRUPTED.into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    exit(3);
+}
+
+/// The other process, as a trainer that does not come to the end of its step.
+pub(crate) fn never_stop() {
+    let request = StopRequest::install().unwrap();
+    say("ready");
+    let mut last = None;
+    for _ in 0..NUM_WAITS {
+        let signal = request.requested();
+        if signal != last {
+            last = signal;
+            say(&signal.map_or("none".into(), |s: Signal| s.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    exit(3);
+}
+
+#[test]
+fn signals_ask_for_an_end_with_its_own_exit_code() {
+    for (name, said) in [("INT", "SIGINT"), ("TERM", "SIGTERM"), ("USR1", "SIGUSR1")] {
+        let mut other = Other::start("stop when asked", Path::new(""));
+        assert_eq!(other.says().as_deref(), Some("ready"));
+        other.signal(name);
+        assert_eq!(other.says().as_deref(), Some(said));
+        assert_eq!(other.exit_code(), Some(75));
+    }
+}
+
+#[test]
+fn only_a_second_interrupt_ends_at_once() {
+    let mut other = Other::start("never stop", Path::new(""));
+    assert_eq!(other.says().as_deref(), Some("ready"));
+    // None of these is a second Ctrl-C.
+    for (name, said) in
+        [("TERM", "SIGTERM"), ("USR1", "SIGUSR1"), ("TERM", "SIGTERM"), ("INT", "SIGINT")]
+    {
+        other.signal(name);
+        assert_eq!(other.says().as_deref(), Some(said));
+    }
+    other.signal("INT");
+    assert_eq!(other.says(), None);
+    assert_eq!(other.exit_code(), Some(130));
+}
+
+#[test]
+fn nobody_asks_the_one_that_is_never_asked() {
+    assert_eq!(StopRequest::never().requested(), None);
+}

@@ -1,0 +1,5 @@
+//! The engine against finite differences, candle and closed forms.
+
+mod candle;
+mod finite_differences;
+mod pytorch;

@@ -1,0 +1,114 @@
+//! `mira-train recipes`, and the recipe that flags of `mira-train run` ask for.
+
+use std::process::{Command, Output};
+
+use clap::{Args as _, FromArgMatches as _};
+use mira_train::cli::run::{Device, RunArgs, resolve};
+use mira_train::recipe::{Recipe, builtins};
+
+fn mira_train(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mira-train")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn run_args(args: &[&str]) -> RunArgs {
+    let command = RunArgs::augment_args(clap::Command::new("run")).no_binary_name(true);
+    RunArgs::from_arg_matches(&command.try_get_matches_from(args).unwrap()).unwrap()
+}
+
+fn resolved(args: &[&str]) -> Result<Recipe, String> {
+    resolve(&run_args(args)).map_err(|e| e.to_string())
+}
+
+#[test]
+fn recipes_lists_all_and_prints_one() {
+    let list = mira_train(&["recipes"]);
+    assert!(list.status.success());
+    for builtin in builtins() {
+        let line = text(&list.stdout).lines().find(|l| l.split(' ').next() == Some(builtin.name));
+        assert!(line.is_some_and(|l| l.ends_with(builtin.description)), "{}", builtin.name);
+        assert!(line.is_some_and(|l| l.chars().count() <= 110), "{}", builtin.name);
+    }
+    let one = mira_train(&["recipes", "imagenet-r50-100ep"]);
+    assert!(one.status.success());
+    let recipe = Recipe::from_toml(text(&one.stdout), "stdout").unwrap();
+    assert_eq!(recipe, Recipe::builtin("imagenet-r50-100ep").unwrap());
+    assert!(text(&one.stdout).starts_with("# "), "comments are kept");
+}
+
+#[test]
+fn a_refusal_is_one_line_and_exit_code_2() {
+    for (args, part) in [
+        (&["recipes", "defalt"][..], "did you mean `default`?"),
+        (&["recipes", "a", "b"], "see 'mira-train recipes --help'"),
+        (&["assign", "--no-such-flag"], "see 'mira-train assign --help'"),
+    ] {
+        let refused = mira_train(args);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(refused.stdout.is_empty());
+        let stderr = text(&refused.stderr);
+        assert!(stderr.contains(part) && stderr.lines().count() == 1, "{stderr}");
+    }
+}
+
+#[test]
+fn every_recipe_says_how_to_run_it_and_what_to_expect() {
+    for builtin in builtins() {
+        for label in ["# Command:   mira-train run", "# Hardware:", "# Time:", "# Accuracy:"] {
+            assert!(builtin.text.contains(label), "{}: {label}", builtin.name);
+        }
+        let command = builtin.text.lines().find(|l| l.starts_with("# Command:")).unwrap();
+        let mut words = command.split_whitespace().skip_while(|w| *w != "run").skip(1).peekable();
+        let name = words.next_if(|w| !w.starts_with('-')).unwrap_or("default");
+        assert_eq!(name, builtin.name);
+    }
+}
+
+#[test]
+fn run_resolves_names_files_and_flags() {
+    assert_eq!(resolved(&[]).unwrap(), Recipe::builtin("default").unwrap());
+    let recipe = resolved(&[
+        "cifar10-small-cpu",
+        "--seed",
+        "7",
+        "--data",
+        "x",
+        "--set",
+        "views.0.size=24",
+        "--set",
+        "views.1.size=24",
+    ])
+    .unwrap();
+    assert_eq!((recipe.train.seed, recipe.views[0].size, recipe.views[1].size), (7, 24, 24));
+    assert_eq!(recipe.data.path.as_deref(), Some("x".as_ref()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, super::MINIMAL).unwrap();
+    assert_eq!(resolved(&[path]).unwrap(), super::minimal());
+    std::fs::write(&file, super::MINIMAL.replace("batch_size", "batchsize")).unwrap();
+    let error = resolved(&[path]).unwrap_err();
+    assert!(error.starts_with(path) && error.contains("`batch_size`?"), "{error}");
+    std::fs::write(&file, [0xff, 0xfe]).unwrap();
+    assert!(resolved(&[path]).unwrap_err().contains("no UTF-8"));
+    assert!(resolved(&["no/such.toml"]).unwrap_err().contains("cannot read the recipe no/such"));
+    assert!(resolved(&["cifar10-small"]).unwrap_err().contains("did you mean `cifar10-small-cpu`"));
+    for twice in [["--seed", "3", "--set", "train.seed=3"], ["--data", "x", "--set", "data.path=y"]]
+    {
+        assert!(resolved(&twice).unwrap_err().contains("too; remove one of the two"));
+    }
+}
+
+#[test]
+fn devices() {
+    assert_eq!(run_args(&[]).device, Device::Cpu);
+    assert_eq!(run_args(&["--device", "cuda:1"]).device, Device::Cuda(1));
+    for wrong in ["gpu", "cuda", "cuda:", "cuda:-1", "CPU", ""] {
+        assert!(wrong.parse::<Device>().is_err(), "{wrong}");
+    }
+    assert_eq!(Device::Cuda(1).to_string().parse(), Ok(Device::Cuda(1)));
+}

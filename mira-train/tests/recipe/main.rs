@@ -1,0 +1,150 @@
+//! Recipes as people write them: what is read, what is refused and in which words, and the values of the published runs.
+
+mod command_line;
+mod published;
+mod refusals;
+
+use mira_train::recipe::{Method, OptimizerKind, Recipe, builtins};
+
+/// The shortest recipe.
+const MINIMAL: &str = r#"
+[model]
+architecture = "resnet20"
+[assignment]
+iterations = 30
+[optimizer]
+kind = "sgd"
+base_lr = 1
+weight_decay = 1e-4
+[schedule]
+epochs = 3
+warmup_epochs = 0
+[train]
+batch_size = 64
+[[views]]
+name = "global"
+count = 2
+size = 32
+scale = [0.2, 1]
+"#;
+
+fn minimal() -> Recipe {
+    Recipe::from_toml(MINIMAL, "minimal").unwrap()
+}
+
+fn set(recipe: &Recipe, overrides: &[&str]) -> Result<Recipe, String> {
+    let overrides: Vec<String> = overrides.iter().map(|&o| o.to_owned()).collect();
+    recipe.with_overrides(&overrides).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_builtin_resolves_and_round_trips() {
+    for builtin in builtins() {
+        let recipe = Recipe::builtin(builtin.name).unwrap();
+        recipe.validate().unwrap();
+        let text = recipe.to_toml();
+        let again = Recipe::from_toml(&text, "again").unwrap();
+        assert_eq!(again, recipe, "{}", builtin.name);
+        assert_eq!(again.to_toml(), text);
+        assert_eq!(again.hash(), recipe.hash());
+    }
+}
+
+#[test]
+fn builtins_are_written_in_full() {
+    for builtin in builtins() {
+        let resolved: toml::Table =
+            toml::from_str(&Recipe::builtin(builtin.name).unwrap().to_toml()).unwrap();
+        let written: toml::Table = toml::from_str(builtin.text).unwrap();
+        for (section, values) in &resolved {
+            let Some(values) = values.as_table() else { continue };
+            for key in values.keys() {
+                assert!(
+                    written.get(section).and_then(|s| s.get(key)).is_some(),
+                    "{}: {section}.{key} is left to its default",
+                    builtin.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn absent_settings_get_the_published_values() {
+    let recipe = minimal();
+    assert_eq!(recipe.model.width, 16);
+    assert_eq!(recipe.prototypes.count, 3000);
+    assert_eq!(recipe.assignment.temperature, Some(0.225));
+    assert_eq!(recipe.assignment.beta_start, Some(0.7));
+    assert_eq!(recipe.assignment.beta_end, Some(2.0 / 3.0));
+    assert_eq!(recipe.assignment.epsilon, None);
+    assert_eq!(recipe.teacher.momentum_start, Some(0.99));
+    assert_eq!(recipe.optimizer.momentum, Some(0.9));
+    assert_eq!(recipe.optimizer.trust_coefficient, None);
+    assert_eq!(recipe.views[0].ratio, [3.0 / 4.0, 4.0 / 3.0]);
+    assert_eq!(recipe.views[0].blur.probability, 0.0);
+    assert_eq!(recipe.peak_lr(), 0.25);
+    let wide = Recipe::from_toml(&MINIMAL.replace("resnet20", "resnet18"), "").unwrap();
+    assert_eq!(wide.model.width, 64);
+}
+
+#[test]
+fn the_hash_is_of_the_settings_not_of_the_text() {
+    let recipe = minimal();
+    let reformatted = MINIMAL
+        .replace("1e-4", "0.00010")
+        .replace("[train]", "# a comment\n[train]\nseed=0")
+        .replace("warmup_epochs = 0", "warmup_epochs = 0.0");
+    assert_eq!(Recipe::from_toml(&reformatted, "").unwrap().hash(), recipe.hash());
+    let free =
+        ["data.path=/elsewhere", "train.num_threads=3", "checkpoint.keep=9", "eval.every_epochs=0"];
+    assert_eq!(set(&recipe, &free).unwrap().hash(), recipe.hash());
+    for other in ["train.seed=1", "views.0.flip=0.1", "loss.temperature=0.2", "data.max_train=9"] {
+        assert_ne!(set(&recipe, &[other]).unwrap().hash(), recipe.hash(), "{other}");
+    }
+}
+
+#[test]
+fn overrides_take_toml_and_bare_words() {
+    let recipe = set(
+        &minimal(),
+        &[
+            "train.seed=3",
+            "views.0.size = 24",
+            "views.0.scale=[0.5, 1]",
+            "views.0.jitter.probability=0.25",
+            "data.source=image-folder",
+            "data.path=/data/some set",
+            "model.zero_init_residual=false",
+            "optimizer.base_lr=1e-1",
+            "train.seed=4",
+        ],
+    )
+    .unwrap();
+    assert_eq!((recipe.train.seed, recipe.views[0].size), (4, 24));
+    assert_eq!(recipe.views[0].scale, [0.5, 1.0]);
+    assert_eq!(recipe.views[0].jitter.probability, 0.25);
+    assert_eq!(recipe.data.source, mira_train::recipe::Source::ImageFolder);
+    assert_eq!(recipe.data.path.as_deref(), Some("/data/some set".as_ref()));
+    assert!(!recipe.model.zero_init_residual);
+    assert_eq!(recipe.optimizer.base_lr, 0.1);
+    assert_eq!(set(&minimal(), &[]).unwrap(), minimal());
+}
+
+#[test]
+fn another_kind_drops_what_no_longer_applies() {
+    let recipe = set(&minimal(), &["optimizer.kind=lars", "assignment.method=sinkhorn"]).unwrap();
+    assert_eq!(recipe.optimizer.kind, OptimizerKind::Lars);
+    assert_eq!(recipe.optimizer.trust_coefficient, Some(0.001));
+    assert_eq!(recipe.optimizer.nesterov, None);
+    assert_eq!(recipe.assignment.method, Method::Sinkhorn);
+    assert_eq!((recipe.assignment.temperature, recipe.assignment.epsilon), (None, Some(0.05)));
+    assert_eq!(recipe.assignment.iterations, Some(30));
+
+    let recipe = set(&minimal(), &["assignment.tolerance=1e-4", "teacher.ema=false"]).unwrap();
+    assert_eq!(recipe.assignment.tolerance, Some(1e-4));
+    assert_eq!(recipe.assignment.iterations, None);
+    assert_eq!(recipe.teacher.momentum_start, None);
+    let recipe = set(&minimal(), &["assignment.method=softmax"]).unwrap();
+    assert_eq!((recipe.assignment.iterations, recipe.assignment.beta_start), (None, None));
+}

@@ -1,0 +1,104 @@
+//! Interrupted runs end as if they had not been.
+
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::{Sandbox, refused, succeeds};
+
+fn encoder(sandbox: &Sandbox, run: &str) -> Vec<u8> {
+    std::fs::read(sandbox.path(run).join("encoder.safetensors")).expect("an encoder")
+}
+
+#[track_caller]
+fn same(sandbox: &Sandbox, run: &str, uninterrupted: &str) {
+    for kind in ["step", "eval"] {
+        assert_eq!(
+            sandbox.metrics(run, kind),
+            sandbox.metrics(uninterrupted, kind),
+            "{kind} of {run}"
+        );
+    }
+    assert!(encoder(sandbox, run) == encoder(sandbox, uninterrupted), "the encoder of {run}");
+}
+
+/// Starts a command and waits until its run has done `steps` steps, or for 0 until the first evaluation.
+fn started(mut command: Command, sandbox: &Sandbox, run: &str, steps: usize) -> Child {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary");
+    let path = sandbox.path(run).join("metrics.jsonl");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let done =
+        || std::fs::read_to_string(&path).unwrap_or_default().matches("\"step\",\"step\"").count();
+    while done() < steps && Instant::now() < deadline {
+        sleep(Duration::from_millis(2));
+    }
+    child
+}
+
+/// A checkpoint a step, so that it is killed between any two.
+const OFTEN: &[&str] = &["--quiet", "--set", "checkpoint.every_minutes=0.0001"];
+
+#[test]
+fn killed_anywhere_and_resumed_it_ends_with_the_same_bits() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("whole", &["--quiet"]));
+    let mut command = sandbox.tiny("killed", OFTEN);
+    // While the untrained encoder is evaluated, in the middle of an epoch, at the end of warm-up and freezing (6), at an evaluation (12), late.
+    for steps in [0, 2, 6, 9, 12, 17, 22] {
+        let mut child = started(command, &sandbox, "killed", steps);
+        child.kill().expect("SIGKILL");
+        child.wait().expect("its end");
+        command = sandbox.command(&["run", "--resume", "--out", "killed", "--quiet"]);
+    }
+    succeeds(&mut command);
+    same(&sandbox, "killed", "whole");
+    // Resuming what is finished changes nothing.
+    succeeds(&mut sandbox.command(&["run", "--resume", "--out", "killed", "--quiet"]));
+    same(&sandbox, "killed", "whole");
+}
+
+#[cfg(unix)]
+#[test]
+fn asked_to_stop_it_saves_and_says_so_by_its_exit_code() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("whole", &["--quiet"]));
+    let child = started(sandbox.tiny("stopped", &["--quiet"]), &sandbox, "stopped", 3);
+    let pid = child.id().to_string();
+    succeeds(Command::new("kill").args(["-TERM", &pid]));
+    let ended = child.wait_with_output().expect("its end");
+    assert_eq!(ended.status.code(), Some(75));
+    let done = sandbox.metrics("stopped", "step").len();
+    assert!((3..24).contains(&done), "it stopped after {done} steps");
+    succeeds(&mut sandbox.command(&["run", "--resume", "--out", "stopped", "--quiet"]));
+    same(&sandbox, "stopped", "whole");
+}
+
+#[test]
+fn two_trainers_do_not_share_a_folder() {
+    let sandbox = Sandbox::new();
+    let mut child = started(
+        sandbox.tiny("run", &["--quiet", "--set", "schedule.epochs=1000"]),
+        &sandbox,
+        "run",
+        1,
+    );
+    refused(
+        &mut sandbox.command(&["run", "--resume", "--out", "run"]),
+        &["run", &child.id().to_string()],
+    );
+    child.kill().expect("SIGKILL");
+    child.wait().expect("its end");
+}
+
+#[test]
+fn another_run_is_not_resumed() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("run", &["--quiet", "--set", "schedule.epochs=2"]));
+    let resume = ["run", "--resume", "--out", "run", "--set"];
+    refused(sandbox.command(&resume).arg("model.width=8"), &["model.width", "4", "8"]);
+    refused(sandbox.command(&resume).arg("train.seed=7"), &["train.seed"]);
+    refused(&mut sandbox.command(&["run", "--resume", "--out", "nothing"]), &["nothing"]);
+    refused(&mut sandbox.tiny("run", &[]), &["--resume"]);
+    // What does no harm may change.
+    succeeds(sandbox.command(&resume).args(["eval.knn_neighbours=5", "--quiet"]));
+}
