@@ -22,17 +22,23 @@ fn same(sandbox: &Sandbox, run: &str, uninterrupted: &str) {
     assert!(encoder(sandbox, run) == encoder(sandbox, uninterrupted), "the encoder of {run}");
 }
 
-/// Starts a command and waits until its run has done `steps` steps, or for 0 until the first evaluation.
+/// Starts a command and waits until its run has a recipe and has done `steps` steps.
 fn started(mut command: Command, sandbox: &Sandbox, run: &str, steps: usize) -> Child {
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary");
-    let path = sandbox.path(run).join("metrics.jsonl");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let done =
-        || std::fs::read_to_string(&path).unwrap_or_default().matches("\"step\",\"step\"").count();
-    while done() < steps && Instant::now() < deadline {
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary");
+    let folder = sandbox.path(run);
+    let deadline = Instant::now() + Duration::from_mins(5);
+    loop {
+        let log = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
+        let done = log.matches("\"kind\":\"step\"").count();
+        if done >= steps && folder.join("recipe.toml").exists() {
+            return child;
+        }
+        let ended = child.try_wait().expect("its state");
+        assert!(ended.is_none(), "{run} ended with {ended:?} after {done} of {steps} steps");
+        assert!(Instant::now() < deadline, "{run} did {done} of {steps} steps in 5 minutes");
         sleep(Duration::from_millis(2));
     }
-    child
 }
 
 /// A checkpoint a step, so that it is killed between any two.
