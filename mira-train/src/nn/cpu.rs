@@ -4,12 +4,12 @@
 mod batch_norm;
 mod convolution;
 mod executor;
-mod gather;
 mod layer;
 mod memory;
 mod microkernel;
 mod packing;
 mod pooling;
 mod weight_gradient;
+mod window;
 
 pub use executor::{Executor, Statistics};

@@ -18,7 +18,7 @@ macro_rules! builtins {
         &[$(Builtin {
             name: $name,
             description: $description,
-            text: include_str!(concat!("../../recipes/", $name, ".toml")),
+            text: include_str!(concat!("../../../recipes/", $name, ".toml")),
         },)*]
     };
 }

@@ -1,4 +1,4 @@
-//! Convolutions without an im2col matrix: each tile of output pixels reads its input pixels where they are.
+//! Convolutions without an im2col matrix: each tile of output pixels reads its windows where they are, or from a small copy with borders.
 //!
 //! The same pass computes a forward convolution and the gradient by its input, which is a convolution of the output's gradient
 //! with the weights mirrored and transposed; with a stride it is one such convolution for each residue of the pixel's position.
@@ -8,14 +8,14 @@ use std::ops::Range;
 use mira_simd::{Isa, Kernel, Scalar, Vector, dispatch};
 use rayon::prelude::*;
 
-use super::gather::{Pixel, Window};
 use super::memory::Shared;
 use super::microkernel::{Tile, lanes, load_part, multiply, store_part};
 use super::packing::{Panel, panel_start, panels};
+use super::window::{Run, View, Window, Workspaces};
 use crate::nn::Geometry;
 
 /// Pixels of a task: enough that weights read once serve many, and whole tiles of 6 and of 8.
-const PIXELS: usize = 96;
+const PIXELS: usize = 192;
 /// Bytes of a panel's part that should stay in the first-level cache while all tiles of a task use it.
 const PANEL_BYTES: usize = 32 << 10;
 
@@ -24,11 +24,7 @@ const PANEL_BYTES: usize = 32 << 10;
 #[derive(Debug)]
 pub(super) struct Convolve<'a, T> {
     pub source: &'a [T],
-    /// Its shape; `depth` values are read from each pixel on, which may be several pixels.
     pub source_shape: Geometry,
-    pub depth: usize,
-    /// At least `depth` zeros, for pixels outside.
-    pub zeros: &'a [T],
     /// Rows and columns of output pixels to compute.
     pub grid: (usize, usize),
     pub stride: usize,
@@ -43,63 +39,44 @@ pub(super) struct Convolve<'a, T> {
     pub accumulate: bool,
 }
 
-/// A run of weight rows within one tap.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    tap: usize,
-    channel: usize,
-    len: usize,
-}
-
 impl<T: Scalar> Convolve<'_, T> {
-    pub(super) fn run(&self) {
+    pub(super) fn run(&self, workspaces: &Workspaces<T>) {
         let num_pixels = self.source_shape.batch * self.grid.0 * self.grid.1;
         let panels = panels::<T>(self.out_shape.channels);
-        assert!(self.zeros.len() >= self.depth, "too few zeros");
-        let window = Window::new(self.source_shape, self.stride, self.taps);
-        window.check(self.depth, self.grid.1, self.source.len());
-        (0..num_pixels.div_ceil(PIXELS)).into_par_iter().for_each(|task| {
-            let pixels = task * PIXELS..num_pixels.min((task + 1) * PIXELS);
-            dispatch(Task { pass: self, window: &window, panels: &panels, pixels });
+        let window = Window::new(self.source_shape, self.grid, self.stride, self.taps);
+        // Smaller tasks where there would be too few to share out.
+        let enough = num_pixels >= 16 * PIXELS * rayon::current_num_threads();
+        let pixels = window.pixels_of_task(if enough { PIXELS } else { PIXELS / 2 });
+        (0..num_pixels.div_ceil(pixels)).into_par_iter().for_each(|task| {
+            let pixels = task * pixels..num_pixels.min((task + 1) * pixels);
+            workspaces.with(|workspace| {
+                let view = window.view(self.source, pixels.clone(), workspace);
+                dispatch(Task { pass: self, window: &window, view, panels: &panels, pixels });
+            });
         });
+    }
+
+    fn num_rows(&self) -> usize {
+        self.taps.len() * self.source_shape.channels
     }
 
     /// Weight rows in groups that fit the first-level cache.
     fn groups(&self, panel: &Panel) -> impl Iterator<Item = Range<usize>> + use<T> {
-        let rows = self.taps.len() * self.depth;
+        let rows = self.num_rows();
         let budget = (PANEL_BYTES / (panel.width * lanes::<T>() * size_of::<T>())).max(1);
         let num_groups = rows.div_ceil(budget).max(1);
         let group = rows.div_ceil(num_groups).next_multiple_of(2);
         (0..num_groups).map(move |g| (g * group).min(rows)..rows.min((g + 1) * group))
-    }
-
-    fn runs(&self, rows: Range<usize>) -> impl Iterator<Item = Run> + use<T> {
-        let depth = self.depth;
-        let mut at = rows.start;
-        std::iter::from_fn(move || {
-            (at < rows.end).then(|| {
-                let (tap, channel) = (at / depth, at % depth);
-                let len = (depth - channel).min(rows.end - at);
-                at += len;
-                Run { tap, channel, len }
-            })
-        })
     }
 }
 
 /// Some output pixels, all channels.
 struct Task<'a, T> {
     pass: &'a Convolve<'a, T>,
-    window: &'a Window<'a>,
+    window: &'a Window,
+    view: View<'a, T>,
     panels: &'a [Panel],
     pixels: Range<usize>,
-}
-
-/// Where a tile's pixel comes from and goes to.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    from: Pixel,
-    to: usize,
 }
 
 impl<T: Scalar> Kernel for Task<'_, T> {
@@ -107,16 +84,13 @@ impl<T: Scalar> Kernel for Task<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let pass = self.pass;
-        let mut places = [Place::default(); PIXELS];
+        let mut places = [0; PIXELS];
         let (height, width) = pass.grid;
         for (place, p) in places.iter_mut().zip(self.pixels.clone()) {
             let (image, y, x) = (p / (height * width), p / width % height, p % width);
             let row = image * pass.out_shape.height + y * pass.out_step + pass.out_offset.0;
             let column = x * pass.out_step + pass.out_offset.1;
-            *place = Place {
-                from: self.window.pixel(image, y, x),
-                to: (row * pass.out_shape.width + column) * pass.out_shape.channels,
-            };
+            *place = (row * pass.out_shape.width + column) * pass.out_shape.channels;
         }
         let places = &places[..self.pixels.len()];
         for panel in self.panels {
@@ -132,31 +106,40 @@ impl<T: Scalar> Kernel for Task<'_, T> {
 }
 
 impl<T: Scalar> Task<'_, T> {
+    /// `places` are where the pixels' outputs start.
     #[inline(always)]
     fn panel<V: Vector<Scalar = T>, const ROWS: usize, const WIDTH: usize>(
         &self,
         panel: &Panel,
-        places: &[Place],
+        places: &[usize],
     ) {
         let pass = self.pass;
         let row_len = WIDTH * V::LEN;
-        let packed = &pass.packed[panel_start::<T>(panel, pass.taps.len() * pass.depth)..]
-            [..pass.taps.len() * pass.depth * row_len];
+        let num_rows = pass.num_rows();
+        let packed = &pass.packed[panel_start::<T>(panel, num_rows)..][..num_rows * row_len];
         let mut first = true;
         for group in pass.groups(panel) {
-            for places in places.chunks(ROWS) {
+            for (places, origins) in places.chunks(ROWS).zip(self.view.origins.chunks(ROWS)) {
                 let mut tile = self.start::<V, ROWS, WIDTH>(panel, places, first);
                 let mut weights = packed[group.start * row_len..].as_ptr();
-                for run in pass.runs(group.clone()) {
-                    let rows = self.rows(places, run);
-                    // SAFETY: rows have `depth` readable values from the run's tap on; the panel has a row for each.
+                let mut before = 0;
+                for run in self.window.runs() {
+                    // The rows of the run that belong to the group.
+                    let from = group.start.clamp(before, before + run.len) - before;
+                    let to = group.end.clamp(before, before + run.len) - before;
+                    before += run.len;
+                    if from == to {
+                        continue;
+                    }
+                    let rows = self.rows(origins, *run, from);
+                    // SAFETY: the view holds every run of every window; the panel has a row for each of their values.
                     unsafe {
-                        tile = multiply::<V, ROWS, WIDTH>(tile, rows, weights, run.len);
-                        weights = weights.add(run.len * row_len);
+                        tile = multiply::<V, ROWS, WIDTH>(tile, rows, weights, to - from);
+                        weights = weights.add((to - from) * row_len);
                     }
                 }
                 for (place, row) in places.iter().zip(tile) {
-                    let out = pass.out.address(place.to + panel.first);
+                    let out = pass.out.address(place + panel.first);
                     for (n, vector) in row.into_iter().enumerate() {
                         let count = panel.channels.saturating_sub(n * V::LEN);
                         // SAFETY: a pixel has `out_shape.channels` values, and pixels belong to one task each.
@@ -172,13 +155,13 @@ impl<T: Scalar> Task<'_, T> {
     fn start<V: Vector<Scalar = T>, const ROWS: usize, const WIDTH: usize>(
         &self,
         panel: &Panel,
-        places: &[Place],
+        places: &[usize],
         first: bool,
     ) -> Tile<V, ROWS, WIDTH> {
         let mut tile = [[V::splat(T::zero()); WIDTH]; ROWS];
         if !first || self.pass.accumulate {
             for (place, row) in places.iter().zip(&mut tile) {
-                let out = self.pass.out.address(place.to + panel.first).cast_const();
+                let out = self.pass.out.address(place + panel.first).cast_const();
                 for (n, vector) in row.iter_mut().enumerate() {
                     let count = panel.channels.saturating_sub(n * V::LEN);
                     // SAFETY: as for storing.
@@ -201,13 +184,18 @@ impl<T: Scalar> Task<'_, T> {
         tile
     }
 
-    /// Where the tile's rows start for a run; rows beyond the last pixel are zeros.
+    /// Where the tile's rows start for a run, from value `from` of it on; rows beyond the last pixel repeat the first, and are not stored.
     #[inline(always)]
-    fn rows<const ROWS: usize>(&self, places: &[Place], run: Run) -> [*const T; ROWS] {
-        let (source, zeros) = (self.pass.source.as_ptr(), self.pass.zeros.as_ptr());
-        let mut rows = [zeros; ROWS];
-        for (row, place) in rows.iter_mut().zip(places) {
-            *row = self.window.under(place.from, run.tap, source.wrapping_add(run.channel), zeros);
+    fn rows<const ROWS: usize>(
+        &self,
+        origins: &[usize],
+        run: Run,
+        from: usize,
+    ) -> [*const T; ROWS] {
+        let start = self.view.start().wrapping_add(run.offset + from);
+        let mut rows = [start.wrapping_add(origins[0]); ROWS];
+        for (row, origin) in rows.iter_mut().zip(origins) {
+            *row = start.wrapping_add(*origin);
         }
         rows
     }

@@ -1,12 +1,12 @@
 //! Convolution layers: forward, and backward by weights and by input, in terms of the passes.
 
 use mira_simd::Scalar;
-use rayon::prelude::*;
 
 use super::convolution::Convolve;
 use super::memory::{Aligned, Shared};
 use super::packing::{pack, packed_len};
 use super::weight_gradient::WeightGradient;
+use super::window::Workspaces;
 use crate::nn::{Convolution, Geometry};
 
 /// A convolution between images of two shapes.
@@ -21,61 +21,31 @@ pub(super) struct Layer {
 #[derive(Debug)]
 pub(super) struct Scratch<T> {
     packed: Aligned<T>,
-    padded: Aligned<T>,
-    zeros: Vec<T>,
+    workspaces: Workspaces<T>,
 }
 
 impl<T: Scalar> Scratch<T> {
     pub(super) fn new(layers: &[Layer]) -> Self {
-        let (mut packed, mut padded, mut depth) = (0, 0, 0);
+        let mut packed = 0;
         for layer in layers {
             let (channels, out_channels) = (layer.in_shape.channels, layer.out_shape.channels);
             let taps = layer.settings.kernel * layer.settings.kernel;
             let forward = packed_len::<T>(out_channels, taps * channels);
             let backward = packed_len::<T>(channels, taps * out_channels);
             packed = packed.max(forward).max(backward);
-            let reading = Reading::new(layer.in_shape, layer.settings);
-            if reading.padded {
-                padded = padded.max(reading.shape.len());
-            }
-            depth = depth.max(reading.depth).max(out_channels);
         }
-        Self {
-            packed: Aligned::zeroed(packed),
-            padded: Aligned::zeroed(padded),
-            zeros: vec![T::zero(); depth],
-        }
-    }
-}
-
-/// How a convolution reads its input: with narrow pixels, whole rows of the window at once from a padded copy.
-#[derive(Debug)]
-struct Reading {
-    shape: Geometry,
-    depth: usize,
-    taps: Vec<(isize, isize)>,
-    padded: bool,
-}
-
-/// Pixels narrower than this are read in rows.
-const NARROW: usize = 16;
-
-impl Reading {
-    fn new(shape: Geometry, settings: Convolution) -> Self {
-        let Convolution { kernel, padding, .. } = settings;
-        let offset = |k: usize| k.cast_signed() - padding.cast_signed();
-        if shape.channels < NARROW && kernel > 1 {
-            let (height, width) = (shape.height + 2 * padding, shape.width + 2 * padding);
-            let taps = (0..kernel).map(|i| (i.cast_signed(), 0)).collect();
-            let depth = kernel * shape.channels;
-            return Self { shape: Geometry { height, width, ..shape }, depth, taps, padded: true };
-        }
-        let taps = (0..kernel * kernel).map(|k| (offset(k / kernel), offset(k % kernel))).collect();
-        Self { shape, depth: shape.channels, taps, padded: false }
+        Self { packed: Aligned::zeroed(packed), workspaces: Workspaces::new() }
     }
 }
 
 impl Layer {
+    /// Where the window's pixels are from an output pixel's position, in the order of the weights.
+    fn taps(&self) -> Vec<(isize, isize)> {
+        let Convolution { kernel, padding, .. } = self.settings;
+        let offset = |k: usize| k.cast_signed() - padding.cast_signed();
+        (0..kernel * kernel).map(|k| (offset(k / kernel), offset(k % kernel))).collect()
+    }
+
     /// `out = source * weights (+ bias)`.
     pub(super) fn forward<T: Scalar>(
         &self,
@@ -86,24 +56,16 @@ impl Layer {
         scratch: &mut Scratch<T>,
     ) {
         let Self { settings, in_shape, out_shape } = *self;
-        let reading = Reading::new(in_shape, settings);
-        let rows = reading.taps.len() * reading.depth;
+        let taps = self.taps();
         let channels = settings.out_channels;
         let packed = scratch.packed.as_mut_slice();
-        pack(weights, packed, channels, rows, 1, |row| row * channels);
-        let source = if reading.padded {
-            pad(source, in_shape, settings.padding, &mut scratch.padded)
-        } else {
-            source
-        };
+        pack(weights, packed, channels, taps.len() * in_shape.channels, 1, |row| row * channels);
         Convolve {
             source,
-            source_shape: reading.shape,
-            depth: reading.depth,
-            zeros: &scratch.zeros,
+            source_shape: in_shape,
             grid: (out_shape.height, out_shape.width),
             stride: settings.stride,
-            taps: &reading.taps,
+            taps: &taps,
             packed,
             bias,
             out: Shared::new(out),
@@ -112,7 +74,7 @@ impl Layer {
             out_offset: (0, 0),
             accumulate: false,
         }
-        .run();
+        .run(&scratch.workspaces);
     }
 
     /// Adds the gradient by the weights to `out`.
@@ -121,27 +83,19 @@ impl Layer {
         source: &[T],
         gradient: &[T],
         out: &mut [T],
-        scratch: &mut Scratch<T>,
+        scratch: &Scratch<T>,
     ) {
         let Self { settings, in_shape, out_shape } = *self;
-        let reading = Reading::new(in_shape, settings);
-        let source = if reading.padded {
-            pad(source, in_shape, settings.padding, &mut scratch.padded)
-        } else {
-            source
-        };
         WeightGradient {
             source,
-            source_shape: reading.shape,
-            depth: reading.depth,
-            zeros: &scratch.zeros,
+            source_shape: in_shape,
             stride: settings.stride,
-            taps: &reading.taps,
+            taps: &self.taps(),
             gradient,
             gradient_shape: out_shape,
             out: Shared::new(out),
         }
-        .run();
+        .run(&scratch.workspaces);
     }
 
     /// The gradient by the input: for each residue of a pixel's position modulo the stride, a convolution of the gradient with the taps
@@ -162,7 +116,9 @@ impl Layer {
         let reach = |residue: usize| -> Vec<(isize, usize)> {
             let at = (residue + padding).cast_signed();
             let step = stride.cast_signed();
+            // Falling, so that offsets rise: neighbours are read together.
             (0..kernel)
+                .rev()
                 .map(|k| (at - k.cast_signed(), k))
                 .filter(|(d, _)| d.rem_euclid(step) == 0)
                 .map(|(d, k)| (d.div_euclid(step), k))
@@ -185,8 +141,6 @@ impl Layer {
                 Convolve {
                     source: gradient,
                     source_shape: out_shape,
-                    depth: out_channels,
-                    zeros: &scratch.zeros,
                     grid: (
                         (in_shape.height - row).div_ceil(stride),
                         (in_shape.width - column).div_ceil(stride),
@@ -201,30 +155,8 @@ impl Layer {
                     out_offset: (row, column),
                     accumulate,
                 }
-                .run();
+                .run(&scratch.workspaces);
             }
         }
     }
-}
-
-/// A copy with zeros around each image.
-fn pad<'a, T: Scalar>(
-    source: &[T],
-    shape: Geometry,
-    padding: usize,
-    to: &'a mut Aligned<T>,
-) -> &'a [T] {
-    let (height, width) = (shape.height + 2 * padding, shape.width + 2 * padding);
-    let row_len = width * shape.channels;
-    let out = &mut to.as_mut_slice()[..shape.batch * height * row_len];
-    out.par_chunks_exact_mut(height * row_len).enumerate().for_each(|(image, out)| {
-        out.fill(T::zero());
-        let inner = shape.width * shape.channels;
-        for y in 0..shape.height {
-            let from = (image * shape.height + y) * inner;
-            let to = (y + padding) * row_len + padding * shape.channels;
-            out[to..to + inner].copy_from_slice(&source[from..from + inner]);
-        }
-    });
-    out
 }

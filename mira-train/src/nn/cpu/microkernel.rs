@@ -43,23 +43,23 @@ pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const WIDTH: usize>(
     tile
 }
 
-/// `tile[m][n] += Σ_p columns[p][m] · vectors[p][n]` over pixels p.
+/// `tile[m][n] += Σ_p columns[origins[p] + m] · vectors[p·stride + n]` over pixels p.
 ///
 /// # Safety
-/// `ROWS` values must be readable at each column, `WIDTH` vectors at `vectors + p·stride`.
+/// `ROWS` values must be readable at each origin, `WIDTH` vectors at each `p·stride`.
 #[allow(clippy::needless_range_loop)] // as written, one line is one multiplication of the tile
 #[inline(always)]
 pub(super) unsafe fn multiply_transposed<V: Vector, const ROWS: usize, const WIDTH: usize>(
     mut tile: Tile<V, ROWS, WIDTH>,
-    columns: &[*const V::Scalar],
-    offset: usize,
+    columns: *const V::Scalar,
+    origins: &[usize],
     vectors: *const V::Scalar,
     stride: usize,
 ) -> Tile<V, ROWS, WIDTH> {
-    for (p, column) in columns.iter().enumerate() {
+    for (p, origin) in origins.iter().enumerate() {
         // SAFETY: by the contract.
         unsafe {
-            let column = column.add(offset);
+            let column = columns.add(*origin);
             let vectors: [V; WIDTH] =
                 std::array::from_fn(|n| V::load(vectors.add(p * stride + n * V::LEN)));
             for m in 0..ROWS {
