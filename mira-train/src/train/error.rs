@@ -34,7 +34,7 @@ pub enum Error {
     /// Too many steps in a row without a finite loss and gradient.
     #[error(
         "{count} steps in a row had a loss or gradient that is not finite, the last at step {step}; nothing of them was applied. {}; \
-         lower optimizer.base_lr (now {base_lr}) or lengthen schedule.warmup_epochs, then --resume",
+         start another run with a lower optimizer.base_lr (now {base_lr:?}) or a longer schedule.warmup_epochs",
         last_checkpoint(checkpoint.as_ref())
     )]
     Diverged {

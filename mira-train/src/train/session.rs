@@ -189,7 +189,8 @@ impl Session {
                 minutes.is_some_and(|m| self.last_save.elapsed().as_secs_f64() > 60.0 * m);
             let due =
                 at_epoch_end && epoch.is_multiple_of(self.recipe.checkpoint.every_epochs as u64);
-            if due || overdue {
+            // What led to steps that are skipped is not worth keeping, and would push out what is.
+            if (due || overdue) && self.state.num_skipped == 0 {
                 self.save()?;
             }
         }

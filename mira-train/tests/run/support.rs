@@ -71,12 +71,18 @@ pub(crate) fn succeeds(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("UTF-8")
 }
 
-/// Exit code 2 (or `code`) and one line that says all of `words`.
+/// Exit code 2 and one line that says all of `words`.
 #[track_caller]
 pub(crate) fn refused(command: &mut Command, words: &[&str]) {
+    refused_with(2, command, words);
+}
+
+/// An exit code and one line that says all of `words`.
+#[track_caller]
+pub(crate) fn refused_with(code: i32, command: &mut Command, words: &[&str]) {
     let Output { status, stderr, .. } = command.output().expect("the binary");
     let stderr = String::from_utf8(stderr).expect("UTF-8");
-    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert_eq!(status.code(), Some(code), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     for word in words {
         assert!(stderr.contains(word), "expected {word:?} in: {stderr}");
