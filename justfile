@@ -53,4 +53,4 @@ bench-training-step rounds="3":
 reference-resnet arch="resnet50":
     target/bench-venv/bin/pip install --quiet safetensors==0.8.0
     target/bench-venv/bin/python dev/reference_resnet.py target/reference.safetensors --arch {{arch}} --batch 4 --size 64 --seed 0
-    MIRA_RESNET_REFERENCE="$PWD/target/reference.safetensors" cargo test --release -p mira-train --test nn pytorch
+    MIRA_RESNET_REFERENCE="$PWD/target/reference.safetensors" cargo test -p mira-train --test nn pytorch -- --nocapture
