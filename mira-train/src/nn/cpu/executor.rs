@@ -208,12 +208,7 @@ impl<T: Scalar> Executor<T> {
                         out_shape: shape,
                     };
                     let by_weight = &mut gradients[self.parameters[weight.0].clone()];
-                    layer.weight_gradient(
-                        activation(input),
-                        gradient,
-                        by_weight,
-                        &mut self.scratch,
-                    );
+                    layer.weight_gradient(activation(input), gradient, by_weight, &self.scratch);
                     if let Some(ParameterId(id)) = bias {
                         let column = |c: usize| {
                             gradient[c..].iter().step_by(shape.channels).map(|g| g.as_()).sum()
