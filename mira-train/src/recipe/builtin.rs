@@ -24,8 +24,8 @@ macro_rules! builtins {
 }
 
 const BUILTINS: &[Builtin] = builtins! {
-    "default": "embedded Fashion-MNIST, ResNet-8, 16 epochs: minutes on two CPU cores",
-    "cifar10-small-cpu": "CIFAR-10, ResNet-8, 45 epochs: under an hour on two CPU cores",
+    "default": "embedded Fashion-MNIST, ResNet-8, 12 epochs: minutes on two CPU cores",
+    "cifar10-small-cpu": "CIFAR-10, ResNet-8, 15 epochs: up to an hour on two CPU cores",
     "cifar10-r18-1000ep": "CIFAR-10, ResNet-18, 1,000 epochs; published linear 93.02 %",
     "cifar100-r18-1000ep": "CIFAR-100, ResNet-18, 1,000 epochs; published linear 70.65 %",
     "imagenet100-r18-400ep": "ImageNet-100, ResNet-18, batch 512; published linear 81.00 %",
