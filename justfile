@@ -49,6 +49,10 @@ run *args:
 bench-training-step rounds="3":
     dev/bench_training_step {{rounds}}
 
+# Kills a run 100 times at random moments and resumes it (about 2 minutes)
+kill-loop kills="100":
+    MIRA_KILLS={{kills}} cargo test -p mira-train --test run random_moments -- --nocapture
+
 # ResNet-50 against torchvision: forward, running statistics, every gradient (needs the PyTorch of bench-training-step)
 reference-resnet arch="resnet50":
     target/bench-venv/bin/pip install --quiet safetensors==0.8.0

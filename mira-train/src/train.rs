@@ -22,7 +22,7 @@ pub use evaluation::{Evaluation, Representations, image_size};
 pub use images::Normaliser;
 pub use monitor::Monitor;
 pub use progress::{Progress, hours};
-pub use session::{Ending, Session};
+pub use session::{Ending, Session, Start};
 pub use sources::{Sources, loader, view_specs};
 pub use state::State;
 pub use step::{Outcome, StepReport, Trainer};

@@ -44,6 +44,10 @@ pub struct RunArgs {
     #[arg(long, requires = "out", conflicts_with = "dry_run", help_heading = "Output")]
     pub resume: bool,
 
+    /// With --resume: stop if the last checkpoint is damaged, rather than go on from the one before it with a warning
+    #[arg(long, requires = "resume", help_heading = "Output")]
+    pub strict: bool,
+
     /// Print no progress, only the summary at the end
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,

@@ -11,7 +11,7 @@ use crate::pages::metrics::Metrics;
 use crate::recipe::{Recipe, dry_run};
 use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
 use crate::train::{
-    self, Ending, Session, Sources, cost, measure_flops, write_encoder, write_report,
+    self, Ending, Session, Sources, Start, cost, measure_flops, write_encoder, write_report,
 };
 
 /// Images of the sets that recipes are written for, where a dry run is not given the data.
@@ -37,7 +37,8 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     let name = recipe_name(args);
     let out = args.out.clone().unwrap_or_else(|| free_folder(&name));
     let stop = StopRequest::install().map_err(train::Error::from)?;
-    let mut session = Session::new(&recipe, sources, &out, args.resume, stop, args.quiet)?;
+    let start = if args.resume { Start::Resumed { strict: args.strict } } else { Start::New };
+    let mut session = Session::new(&recipe, sources, &out, start, stop, args.quiet)?;
     if !args.quiet {
         let from =
             if args.resume { format!(", from step {}", session.state.step) } else { String::new() };

@@ -49,6 +49,18 @@ pub struct Session {
     found: Option<Representations>,
 }
 
+/// How a session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// In a new folder.
+    New,
+    /// From a folder's last checkpoint.
+    Resumed {
+        /// A damaged one is an error; otherwise the one before it will do, with a warning.
+        strict: bool,
+    },
+}
+
 /// A step's line in `metrics.jsonl`.
 #[derive(Serialize)]
 struct StepLine<'a> {
@@ -60,7 +72,7 @@ struct StepLine<'a> {
 }
 
 impl Session {
-    /// Starts a run in a new folder, or goes on with one where `resume` is set.
+    /// Starts a run in a new folder, or goes on with one.
     ///
     /// # Errors
     /// Anything that keeps it from starting; a new folder is then left as it was.
@@ -68,7 +80,7 @@ impl Session {
         recipe: &Recipe,
         sources: Sources,
         out: &Path,
-        resume: bool,
+        start: Start,
         stop: StopRequest,
         quiet: bool,
     ) -> Result<Self, Error> {
@@ -78,9 +90,9 @@ impl Session {
         let trainer = Trainer::new(recipe, &network, steps_per_epoch)?;
         let mut warnings = Vec::new();
         let (mut folder, state, metrics, last_checkpoint);
-        if resume {
+        if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
-            if let Some(loaded) = folder.load_latest(false)? {
+            if let Some(loaded) = folder.load_latest(strict)? {
                 warnings.extend(loaded.warnings);
                 last_checkpoint = Some(loaded.path);
                 state = State::restore(recipe, &network, loaded.snapshot)?;

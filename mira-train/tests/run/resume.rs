@@ -63,6 +63,68 @@ fn killed_anywhere_and_resumed_it_ends_with_the_same_bits() {
     same(&sandbox, "killed", "whole");
 }
 
+/// Three times, or as often as `MIRA_KILLS` says; `just kill-loop` says 100.
+#[test]
+fn killed_at_random_moments_it_ends_with_the_same_bits() {
+    let kills = std::env::var("MIRA_KILLS").map_or(3, |kills| kills.parse().expect("a number"));
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("whole", &["--quiet"]));
+    // Short runs end before they are killed often: they are begun anew.
+    let mut random = u64::from(std::process::id());
+    println!("seed {random}");
+    let mut done = 0;
+    while done < kills {
+        let run = format!("killed{done}");
+        let mut child = started(sandbox.tiny(&run, OFTEN), &sandbox, &run, 0);
+        child.kill().expect("SIGKILL");
+        child.wait().expect("its end");
+        done += 1;
+        loop {
+            let mut command = sandbox.command(&["run", "--resume", "--out", &run, "--quiet"]);
+            let mut child =
+                command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary");
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            sleep(Duration::from_micros(random >> 45));
+            child.kill().expect("SIGKILL");
+            if child.wait().expect("its end").success() || done >= kills {
+                break;
+            }
+            done += 1;
+        }
+        succeeds(&mut sandbox.command(&["run", "--resume", "--out", &run, "--quiet"]));
+        same(&sandbox, &run, "whole");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_damaged_checkpoint_gives_way_loudly_and_strictly_not_at_all() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("whole", &["--quiet"]));
+    let child = started(sandbox.tiny("run", OFTEN), &sandbox, "run", 9);
+    let pid = child.id().to_string();
+    succeeds(Command::new("kill").args(["-TERM", &pid]));
+    child.wait_with_output().expect("its end");
+    let mut checkpoints: Vec<_> = std::fs::read_dir(sandbox.path("run/checkpoints"))
+        .expect("checkpoints")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    checkpoints.sort();
+    let latest = checkpoints.last().expect("one at least");
+    let mut bytes = std::fs::read(latest).expect("a checkpoint");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(latest, bytes).expect("a damaged checkpoint");
+    let name = latest.file_name().and_then(|name| name.to_str()).expect("a name");
+    let resume = ["run", "--resume", "--out", "run"];
+    refused(sandbox.command(&resume).arg("--strict"), &[name, "without --strict"]);
+    let output = sandbox.command(&resume).output().expect("the binary");
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.contains("warning") && said.contains(name), "{said}");
+    same(&sandbox, "run", "whole");
+}
+
 #[cfg(unix)]
 #[test]
 fn asked_to_stop_it_saves_and_says_so_by_its_exit_code() {
