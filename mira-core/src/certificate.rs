@@ -56,16 +56,23 @@ impl Certificate {
     }
 }
 
-/// What rounding in an arithmetic of unit roundoff `unit_roundoff` may add to MIRA's per-element bound:
-/// `8 u + 8 u β/(1−β)`.
+/// What rounding in an arithmetic of unit roundoff `u` may add to MIRA's per-element bound:
+/// `(8 u + 4 · 2⁻⁵³ e) (1 + β/(1−β))`, where `e` is the largest magnitude of the exponents, see [`largest_exponent`].
 ///
 /// A model, not a proof: an element passes through about eight roundings (exponential, weight, row sum, division), a marginal is a
-/// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). It takes exponents for exact, as
-/// the CPU backend's kernel has them; where `S/ε` itself is computed in f64 (oracle, log domain) it adds `|S/ε| 2⁻⁵³`, which shows
-/// only in f64 and for exponents beyond a thousand.
+/// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). Logarithms of weights and marginals are
+/// kept in f64, which rounds them in proportion to their size; that shows in f64 only. It takes the exponents `S/ε` for exact, as
+/// the CPU backend's kernel has them; where `S/ε` itself is computed in f64 (oracle, log domain) it adds `|S/ε| 2⁻⁵³`.
 /// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
-pub fn rounding_allowance(beta: f64, unit_roundoff: f64) -> f64 {
-    8.0 * unit_roundoff * (1.0 + beta / (1.0 - beta))
+pub fn rounding_allowance(beta: f64, unit_roundoff: f64, largest_exponent: f64) -> f64 {
+    let of_logarithms = 4.0 * 0.5 * f64::EPSILON * largest_exponent;
+    (8.0 * unit_roundoff + of_logarithms) * (1.0 + beta / (1.0 - beta))
+}
+
+/// The largest magnitude of the log weights and log marginals of prototypes that are not forbidden.
+pub fn largest_exponent(log_weights: &[f64], log_marginal: &[f64]) -> f64 {
+    let active = log_weights.iter().zip(log_marginal).filter(|(_, m)| **m > f64::NEG_INFINITY);
+    active.fold(0.0, |largest: f64, (a, m)| largest.max(a.abs()).max(m.abs()))
 }
 
 /// `max − min` over the entries that are not −∞ or +∞; 0 for fewer than two.
@@ -125,7 +132,8 @@ pub fn mira_certificate(
     unit_roundoff: f64,
 ) -> Certificate {
     debug_assert_eq!(log_weights.len(), log_marginal.len());
-    let allowance = rounding_allowance(beta, unit_roundoff);
+    let exponent = largest_exponent(log_weights, log_marginal);
+    let allowance = rounding_allowance(beta, unit_roundoff, exponent);
     if beta == 0.0 {
         return Certificate::exact(allowance);
     }
@@ -233,6 +241,8 @@ mod tests {
         assert!((one.duality_gap - two.duality_gap).abs() < 1e-12);
         assert!((one.log_ratio_bound - two.log_ratio_bound).abs() < 1e-12);
         assert!(one.duality_gap > 0.0);
+        // But large numbers are rounded more coarsely.
+        assert!(two.rounding_allowance > one.rounding_allowance);
     }
 
     #[test]
@@ -246,5 +256,6 @@ mod tests {
         let without = mira_certificate(0.5, &[0.1, -0.1], &[0.4f64.ln(), 0.6f64.ln()], 0.0);
         assert!((with.duality_gap - without.duality_gap).abs() < 1e-15);
         assert!((with.log_ratio_bound - without.log_ratio_bound).abs() < 1e-15);
+        assert!((with.rounding_allowance - without.rounding_allowance).abs() < 1e-30);
     }
 }

@@ -40,7 +40,9 @@ mod shape;
 mod verify;
 
 pub use assigner::Assigner;
-pub use certificate::{Certificate, mira_certificate, rounding_allowance, sinkhorn_certificate};
+pub use certificate::{
+    Certificate, largest_exponent, mira_certificate, rounding_allowance, sinkhorn_certificate,
+};
 pub use collective::{Collective, CollectiveError, SingleProcess, ThreadCollective};
 pub use error::Error;
 pub use fixed_point::{Arithmetic, Domain, FixedPoint, Pass, PassInfo, Sweep};

@@ -34,7 +34,7 @@ impl FixedPoint {
         let unit_roundoff = outcome.arithmetic.unit_roundoff;
         match outcome.method {
             Method::Softmax(_) | Method::Centered(_) => {
-                Certificate::exact(certificate::rounding_allowance(0.0, unit_roundoff))
+                Certificate::exact(certificate::rounding_allowance(0.0, unit_roundoff, 0.0))
             }
             Method::Mira(m) => certificate::mira_certificate(
                 m.beta(),

@@ -65,7 +65,9 @@ impl Target {
                     .duality_gap
             }
             Kind::Mira { beta } => {
-                merit + certificate::rounding_allowance(beta, self.unit_roundoff)
+                let exponent =
+                    certificate::largest_exponent(&state.log_weights, &state.log_marginal);
+                merit + certificate::rounding_allowance(beta, self.unit_roundoff, exponent)
             }
             Kind::Sinkhorn { epsilon, row_span } if self.on_gap => {
                 let (a, m) = (&state.log_weights, &state.log_marginal);
