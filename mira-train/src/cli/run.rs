@@ -25,6 +25,7 @@ Examples:
 /// Flags of `mira-train run`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools)] // flags are what they are
 pub struct RunArgs {
     /// Recipe: a name from `mira-train recipes`, or the path of a .toml file [default: default]
     #[arg(value_name = "RECIPE")]
