@@ -1,5 +1,7 @@
 //! Signs that a run is not learning, each named once, with what to do.
 
+use rayon::prelude::*;
+
 use crate::train::StepReport;
 
 /// Watches the steps of a run.
@@ -62,32 +64,37 @@ impl Monitor {
             ));
         }
         if !self.said_duplicates {
-            let count = num_duplicates(prototypes, dim);
-            let num_prototypes = prototypes.len() / dim;
-            if 10 * count > num_prototypes {
+            let (count, num_sampled) = num_duplicates(prototypes, dim);
+            if 10 * count > num_sampled {
                 self.said_duplicates = true;
                 warnings.push(format!(
-                    "duplicate prototypes: {count} of {num_prototypes} lie within cosine {SAME} of another; lower prototypes.count or \
-                     optimizer.weight_decay, or lengthen prototypes.freeze_epochs"
+                    "duplicate prototypes: {count} of {num_sampled} looked at lie within cosine {SAME} of another; lower \
+                     prototypes.count or optimizer.weight_decay, or lengthen prototypes.freeze_epochs"
                 ));
             }
         }
     }
 }
 
-/// Prototypes (K × dim) with an earlier one in the same direction.
-fn num_duplicates(prototypes: &[f32], dim: usize) -> usize {
-    let rows: Vec<Vec<f32>> = prototypes
-        .chunks_exact(dim)
-        .map(|row| {
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            row.iter().map(|x| x / length).collect()
-        })
-        .collect();
+/// Prototypes looked at: comparing all of many thousands with each other would take longer than the epoch.
+const MAX_SAMPLED: usize = 1024;
+
+/// Of prototypes (K × dim), all or an evenly spaced sample: how many have another in the same direction, and how many were looked at.
+fn num_duplicates(prototypes: &[f32], dim: usize) -> (usize, usize) {
+    let mut rows = prototypes.to_vec();
+    for row in rows.chunks_exact_mut(dim) {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|x| *x /= length);
+    }
+    let row = |i: usize| &rows[i * dim..(i + 1) * dim];
     let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    (0..rows.len())
-        .filter(|&i| rows[..i].iter().any(|other| cosine(&rows[i], other) > SAME))
-        .count()
+    let num_rows = rows.len() / dim;
+    let num_sampled = num_rows.min(MAX_SAMPLED);
+    let has_twin = |&sample: &usize| {
+        let i = sample * num_rows / num_sampled;
+        (0..num_rows).any(|j| j != i && cosine(row(i), row(j)) > SAME)
+    };
+    ((0..num_sampled).into_par_iter().filter(has_twin).count(), num_sampled)
 }
 
 #[cfg(test)]
@@ -145,6 +152,19 @@ mod tests {
             .collect();
         assert!(collapsed.len() == 1 && collapsed[0].contains("1.0 of 40"), "{collapsed:?}");
         let twins = warnings(0.5, 4f64.ln(), &[1.0, 0.0, 3.0, 0.01, -1.0, 0.0, 0.0, 1.0]);
-        assert!(twins.len() == 1 && twins[0].contains("1 of 4"), "{twins:?}");
+        assert!(twins.len() == 1 && twins[0].contains("2 of 4"), "{twins:?}");
+    }
+
+    #[test]
+    fn of_many_prototypes_a_sample_is_looked_at() {
+        // A third of a degree apart on a circle, and at right angles.
+        let (many, angle) = (1080_u16, 2.0 * std::f32::consts::PI / 1080.0);
+        let circle = |i: u16| [(angle * f32::from(i)).cos(), (angle * f32::from(i)).sin(), 0.0];
+        let together: Vec<f32> = (0..many).flat_map(circle).collect();
+        assert_eq!(num_duplicates(&together, 3), (MAX_SAMPLED, MAX_SAMPLED));
+        let alone: Vec<f32> = (0..many)
+            .flat_map(|i| (0..many).map(move |j| if i == j { 2.0 } else { 0.0 }))
+            .collect();
+        assert_eq!(num_duplicates(&alone, usize::from(many)), (0, MAX_SAMPLED));
     }
 }
