@@ -84,7 +84,9 @@ fn num_duplicates(prototypes: &[f32], dim: usize) -> (usize, usize) {
     let mut rows = prototypes.to_vec();
     for row in rows.chunks_exact_mut(dim) {
         let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-        row.iter_mut().for_each(|x| *x /= length);
+        for x in row {
+            *x /= length;
+        }
     }
     let row = |i: usize| &rows[i * dim..(i + 1) * dim];
     let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
