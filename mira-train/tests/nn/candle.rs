@@ -139,9 +139,9 @@ fn a_residual_block_and_a_head() -> Result<(), candle_core::Error> {
     let shortcut = Normalisation { shortcut: Some(pooled), ..relu };
     let x = graph.batch_norm("nb", x, shortcut).expect("fits");
     let x = graph.average_pool(x);
-    let x = graph.linear("c", x, out, true).expect("fits");
+    let x = graph.linear("c", x, out, false).expect("fits");
     let x = graph.batch_norm("nc", x, Normalisation { relu: false, ..relu }).expect("fits");
-    let x = graph.linear("d", x, out, false).expect("fits");
+    let x = graph.linear("d", x, out, true).expect("fits");
     let x = graph.l2_normalise(x);
     let mut executor = Executor::<f64>::new(graph.finish(&[x]), &parameters, Pass::Training);
     let values = random(parameters.num_values(), 4);
@@ -176,9 +176,9 @@ fn a_residual_block_and_a_head() -> Result<(), candle_core::Error> {
         let weight = var(name);
         x.matmul(&weight.reshape((weight.elem_count() / out, out))?)
     };
-    let x = linear(&x, "c.weight", out)?.broadcast_add(var("c.bias"))?;
+    let x = linear(&x, "c.weight", out)?;
     let x = norm(&x.reshape((batch, out, 1, 1))?, "nc")?.reshape((batch, out))?;
-    let x = linear(&x, "d.weight", out)?;
+    let x = linear(&x, "d.weight", out)?.broadcast_add(var("d.bias"))?;
     let x = x.broadcast_div(&x.sqr()?.sum_keepdim(1)?.sqrt()?)?;
     close("output", executor.output(0), &x.flatten_all()?.to_vec1::<f64>()?);
     let cotangent = Tensor::from_slice(&cotangent, (batch, out), &Device::Cpu)?;
