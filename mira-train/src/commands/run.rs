@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::Error;
 use crate::cli::run::{Device, RunArgs, resolve};
 use crate::pages::metrics::Metrics;
+use crate::pages::report::headline;
 use crate::recipe::{Recipe, dry_run};
 use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
 use crate::train::{
@@ -176,11 +177,11 @@ fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
         let after = metrics.latest("trained", metric)?;
         let pixels = metrics.latest("pixels", metric);
         let pixels = pixels.map_or_else(|| "      –".into(), |p| format!("{:5.1} %", 100.0 * p));
-        let points = 100.0 * (after - before);
         Some(format!(
-            "{name:<14} {:>7.1} %  {:>7.1} %  {points:>+7.1} points  {pixels:>11}\n",
+            "{name:<14} {:>7.1} %  {:>7.1} %  {:>7} points  {pixels:>11}\n",
             100.0 * before,
-            100.0 * after
+            100.0 * after,
+            headline::points(before, after)
         ))
     };
     let k = recipe.eval.knn_neighbours;

@@ -1,7 +1,7 @@
 //! The report of one run: a single HTML file that needs nothing else.
 
 pub(super) mod curves;
-pub(super) mod headline;
+pub(crate) mod headline;
 mod pictures;
 mod scatter;
 mod usage;

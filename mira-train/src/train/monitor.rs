@@ -58,7 +58,8 @@ impl Monitor {
         if in_use < COLLAPSED && !self.said_collapsed {
             self.said_collapsed = true;
             warnings.push(format!(
-                "collapsed marginal: {:.1} of {:.0} prototypes in use; raise assignment.beta_start and beta_end, or lower optimizer.base_lr",
+                "collapsed marginal in epoch {}: {:.1} of {:.0} prototypes in use; if it lasts, raise assignment.beta_start and beta_end, or lower optimizer.base_lr",
+                self.epoch + 1,
                 entropy.exp(),
                 log_k.exp()
             ));
@@ -152,7 +153,10 @@ mod tests {
                 monitor.observe(&report, &APART, 2)
             })
             .collect();
-        assert!(collapsed.len() == 1 && collapsed[0].contains("1.0 of 40"), "{collapsed:?}");
+        assert!(
+            collapsed.len() == 1 && collapsed[0].contains("in epoch 3: 1.0 of 40"),
+            "{collapsed:?}"
+        );
         let twins = warnings(0.5, 4f64.ln(), &[1.0, 0.0, 3.0, 0.01, -1.0, 0.0, 0.0, 1.0]);
         assert!(twins.len() == 1 && twins[0].contains("2 of 4"), "{twins:?}");
     }

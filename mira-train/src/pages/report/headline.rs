@@ -33,7 +33,7 @@ pub(in crate::pages) fn percent(value: f64) -> String {
 }
 
 /// A difference of two parts of one, in points, of the numbers as they are shown.
-pub(in crate::pages) fn points(from: f64, to: f64) -> String {
+pub(crate) fn points(from: f64, to: f64) -> String {
     let tenths = ((to * 1000.0).round() - (from * 1000.0).round()) / 10.0;
     if tenths < 0.0 { format!("−{:.1}", -tenths) } else { format!("+{tenths:.1}") }
 }
