@@ -15,7 +15,7 @@ const RECIPE: &str = "epochs = 1\n";
 pub(crate) fn hold(path: &Path) {
     let _folder = RunFolder::open(path).unwrap();
     say("ready");
-    std::thread::sleep(std::time::Duration::from_secs(60));
+    std::thread::sleep(std::time::Duration::from_mins(1));
 }
 
 fn new_run() -> (TempDir, PathBuf, RunFolder) {

@@ -27,7 +27,7 @@ fn started(mut command: Command, sandbox: &Sandbox, run: &str, steps: usize) -> 
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary");
     let folder = sandbox.path(run);
-    let deadline = Instant::now() + Duration::from_secs(300);
+    let deadline = Instant::now() + Duration::from_mins(5);
     loop {
         let log = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
         let done = log.matches("\"kind\":\"step\"").count();
