@@ -24,6 +24,7 @@ pub mod recipe;
 pub mod rng;
 pub mod run_folder;
 pub mod schedule;
+mod text;
 pub mod train;
 pub mod weights;
 

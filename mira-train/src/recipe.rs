@@ -23,10 +23,10 @@ mod views;
 pub use builtin::{Builtin, builtins, find_builtin};
 pub use dry_run::{Cost, dry_run};
 pub use error::Error;
-pub use model::{Architecture, Data, Model, Projector, Source, Stem};
+pub use model::{Architecture, Data, Model, Projector, Stem};
 pub use objective::{Assignment, Loss, Method, Prototypes, Reduction, Teacher};
 pub use optimisation::{Optimizer, OptimizerKind, Schedule};
-pub use views::{Blur, Interpolation, Jitter, Solarize, View};
+pub use views::{Blur, Jitter, Solarize, View};
 
 /// Everything a run depends on; a field's name is its key in TOML.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

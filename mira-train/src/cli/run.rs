@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use crate::recipe::{Error, Recipe, Source, builtins, find_builtin};
+use crate::data::Format;
+use crate::recipe::{Error, Recipe, builtins, find_builtin};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -130,9 +131,9 @@ pub fn resolve(args: &RunArgs) -> Result<Recipe, Error> {
     let mut recipe = recipe.with_overrides(&overrides)?;
     if let Some(path) = &args.data {
         recipe.data.path = Some(path.clone());
-        if recipe.data.source == Source::Embedded {
+        if recipe.data.source == Format::Embedded {
             // The default recipe on one's own images: what they are is found out.
-            recipe.data.source = Source::Auto;
+            recipe.data.source = Format::Auto;
         }
     }
     Ok(recipe)

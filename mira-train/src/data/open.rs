@@ -5,12 +5,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::cache::Cached;
 use super::cifar::{self, Variant};
 use super::{Error, Source, Split, embedded, folder, idx};
 
-/// How a data set is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a data set is stored; in recipes by its [`name`](Self::name).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Format {
     /// Found out from the path's content; the embedded set without a path.

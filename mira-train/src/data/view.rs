@@ -1,9 +1,12 @@
 //! What a view is: a random crop of some size with random colours, and its ranges.
 
+use serde::{Deserialize, Serialize};
+
 use super::Error;
 
 /// How pixels are resampled; both widen their kernel when shrinking (antialiasing), as Pillow does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Interpolation {
     /// Cubic convolution with a = −½.
     #[default]

@@ -7,7 +7,7 @@ mod ticks;
 use downsample::{Bucket, downsample};
 pub(super) use layout::{LegendEntry, Sample, fitted, legend, legend_height};
 use ticks::spanning;
-pub(super) use ticks::{Format, thousands, within};
+pub(super) use ticks::{Format, within};
 
 use super::drawing::{Anchor, Dash, Drawing, Mark, Point, Shape, text_width};
 use super::theme::{Ink, NUM_SERIES};

@@ -1,6 +1,7 @@
 //! What a run would cost, in words.
 
 use super::{Assignment, Method, OptimizerKind, Recipe, View};
+use crate::text::count;
 
 /// Costs of a run, filled in by whoever builds the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +46,7 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
         key(recipe.model.architecture),
         recipe.model.width,
         recipe.projector.output_dim,
-        count(recipe.prototypes.count as u64),
+        count(recipe.prototypes.count),
         count(cost.num_parameters)
     );
     let optimizer = format!(
@@ -63,7 +64,7 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
         "{} epochs × {} steps of {} images = {} steps",
         count(epochs),
         count(cost.steps_per_epoch),
-        count(train.batch_size as u64),
+        count(train.batch_size),
         count(num_steps)
     );
     let compute = format!(
@@ -127,19 +128,6 @@ fn assignment(assignment: &Assignment) -> String {
         Method::Softmax => format!("softmax, τ {}", or_nan(assignment.temperature)),
     };
     method + &stop
-}
-
-/// 1,234,567.
-fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn flops(n: f64) -> String {
@@ -220,7 +208,6 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!([count(0), count(999), count(1000)], ["0", "999", "1,000"]);
         assert_eq!([bytes(0), bytes(1023), bytes(1024)], ["0 B", "1023 B", "1.0 KiB"]);
         assert_eq!([flops(999.0), flops(999_990.0)], ["999 FLOP", "1.0 MFLOP"]);
         assert_eq!([time(9.94), time(119.0), time(120.0)], ["9.9 s", "119 s", "2 min"]);

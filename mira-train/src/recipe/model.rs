@@ -4,33 +4,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Where images come from; `auto` tells from the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Source {
-    /// By the files found at the path; without a path, the embedded set.
-    Auto,
-    /// The Fashion-MNIST subset in the binary.
-    Embedded,
-    /// IDX files, as of MNIST, gzipped or not.
-    Idx,
-    /// CIFAR-10's binary version.
-    Cifar10,
-    /// CIFAR-100's binary version.
-    Cifar100,
-    /// A folder a class, or one folder of images without labels.
-    ImageFolder,
-    /// Hugging Face's Parquet files.
-    Parquet,
-}
+use crate::data::Format;
 
 /// `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// Format of the images.
-    pub source: Source,
+    pub source: Format,
     /// Folder or file; `--data` goes before it.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text", default)]
     pub path: Option<PathBuf>,

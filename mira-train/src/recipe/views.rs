@@ -2,16 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Interpolation of a crop that is resized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Interpolation {
-    /// Cubic convolution, anti-aliased (the paper's).
-    Bicubic,
-    /// Linear, anti-aliased.
-    Bilinear,
-}
+use crate::data::Interpolation;
 
 /// One of `[[views]]`: `count` random crops of a kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

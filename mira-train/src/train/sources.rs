@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Error;
-use crate::data::{self, Format, Interpolation, Loader, LoaderConfig, Source, Split, ViewSpec};
+use crate::data::{self, Format, Loader, LoaderConfig, Source, Split, ViewSpec};
 use crate::recipe::{self, Recipe};
 
 /// Training and test images of a recipe.
@@ -35,15 +35,7 @@ impl Sources {
     /// # Errors
     /// Data that is not there or cannot be read.
     pub fn open(settings: &recipe::Data) -> Result<Self, Error> {
-        let format = match settings.source {
-            recipe::Source::Auto => Format::Auto,
-            recipe::Source::Embedded => Format::Embedded,
-            recipe::Source::Idx => Format::Idx,
-            recipe::Source::Cifar10 => Format::Cifar10,
-            recipe::Source::Cifar100 => Format::Cifar100,
-            recipe::Source::ImageFolder => Format::ImageFolder,
-            recipe::Source::Parquet => Format::Parquet,
-        };
+        let format = settings.source;
         let path = settings.path.as_deref();
         if format == Format::Auto && path.is_none() {
             let problem = "give the path of the data with --data";
@@ -113,10 +105,7 @@ pub fn view_specs(recipe: &Recipe) -> Vec<ViewSpec> {
         size: view.size,
         scale: view.scale,
         ratio: view.ratio,
-        interpolation: match view.interpolation {
-            recipe::Interpolation::Bicubic => Interpolation::Bicubic,
-            recipe::Interpolation::Bilinear => Interpolation::Bilinear,
-        },
+        interpolation: view.interpolation,
         flip: view.flip,
         jitter: view.jitter.probability,
         brightness: view.jitter.brightness,

@@ -10,6 +10,7 @@ use crate::pages::metrics::Metrics;
 use crate::pages::projection::Projection;
 use crate::pages::report::{self, GalleryRow, Neighbour, Report, Thumbnail};
 use crate::rng::{Purpose, Rng};
+use crate::text::count;
 
 /// Rows of the gallery, and neighbours of each.
 const GALLERY: (usize, usize) = (8, 6);
@@ -75,9 +76,9 @@ pub fn write_report(
     };
     let views = views(session)?;
     let facts = vec![
-        ("Parameters".into(), thousands(session.network.parameters().num_parameters())),
-        ("Training images".into(), thousands(source.len())),
-        ("Steps".into(), thousands(usize::try_from(session.state.step).unwrap_or(usize::MAX))),
+        ("Parameters".into(), count(session.network.parameters().num_parameters())),
+        ("Training images".into(), count(source.len())),
+        ("Steps".into(), count(session.state.step)),
         ("Time".into(), hours(std::time::Duration::from_secs_f64(seconds))),
         (
             "Device".into(),
@@ -176,17 +177,4 @@ fn views(session: &Session) -> Result<Vec<Vec<Thumbnail>>, Error> {
         rows.push(shown);
     }
     Ok(rows)
-}
-
-/// A count with thin spaces every three digits, as `pages` writes them.
-fn thousands(count: usize) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -124,7 +124,7 @@ fn overrides_take_toml_and_bare_words() {
     assert_eq!((recipe.train.seed, recipe.views[0].size), (4, 24));
     assert_eq!(recipe.views[0].scale, [0.5, 1.0]);
     assert_eq!(recipe.views[0].jitter.probability, 0.25);
-    assert_eq!(recipe.data.source, mira_train::recipe::Source::ImageFolder);
+    assert_eq!(recipe.data.source, mira_train::data::Format::ImageFolder);
     assert_eq!(recipe.data.path.as_deref(), Some("/data/some set".as_ref()));
     assert!(!recipe.model.zero_init_residual);
     assert_eq!(recipe.optimizer.base_lr, 0.1);

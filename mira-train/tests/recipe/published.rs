@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use mira_train::data::{Format, Interpolation};
 use mira_train::recipe::{
-    Architecture, Interpolation, Method, OptimizerKind, Recipe, Reduction, Source, Stem, View,
-    builtins,
+    Architecture, Method, OptimizerKind, Recipe, Reduction, Stem, View, builtins,
 };
 use mira_train::schedule::Schedules;
 
@@ -120,7 +120,7 @@ fn rows(views: &[View]) -> Vec<(usize, usize, [f32; 2], f32, f32)> {
 fn views_and_data_of_imagenet() {
     for run in imagenet() {
         let r = Recipe::builtin(run.name).unwrap();
-        assert_eq!((r.data.source, r.model.stem), (Source::ImageFolder, Stem::Imagenet));
+        assert_eq!((r.data.source, r.model.stem), (Format::ImageFolder, Stem::Imagenet));
         assert_eq!(r.data.mean, [0.485, 0.456, 0.406], "{}", run.name);
         assert_eq!(r.data.std, [0.229, 0.224, 0.225], "{}", run.name);
         let low = if run.multicrop { 0.14 } else { 0.08 };
@@ -139,7 +139,7 @@ fn views_and_data_of_imagenet() {
 fn views_and_data_of_cifar() {
     for run in cifar() {
         let r = Recipe::builtin(run.name).unwrap();
-        assert_eq!((r.data.source, r.model.stem), (Source::Auto, Stem::Cifar));
+        assert_eq!((r.data.source, r.model.stem), (Format::Auto, Stem::Cifar));
         assert_eq!(r.model.stem_padding, Some(1));
         assert_eq!(r.data.mean, [0.4914, 0.4822, 0.4465]);
         assert_eq!(r.data.std, [0.247, 0.243, 0.261]);

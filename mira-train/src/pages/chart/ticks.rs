@@ -1,5 +1,7 @@
 //! Where an axis has its ticks and what they are called.
 
+use crate::text::thousands;
+
 /// Ticks at multiples of 1, 2 or 5 × 10ⁿ that span `low..=high`, about `target` steps of them; the first and last may lie outside.
 pub(crate) fn spanning(low: f64, high: f64, target: usize) -> Ticks {
     let (low, high) = widened(low, high);
@@ -101,21 +103,6 @@ impl Format {
     fn scaled(self, value: f64, step: f64) -> (f64, f64) {
         if self == Self::Percent { (value * 100.0, step * 100.0) } else { (value, step) }
     }
-}
-
-/// Commas between groups of three digits of the whole part, and a proper minus.
-pub(crate) fn thousands(number: &str) -> String {
-    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |rest| ("−", rest));
-    let (whole, part) =
-        digits.split_once('.').map_or((digits, String::new()), |(w, p)| (w, format!(".{p}")));
-    let mut out = sign.to_owned();
-    for (i, c) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out + &part
 }
 
 #[cfg(test)]

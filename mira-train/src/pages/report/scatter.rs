@@ -1,10 +1,11 @@
 //! Embeddings in their first two principal components, coloured by class.
 
-use crate::pages::chart::{LegendEntry, Sample, legend, legend_height, thousands, within};
+use crate::pages::chart::{LegendEntry, Sample, legend, legend_height, within};
 use crate::pages::drawing::{Anchor, Dash, Drawing, Mark, Shape};
 use crate::pages::html::escape;
 use crate::pages::projection::{Pca, Projection, pca};
 use crate::pages::theme::{Ink, NUM_SERIES};
+use crate::text::count;
 
 /// Classes with a colour and mark of their own; the others share one.
 const MAX_CLASSES: usize = 2 * NUM_SERIES;
@@ -24,7 +25,6 @@ pub(super) fn card(projection: Option<Projection<'_>>) -> String {
         }
     };
     let drawing = draw(&projection, &pca);
-    let count = |n: usize| thousands(&n.to_string());
     let num_features = projection.features.len() / projection.dim;
     let shown = if pca.rows.len() < num_features {
         format!("{} of {}", count(pca.rows.len()), count(num_features))

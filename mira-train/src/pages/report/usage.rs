@@ -1,8 +1,9 @@
 //! How evenly the prototypes are used.
 
-use crate::pages::chart::{Chart, Format, Legend, Reference, Series, thousands};
+use crate::pages::chart::{Chart, Format, Legend, Reference, Series};
 use crate::pages::drawing::Dash;
 use crate::pages::theme::Ink;
+use crate::text::{count, thousands};
 
 /// exp of the entropy of a marginal: of K equal shares, K.
 pub(super) fn perplexity(usage: &[f32]) -> f64 {
@@ -46,7 +47,6 @@ pub(super) fn card(usage: &[f32]) -> String {
         legend: Legend::None,
     };
     let num_rare = sorted.iter().filter(|&&p| p < 0.1).count();
-    let count = |n: usize| thousands(&n.to_string());
     let rare = match num_rare {
         0 => "None gets less than a tenth of an equal share.".to_owned(),
         1 => "One gets less than a tenth of an equal share.".to_owned(),
