@@ -22,9 +22,9 @@ fn methods() -> [(&'static str, Method); 4] {
     ]
 }
 
-/// Sweeps of a method, for the flop count: 4 flops an element and sweep, and about 20 for its exponential.
-fn flops(report_iterations: usize, len: usize) -> usize {
-    len * (20 + 4 * (report_iterations + 1))
+/// 4 flops an element and pass, and about 20 for its exponential.
+fn flops(passes: usize, len: usize) -> usize {
+    len * (20 + 4 * passes)
 }
 
 /// Cosine-like logits: clustered rows, values mostly within ±0.4.
@@ -63,9 +63,9 @@ fn assign(criterion: &mut Criterion) {
             });
             if let Ok(report) = cpu.report(&workspace) {
                 println!(
-                    "  {} sweeps, {:.2} GFLOP",
-                    report.iterations,
-                    flops(report.iterations, shape.len()) as f64 / 1e9
+                    "  {} passes, {:.2} GFLOP",
+                    report.passes,
+                    flops(report.passes, shape.len()) as f64 / 1e9
                 );
             }
             if shape.len() > limit {

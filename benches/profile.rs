@@ -1,13 +1,13 @@
 //! Where an assignment's time goes on this machine, against what its memory can deliver: `cargo bench --bench profile`.
 //!
 //! For each shape: the time of the kernel's build with one sweep and write (softmax), and of one further sweep (the slope between 10 and
-//! 40 sweeps of MIRA), per element and as bandwidth over the kernel's bytes; beside them the bandwidth at which the same number of
+//! 40 sweeps of Sinkhorn–Knopp, of which none is left out), per element and as bandwidth over the kernel's bytes; beside them the bandwidth at which the same number of
 //! threads can merely read an array of that size. A sweep reads the kernel twice: once from memory or L3, once more from L2.
 
 use std::time::Instant;
 
 use mira::cpu::{CpuAssigner, instruction_set};
-use mira::{Assigner, Method, Mira, Shape, Softmax, StopRule};
+use mira::{Assigner, Method, Shape, Sinkhorn, Softmax, StopRule};
 use ndarray::Array2;
 
 const SHAPES: [(usize, usize); 10] = [
@@ -46,8 +46,8 @@ fn assign(method: impl Into<Method>, logits: &Array2<f32>) -> f64 {
     median((0..REPEATS).map(|_| run()).collect())
 }
 
-fn sweeps(n: usize) -> Mira {
-    Mira::default().with_stop(StopRule::Sweeps(n)).expect("valid")
+fn sweeps(n: usize) -> Sinkhorn {
+    Sinkhorn::new(0.075).and_then(|m| m.with_stop(StopRule::Sweeps(n))).expect("valid")
 }
 
 /// Median seconds to sum an array with `num_threads` threads, each many times over to leave starting them out.

@@ -46,8 +46,8 @@ fn main() -> Result<(), Failure> {
                 let report = assigner.report(&problem.workspace)?;
                 writeln!(
                     out,
-                    "{seconds} {} {}",
-                    report.iterations, report.certificate.log_ratio_bound
+                    "{seconds} {} {} {}",
+                    report.iterations, report.passes, report.certificate.log_ratio_bound
                 )?;
             }
             (["save", file], Some(problem)) => {

@@ -38,6 +38,8 @@ pub struct FixedPoint {
     has_warm_start: bool,
     outcome: Option<Outcome>,
     domain: Domain,
+    /// Passes of this run.
+    passes: usize,
 }
 
 /// What a run leaves for the report; everything else is in the K-vectors.
@@ -46,6 +48,7 @@ struct Outcome {
     method: Method,
     arithmetic: Arithmetic,
     iterations: usize,
+    passes: usize,
     /// Mean over rows of `log Σ_l e^{a_l + S_il/ε}`.
     mean_log_row: f64,
     mean_log_partition: Option<f64>,
@@ -76,6 +79,7 @@ impl FixedPoint {
             has_warm_start: false,
             outcome: None,
             domain: Domain::Linear,
+            passes: 0,
         }
     }
 
@@ -128,6 +132,7 @@ impl FixedPoint {
     ) -> Result<(), S::Error> {
         self.outcome = None;
         self.domain = Domain::Linear;
+        self.passes = 0;
         let warm = warm_start && self.has_warm_start;
         self.has_warm_start = false;
         let mut run = Run { state: self, rho: method.scaling().relaxation, collective, sweep };
@@ -149,7 +154,8 @@ impl FixedPoint {
                 StopRule::Sweeps(n) => {
                     // One step from w = 1 makes u⁰; the published count starts there.
                     run.state.log_weights.fill(0.0);
-                    (n, run.plain(n + 1)?)
+                    let target = Target::new(method, m.stop(), arithmetic, 0.0);
+                    (n, run.plain(n + 1, Some(&target))?)
                 }
                 stop => {
                     let mut count = 0;
@@ -164,7 +170,7 @@ impl FixedPoint {
                 // The inverse column sums count as the first sweep.
                 row_span = run.sinkhorn_start(warm && !matches!(m.stop(), StopRule::Sweeps(_)))?;
                 match m.stop() {
-                    StopRule::Sweeps(n) => (n, run.plain(n - 1)?),
+                    StopRule::Sweeps(n) => (n, run.plain(n - 1, None)?),
                     stop => run.accelerated(&Target::new(method, stop, arithmetic, row_span), 1)?,
                 }
             }
@@ -174,6 +180,7 @@ impl FixedPoint {
             method: *method,
             arithmetic,
             iterations,
+            passes: self.passes,
             mean_log_row: global.mean_log_row,
             mean_log_partition: Some(global.mean_log_partition).filter(|m| !m.is_nan()),
             row_span,
@@ -200,12 +207,17 @@ struct Run<'a, S> {
 }
 
 impl<S: Sweep> Run<'_, S> {
-    /// `updates` plain steps from the current weights, then the assignment.
-    fn plain(&mut self, updates: usize) -> Result<Global, S::Error> {
+    /// `updates` plain steps from the current weights, then the assignment. Under a contraction's target, steps that provably
+    /// change nothing that rounding does not are left out.
+    fn plain(&mut self, updates: usize, contraction: Option<&Target>) -> Result<Global, S::Error> {
         for _ in 0..updates {
             self.evaluate(Pass::Sweep)?;
             self.map();
+            let settled = contraction.is_some_and(|target| target.is_settled(self.state));
             self.state.log_weights.copy_from_slice(&self.state.image);
+            if settled {
+                break;
+            }
         }
         self.evaluate(Pass::Write)
     }
@@ -267,6 +279,7 @@ impl<S: Sweep> Run<'_, S> {
     /// Weights `1/Σ_i k_ij` unless warm, and the largest span of a row.
     fn sinkhorn_start(&mut self, warm: bool) -> Result<f64, S::Error> {
         let k = self.state.log_weights.len();
+        self.state.passes += 1;
         let result = self.sweep.log_column_sums(&mut self.state.sums[..k]);
         let row_span = self.agree(result)?;
         let mut spans = [row_span];
@@ -314,6 +327,7 @@ impl<S: Sweep> Run<'_, S> {
     fn evaluate_linear(&mut self, pass: Pass) -> Result<Option<Global>, S::Error> {
         let state = &mut *self.state;
         let k = state.log_weights.len();
+        state.passes += 1;
         let result =
             self.sweep.pass(&state.log_weights, pass, Domain::Linear, &mut state.sums[..k]);
         let info = *result.as_ref().unwrap_or(&PassInfo::default());
@@ -349,6 +363,7 @@ impl<S: Sweep> Run<'_, S> {
     fn evaluate_log(&mut self, pass: Pass) -> Result<Global, S::Error> {
         let state = &mut *self.state;
         let k = state.log_weights.len();
+        state.passes += 1;
         let result = self.sweep.pass(&state.log_weights, pass, Domain::Log, &mut state.sums[..k]);
         let info = self.agree(result)?;
         self.log_sum_over_ranks()?;

@@ -10,7 +10,13 @@ use crate::Error;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum StopRule {
-    /// Exactly this many plain sweeps: reproduces the published sequences (MIRA 30, `SwAV` 3). No acceleration, no warm start.
+    /// The assignment after this many plain sweeps: reproduces the published sequences (MIRA 30, `SwAV` 3). No acceleration, no warm
+    /// start.
+    ///
+    /// MIRA's sweeps are carried out one by one until the rest, all together, provably moves no log-probability by more than
+    /// [`Certificate::rounding_allowance`](crate::Certificate::rounding_allowance), which the rounding of a sweep may move anyway:
+    /// the map contracts the span of the log weights by β, so what is left of the sequence moves them by at most
+    /// `β/(1−β) · span(residual)`. [`Report::passes`](crate::Report::passes) says how many were carried out.
     Sweeps(usize),
     /// Stop when the assignment is proven accurate, at the latest after `max_sweeps`.
     ///

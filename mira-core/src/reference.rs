@@ -102,7 +102,7 @@ impl<T: AsPrimitive<f64>> Assigner for Reference<T> {
         ws.report = None;
         check_logits(logits)?;
         let problem = Problem { logits, epsilon: self.method.scaling().epsilon };
-        let iterations = ws.iterate(&problem, &self.method);
+        let (iterations, passes) = ws.iterate(&problem, &self.method);
         for (out, log_w) in assignment.iter_mut().zip(&ws.log_w) {
             *out = log_w.exp();
         }
@@ -110,6 +110,7 @@ impl<T: AsPrimitive<f64>> Assigner for Reference<T> {
         ws.report = Some(Report {
             status: status(&self.method, &certificate),
             iterations,
+            passes,
             certificate,
             marginal_entropy: entropy(&ws.log_marginal),
             objective: objective(&problem, &self.method, ws),
@@ -226,21 +227,25 @@ impl ReferenceWorkspace {
         }
     }
 
-    /// Leaves weights, log-probabilities and marginal of the answer; returns the published iteration count.
-    fn iterate<T: AsPrimitive<f64>>(&mut self, problem: &Problem<'_, T>, method: &Method) -> usize {
+    /// Leaves weights, log-probabilities and marginal of the answer; returns the published iteration count and the passes.
+    fn iterate<T: AsPrimitive<f64>>(
+        &mut self,
+        problem: &Problem<'_, T>,
+        method: &Method,
+    ) -> (usize, usize) {
         let rho = method.scaling().relaxation;
         self.log_weights.fill(0.0);
         let mut count = match method {
             Method::Softmax(_) => {
                 self.evaluate(problem);
-                return 0;
+                return (0, 1);
             }
             Method::Centered(m) => {
                 for (a, c) in self.log_weights.iter_mut().zip(&self.center) {
                     *a = -c / m.temperature();
                 }
                 self.evaluate(problem);
-                return 0;
+                return (0, 1);
             }
             Method::Mira(_) => {
                 self.evaluate(problem);
@@ -257,8 +262,10 @@ impl ReferenceWorkspace {
                 1
             }
         };
+        let mut passes = 1;
         loop {
             self.evaluate(problem);
+            passes += 1;
             let done = match method.stop() {
                 StopRule::Sweeps(n) => count >= n,
                 StopRule::Tolerance { max_sweeps, .. }
@@ -268,7 +275,7 @@ impl ReferenceWorkspace {
                 }
             };
             if done {
-                return count;
+                return (count, passes);
             }
             self.step(rho);
             count += 1;

@@ -34,8 +34,12 @@ impl std::fmt::Display for Status {
 pub struct Report {
     /// Whether the tolerance was met.
     pub status: Status,
-    /// Sweeps after the start (`u⁰` for MIRA, as in the golden vectors; for Sinkhorn–Knopp the start is the first).
+    /// Sweeps after the start (`u⁰` for MIRA, as in the golden vectors; for Sinkhorn–Knopp the start is the first). For
+    /// [`StopRule::Sweeps`](crate::StopRule::Sweeps) the place in the published sequence that was asked for.
     pub iterations: usize,
+    /// Passes over the batch that were carried out: the start, the sweeps, the last write, and any that underflow or rounding had
+    /// repeated.
+    pub passes: usize,
     /// How far from optimal, proven; see [`Certificate`].
     pub certificate: Certificate,
     /// Entropy of the marginal `−Σ_j w̄_j log w̄_j` in nats, in [0, log K]; `exp` of it is the perplexity, the effective number of

@@ -7,7 +7,10 @@ use mira::cpu::{CpuAssigner, Error as CpuError};
 use mira_core::{Assigner, Collective, Error, Method, Mira, Shape, Sinkhorn, Softmax, StopRule};
 use ndarray::{Array2, ArrayView2, s};
 
-use crate::support::{Answer, Backend, Distributed, Failure, Kind, Problem, shape};
+use crate::oracle;
+use crate::support::{
+    Answer, Backend, Distributed, Failure, Kind, Problem, shape, total_variation,
+};
 
 impl From<CpuError> for Failure {
     fn from(error: CpuError) -> Self {
@@ -142,6 +145,34 @@ fn any_row_stride_gives_the_same_bits() {
             assert_eq!(untouched, wide.len() - batch * k, "{problem:?}: wrote beside its elements");
         }
     }
+}
+
+/// A sequence is carried out until the rest is below rounding, and then the end of the sequence is what stands there.
+#[test]
+fn sweeps_that_change_nothing_are_left_out() {
+    fn check<B: Backend>(most: usize) {
+        let problem = Problem::new(Kind::Clusters, shape(40, 12), 0.2, 0.6, 5, B::stored);
+        let run = |n| {
+            B::assign(problem.mira(StopRule::Sweeps(n)), problem.shape, &problem.logits)
+                .expect("valid logits")
+        };
+        for n in 0..4 {
+            assert_eq!(run(n).report.passes, n + 2, "{}: sweep {n} of {n}", B::NAME);
+        }
+        let long = run(1000);
+        assert_eq!(long.report.iterations, 1000, "{}", B::NAME);
+        // β^n of the first residual, which is of order 1, is below rounding after `most` sweeps.
+        assert!(long.report.passes <= most + 2, "{}: {:?}", B::NAME, long.report);
+        let left = run(long.report.passes - 4).report.certificate;
+        assert!(0.6 * left.log_ratio_bound > left.rounding_allowance, "{}: too late", B::NAME);
+        let expected =
+            oracle::answer(problem.mira(StopRule::Sweeps(1000)), problem.shape, &problem.logits);
+        assert_eq!(expected.report.passes, 1002, "the oracle leaves nothing out");
+        let tv = total_variation(&long.assignment, &expected.assignment, 12);
+        assert!(tv <= long.report.certificate.rounding_allowance, "{}: {tv:e}", B::NAME);
+    }
+    check::<F32>(35);
+    check::<F64>(75);
 }
 
 #[test]

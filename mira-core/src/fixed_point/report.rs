@@ -24,6 +24,7 @@ impl FixedPoint {
         Some(Report {
             status: if within { Status::Converged } else { Status::MaxIterations },
             iterations: outcome.iterations,
+            passes: outcome.passes,
             certificate,
             marginal_entropy: marginal_entropy(&self.log_marginal),
             objective: self.objective(outcome, &certificate),

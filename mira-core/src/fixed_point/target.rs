@@ -77,6 +77,15 @@ impl Target {
         }
     }
 
+    /// Whether the steps that follow the next plain one cannot move any log-probability by more than rounding may anyway: all of them
+    /// together move the weights by at most `β/(1−β)` times the residual's span, as every step contracts it by β.
+    pub(super) fn is_settled(&self, state: &FixedPoint) -> bool {
+        let Kind::Mira { beta } = self.kind else { return false };
+        let exponent = certificate::largest_exponent(&state.log_weights, &state.log_marginal);
+        beta * self.merit(state)
+            <= certificate::rounding_allowance(beta, self.unit_roundoff, exponent)
+    }
+
     /// Below this, a merit that no longer falls has met the noise of the arithmetic.
     pub(super) fn noise(&self) -> f64 {
         match self.kind {

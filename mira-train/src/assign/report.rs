@@ -35,8 +35,10 @@ pub struct AssignReport {
     pub epsilon: Option<f64>,
     /// Whether the assignment is proven to be within `tolerance`.
     pub status: Status,
-    /// Sweeps made.
+    /// Sweeps after the start; for `--iterations n` the place in the published sequence, n.
     pub iterations: usize,
+    /// Passes over the batch carried out.
+    pub passes: usize,
     /// What `log_ratio_bound` (for sinkhorn `marginal_error`) is held against, rounding allowances added.
     pub tolerance: f64,
     /// The certificate.
@@ -104,6 +106,7 @@ impl AssignReport {
             epsilon,
             status: report.status,
             iterations: report.iterations,
+            passes: report.passes,
             tolerance,
             certificate: report.certificate,
             marginal_entropy: report.marginal_entropy,
@@ -220,10 +223,19 @@ impl fmt::Display for AssignReport {
             }
         }
         writeln!(f, ", backend {}", self.backend)?;
+        // MIRA's sequence takes its start and the write besides the sweeps.
+        let carried_out = self.passes.saturating_sub(2);
+        let cut =
+            self.method == "mira" && matches!(self.stop, StopRule::Sweeps(n) if carried_out < n);
+        let settled = if cut {
+            format!(" ({carried_out} carried out, the rest changes nothing)")
+        } else {
+            String::new()
+        };
         let by = if self.verified { "W verified in f64" } else { "the solver's own account" };
         writeln!(
             f,
-            "status           {} after {} sweeps, tolerance {:.0e}; {by}",
+            "status           {} after {} sweeps{settled}, tolerance {:.0e}; {by}",
             self.status, self.iterations, self.tolerance
         )?;
         let optimum = if self.method == "sinkhorn" {
