@@ -203,6 +203,18 @@ pub fn sinkhorn_certificate(
 mod tests {
     use super::*;
 
+    /// Two logarithms near `e` that are stored in f64, each off by half a unit in its last place, make a span wrong by a whole one.
+    #[test]
+    fn the_allowance_covers_how_logarithms_are_stored() {
+        for e in [1.0f64, 30.0, 700.0] {
+            let unit_in_last_place = f64::from_bits(e.to_bits() + 1) - e;
+            for (beta, u) in [(0.0, 2f64.powi(-53)), (0.9, 2f64.powi(-53)), (0.5, 2f64.powi(-24))] {
+                let span = beta / (1.0 - beta) * unit_in_last_place;
+                assert!(rounding_allowance(beta, u, e) >= span, "e = {e}, β = {beta}");
+            }
+        }
+    }
+
     #[test]
     fn kl_is_exact_where_it_is_small_and_where_it_is_not() {
         // KL of two-point distributions, by the definition with p, q far apart.
