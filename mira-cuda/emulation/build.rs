@@ -53,11 +53,7 @@ fn main() {
             ),
         );
         build.file(unit);
-        writeln!(
-            declarations,
-            "extern \"C\" void mira_emulation_unit_{i}();"
-        )
-        .unwrap();
+        writeln!(declarations, "extern \"C\" void mira_emulation_unit_{i}();").unwrap();
         writeln!(calls, "    mira_emulation_unit_{i}();").unwrap();
     }
     let link = out.join("link.cpp");
@@ -100,14 +96,10 @@ fn require_compiler(build: &cc::Build) {
     }
     let found = build.try_get_compiler();
     let runs = found.as_ref().is_ok_and(|tool| {
-        Command::new(tool.path())
-            .arg("--version")
-            .output()
-            .is_ok_and(|o| o.status.success())
+        Command::new(tool.path()).arg("--version").output().is_ok_and(|o| o.status.success())
     });
     if !runs {
-        let tried =
-            found.map_or_else(|e| e.to_string(), |tool| tool.path().display().to_string());
+        let tried = found.map_or_else(|e| e.to_string(), |tool| tool.path().display().to_string());
         stop(&format!(
             "the tests of the CUDA kernels run them as C++17, and no C++ compiler was found (tried: {tried}).\n\
              Install one: `apt install g++`, `dnf install gcc-c++`, `xcode-select --install` on macOS; or set CXX to yours.\n\

@@ -17,13 +17,17 @@ pub enum Error {
         known: Vec<String>,
     },
     /// Two `.cu` files define a kernel of this name.
-    #[error("two .cu files define a kernel called `{name}`; rename one, names of kernels are shared by all files")]
+    #[error(
+        "two .cu files define a kernel called `{name}`; rename one, names of kernels are shared by all files"
+    )]
     DuplicateKernel {
         /// The name.
         name: String,
     },
     /// The parameters are not the kernel's.
-    #[error("`{kernel}` takes {expected} bytes of parameters, got {got}; make the #[repr(C)] struct the same as the kernel's, field by field")]
+    #[error(
+        "`{kernel}` takes {expected} bytes of parameters, got {got}; make the #[repr(C)] struct the same as the kernel's, field by field"
+    )]
     ParamsSize {
         /// The kernel.
         kernel: String,
@@ -33,7 +37,9 @@ pub enum Error {
         got: u64,
     },
     /// More threads than the kernel is compiled for, or none.
-    #[error("`{kernel}` is bound to 1 to {limit} threads a block, got {got}; launch with fewer or raise the bound in KERNEL")]
+    #[error(
+        "`{kernel}` is bound to 1 to {limit} threads a block, got {got}; launch with fewer or raise the bound in KERNEL"
+    )]
     Threads {
         /// The kernel.
         kernel: String,
@@ -59,7 +65,9 @@ pub enum Error {
         got: u64,
     },
     /// Threads of a block or warp wait for others that will not come.
-    #[error("divergence in block {block:?} of `{kernel}`: {waits}; every thread of a block (or lane of the mask) must reach the same one")]
+    #[error(
+        "divergence in block {block:?} of `{kernel}`: {waits}; every thread of a block (or lane of the mask) must reach the same one"
+    )]
     Divergent {
         /// The kernel.
         kernel: String,
@@ -69,7 +77,9 @@ pub enum Error {
         waits: Waits,
     },
     /// All threads left wait, and those that spin wait for something nobody will write.
-    #[error("deadlock in `{kernel}`: {waits}; is the counter set to 0 before the launch, and does every block of the grid count up?")]
+    #[error(
+        "deadlock in `{kernel}`: {waits}; is the counter set to 0 before the launch, and does every block of the grid count up?"
+    )]
     Deadlock {
         /// The kernel.
         kernel: String,
@@ -92,7 +102,9 @@ pub enum Error {
         place: String,
     },
     /// A lane shuffles with a mask that leaves it out.
-    #[error("thread {thread} of block {block:?} of `{kernel}` is not in the mask {mask:#010x} it passes at {place}")]
+    #[error(
+        "thread {thread} of block {block:?} of `{kernel}` is not in the mask {mask:#010x} it passes at {place}"
+    )]
     OutsideMask {
         /// The kernel.
         kernel: String,
@@ -106,7 +118,9 @@ pub enum Error {
         place: String,
     },
     /// A vector access at an address that is not a multiple of its size.
-    #[error("thread {thread} of block {block:?} of `{kernel}` accesses {bytes} bytes at {address:#x}, which is no multiple of {bytes}; take another path for unaligned rows")]
+    #[error(
+        "thread {thread} of block {block:?} of `{kernel}` accesses {bytes} bytes at {address:#x}, which is no multiple of {bytes}; take another path for unaligned rows"
+    )]
     Misaligned {
         /// The kernel.
         kernel: String,
@@ -120,7 +134,9 @@ pub enum Error {
         address: u64,
     },
     /// A thread needs more than the emulator's stacks hold.
-    #[error("a thread of `{kernel}` overflowed its stack of {bytes} bytes; keep large arrays in shared memory")]
+    #[error(
+        "a thread of `{kernel}` overflowed its stack of {bytes} bytes; keep large arrays in shared memory"
+    )]
     StackOverflow {
         /// The kernel.
         kernel: String,
@@ -128,7 +144,9 @@ pub enum Error {
         bytes: u64,
     },
     /// A loop that polls and never calls `spin_wait`.
-    #[error("thread {thread} of block {block:?} of `{kernel}` polled {polls} times at {place} without waiting; call spin_wait() in the loop")]
+    #[error(
+        "thread {thread} of block {block:?} of `{kernel}` polled {polls} times at {place} without waiting; call spin_wait() in the loop"
+    )]
     PollWithoutWait {
         /// The kernel.
         kernel: String,
@@ -142,7 +160,9 @@ pub enum Error {
         place: String,
     },
     /// The C++ half reports what this half does not know.
-    #[error("the emulator reports fault {0}, which its Rust half does not know; the two are out of step")]
+    #[error(
+        "the emulator reports fault {0}, which its Rust half does not know; the two are out of step"
+    )]
     Unknown(u32),
 }
 
@@ -210,65 +230,17 @@ impl Error {
         let place = || place(unsafe { ffi::text(failure.file) }, failure.line);
         Some(match failure.fault {
             0 => return None,
-            1 => Self::UnknownKernel {
-                name: kernel,
-                known: crate::kernels(),
-            },
-            2 => Self::ParamsSize {
-                kernel,
-                expected,
-                got,
-            },
-            3 => Self::Threads {
-                kernel,
-                limit: expected,
-                got,
-            },
-            4 => Self::SharedBytes {
-                kernel,
-                limit: expected,
-                got,
-            },
-            5 => Self::Divergent {
-                kernel,
-                block,
-                waits: waits(failure),
-            },
-            6 => Self::Deadlock {
-                kernel,
-                waits: waits(failure),
-            },
-            7 => Self::SharedMemoryOverrun {
-                kernel,
-                block,
-                behind: got == 1,
-                place: place(),
-            },
-            8 => Self::OutsideMask {
-                kernel,
-                block,
-                thread,
-                mask: got,
-                place: place(),
-            },
-            9 => Self::Misaligned {
-                kernel,
-                block,
-                thread,
-                bytes: expected,
-                address: got,
-            },
-            10 => Self::StackOverflow {
-                kernel,
-                bytes: expected,
-            },
-            11 => Self::PollWithoutWait {
-                kernel,
-                block,
-                thread,
-                polls: got,
-                place: place(),
-            },
+            1 => Self::UnknownKernel { name: kernel, known: crate::kernels() },
+            2 => Self::ParamsSize { kernel, expected, got },
+            3 => Self::Threads { kernel, limit: expected, got },
+            4 => Self::SharedBytes { kernel, limit: expected, got },
+            5 => Self::Divergent { kernel, block, waits: waits(failure) },
+            6 => Self::Deadlock { kernel, waits: waits(failure) },
+            7 => Self::SharedMemoryOverrun { kernel, block, behind: got == 1, place: place() },
+            8 => Self::OutsideMask { kernel, block, thread, mask: got, place: place() },
+            9 => Self::Misaligned { kernel, block, thread, bytes: expected, address: got },
+            10 => Self::StackOverflow { kernel, bytes: expected },
+            11 => Self::PollWithoutWait { kernel, block, thread, polls: got, place: place() },
             12 => Self::DuplicateKernel { name: kernel },
             13 => Self::EmptyGrid { kernel },
             other => Self::Unknown(other),
@@ -288,19 +260,12 @@ fn waits(failure: &ffi::Failure) -> Waits {
         // SAFETY: a string literal of the C++ half.
         place: place(unsafe { ffi::text(wait.file) }, wait.line),
     });
-    Waits {
-        places: places.collect(),
-        ended: failure.ended,
-    }
+    Waits { places: places.collect(), ended: failure.ended }
 }
 
 /// The file without its folders, and the line where there is one.
 fn place(file: Option<String>, line: u32) -> String {
     let file = file.unwrap_or_default();
     let name = file.rsplit('/').next().unwrap_or_default();
-    if line == 0 {
-        name.to_owned()
-    } else {
-        format!("{name}:{line}")
-    }
+    if line == 0 { name.to_owned() } else { format!("{name}:{line}") }
 }

@@ -53,12 +53,7 @@ pub(crate) struct Failure {
 
 impl Default for Failure {
     fn default() -> Self {
-        let wait = Wait {
-            file: ptr::null(),
-            line: 0,
-            threads: 0,
-            state: 0,
-        };
+        let wait = Wait { file: ptr::null(), line: 0, threads: 0, state: 0 };
         Self {
             fault: 0,
             block: [0; 2],

@@ -26,8 +26,8 @@ unsigned char* Stacks::take() {
             abort();
         }
         slabs_.push_back(slab);
-        for (size_t i = STACKS_IN_SLAB; i > 0; i--) {
-            free_.push_back(static_cast<unsigned char*>(slab) + (i - 1) * STACK_BYTES);
+        for (size_t i = 0; i < STACKS_IN_SLAB; i++) {
+            free_.push_back(static_cast<unsigned char*>(slab) + i * STACK_BYTES); // the highest is taken first
         }
     }
     unsigned char* stack = free_.back();

@@ -67,11 +67,7 @@ impl<T: Element> Guarded<T> {
                 *byte = GUARD[i % 2];
             }
         }
-        Self {
-            lines,
-            len,
-            element: std::marker::PhantomData,
-        }
+        Self { lines, len, element: std::marker::PhantomData }
     }
 
     /// A copy.
@@ -89,10 +85,7 @@ impl<T: Element> Guarded<T> {
     /// For the kernel to write.
     pub fn as_mut_ptr(&mut self) -> *mut T {
         // Of the whole allocation, so that the guards may be read through it, too.
-        self.lines
-            .as_mut_ptr()
-            .wrapping_add(Self::LINES)
-            .cast()
+        self.lines.as_mut_ptr().wrapping_add(Self::LINES).cast()
     }
 
     /// The elements.
@@ -117,18 +110,10 @@ impl<T: Element> Guarded<T> {
         let all = bytes_of(&mut self.lines);
         let spoiled = |i: &usize| all[*i] != GUARD[i % 2];
         if let Some(i) = (end..all.len()).find(spoiled) {
-            return Err(Overrun {
-                behind: true,
-                distance: i - end,
-                len,
-            });
+            return Err(Overrun { behind: true, distance: i - end, len });
         }
         if let Some(i) = (0..start).rev().find(spoiled) {
-            return Err(Overrun {
-                behind: false,
-                distance: start - 1 - i,
-                len,
-            });
+            return Err(Overrun { behind: false, distance: start - 1 - i, len });
         }
         Ok(())
     }
