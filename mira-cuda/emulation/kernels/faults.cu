@@ -69,7 +69,7 @@ KERNEL(fault_shared_write, Offset, 1024) {
 
 // A frame larger than the emulator's stacks. What it overwrites is the stack below, which nobody uses in a block of one thread.
 KERNEL(fault_stack, Nothing, 32) {
-    u8 big[62 * 1024];
+    u8 big[66 * 1024];
     volatile u8* bytes = big;
     for (u32 i = 0; i < params.number; i++) bytes[i] = u8(i);
 }

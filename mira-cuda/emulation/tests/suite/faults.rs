@@ -121,7 +121,7 @@ fn writes_beside_shared_memory_are_found() {
 #[test]
 fn a_stack_that_is_too_small_is_found() {
     // In a thread of its own, whose stacks are fresh: what lies below the one that overflows is free.
-    let run = || run("fault_stack", 1, 1, &(62 * 1024_u32), 0).map_err(|e| e.to_string());
+    let run = || run("fault_stack", 1, 1, &(66 * 1024_u32), 0).map_err(|e| e.to_string());
     let error = thread::spawn(run).join().unwrap().unwrap_err();
     assert!(error.contains("overflowed its stack of 65536 bytes"), "{error}");
 }

@@ -5,6 +5,13 @@ use std::time::{Duration, Instant};
 
 use mira_cuda_emulation::{Stats, launch};
 
+/// Without a context switch of our own, `swapcontext` and its system calls.
+const LIMIT: Duration = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+    Duration::from_millis(200)
+} else {
+    Duration::from_secs(5)
+};
+
 fn timed(kernel: &str, threads: u32, number: u32) -> (Stats, Duration) {
     let start = Instant::now();
     // SAFETY: the kernel has no pointers.
@@ -20,7 +27,7 @@ fn timed(kernel: &str, threads: u32, number: u32) -> (Stats, Duration) {
 fn a_thousand_barriers_take_little_time() {
     let (stats, took) = timed("sample_barriers", 256, 1000);
     assert_eq!((stats.barriers, stats.switches), (1000, 256 * 1001));
-    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert!(took < LIMIT, "{took:?}");
     timed("sample_barriers", 1024, 1000);
 }
 
@@ -28,7 +35,7 @@ fn a_thousand_barriers_take_little_time() {
 fn a_thousand_shuffles_take_little_time() {
     let (stats, took) = timed("sample_shuffles", 256, 1000);
     assert_eq!(stats.exchanges, 8 * 1000);
-    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert!(took < LIMIT, "{took:?}");
 }
 
 #[test]
