@@ -87,8 +87,9 @@ __device__ __forceinline__ u16 float_to_bf16(float value) {
 
 #endif // -------------------------------------------------------------------------------------------------------- both
 
-constexpr float INFINITY_F32 = __builtin_huge_valf();
-constexpr double INFINITY_F64 = __builtin_huge_val();
+// NVRTC has no constant for them; these fold into one.
+#define INFINITY_F32 __int_as_float(0x7f800000)
+#define INFINITY_F64 __longlong_as_double(0x7ff0000000000000ll)
 
 // Exact.
 __device__ __forceinline__ float to_float(float value) { return value; }
