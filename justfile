@@ -21,6 +21,14 @@ lint:
 features:
     cargo hack --workspace --feature-powerset check
 
+# The CUDA kernels for every architecture, without a GPU: registers, spills, shared memory (installs NVRTC)
+check-kernels *args:
+    dev/check_kernels {{args}}
+
+# CUDA's compilers into target/cuda, on machines without a GPU too
+cuda-toolchain *args:
+    dev/cuda-toolchain {{args}}
+
 # Licences and sources of the dependencies (needs cargo-deny)
 deny:
     cargo deny check bans licenses sources
