@@ -14,6 +14,27 @@ KERNEL(sample_shuffles, Nothing, 1024) {
     for (u32 i = 0; i < params.number; i++) value = __shfl_xor_sync(FULL_WARP, value, 1);
 }
 
+struct Order {
+    u32* counters; // two, 0 at the start
+    u32* order;    // the numbers of the block's threads as they ran, before the barrier and after it
+};
+
+KERNEL(sample_order, Order, 1024) {
+    params.order[atomicAdd(&params.counters[0], 1)] = threadIdx.x;
+    __syncthreads();
+    params.order[blockDim.x + atomicAdd(&params.counters[1], 1)] = threadIdx.x;
+}
+
+struct Uninitialised {
+    float* output;
+};
+
+KERNEL(fault_uninitialised, Uninitialised, 1024) {
+    float* scratch = shared_memory<float>();
+    if (threadIdx.x % 2 == 0) scratch[threadIdx.x] = 1.0f;
+    params.output[threadIdx.x] = scratch[threadIdx.x];
+}
+
 KERNEL(fault_early_return, Nothing, 1024) {
     if (threadIdx.x < params.number) return;
     __syncthreads();

@@ -2,6 +2,7 @@
 
 mod conversions;
 mod faults;
+mod order;
 mod reductions;
 mod tiles;
 mod timing;
