@@ -79,12 +79,12 @@ impl<T: Element> Guarded<T> {
 
     /// For the kernel to read.
     pub fn as_ptr(&self) -> *const T {
-        self.lines[Self::LINES..].as_ptr().cast()
+        // Of the whole allocation, so that a mistaken kernel reads NaN from the guards and nothing else.
+        self.lines.as_ptr().wrapping_add(Self::LINES).cast()
     }
 
     /// For the kernel to write.
     pub fn as_mut_ptr(&mut self) -> *mut T {
-        // Of the whole allocation, so that the guards may be read through it, too.
         self.lines.as_mut_ptr().wrapping_add(Self::LINES).cast()
     }
 
