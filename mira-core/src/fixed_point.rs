@@ -9,8 +9,9 @@ mod report;
 mod sweep;
 mod target;
 
+pub use report::Outcome;
 pub use sweep::{Arithmetic, Domain, Pass, PassInfo, Sweep};
-use target::Target;
+pub use target::Target;
 
 use crate::anderson::Anderson;
 use crate::{Collective, Error, Method, StopRule};
@@ -36,7 +37,7 @@ pub struct FixedPoint {
     anderson: Anderson,
     center: Vec<f64>,
     has_warm_start: bool,
-    outcome: Option<Outcome>,
+    finished: Option<Finished>,
     domain: Domain,
     /// Passes of this run.
     passes: usize,
@@ -44,7 +45,7 @@ pub struct FixedPoint {
 
 /// What a run leaves for the report; everything else is in the K-vectors.
 #[derive(Clone, Copy, Debug)]
-struct Outcome {
+struct Finished {
     method: Method,
     arithmetic: Arithmetic,
     iterations: usize,
@@ -77,7 +78,7 @@ impl FixedPoint {
             anderson: Anderson::new(num_prototypes),
             center: zeros(),
             has_warm_start: false,
-            outcome: None,
+            finished: None,
             domain: Domain::Linear,
             passes: 0,
         }
@@ -130,7 +131,7 @@ impl FixedPoint {
         collective: &dyn Collective,
         sweep: &mut S,
     ) -> Result<(), S::Error> {
-        self.outcome = None;
+        self.finished = None;
         self.domain = Domain::Linear;
         self.passes = 0;
         let warm = warm_start && self.has_warm_start;
@@ -154,16 +155,16 @@ impl FixedPoint {
                 StopRule::Sweeps(n) => {
                     // One step from w = 1 makes u⁰; the published count starts there.
                     run.state.log_weights.fill(0.0);
-                    let target = Target::new(method, m.stop(), arithmetic, 0.0);
+                    let target = Target::new(method, arithmetic, 0.0);
                     (n, run.plain(n + 1, Some(&target))?)
                 }
-                stop => {
+                _ => {
                     let mut count = 0;
                     if !warm {
                         run.state.log_weights.fill(0.0);
                         count = -1;
                     }
-                    run.accelerated(&Target::new(method, stop, arithmetic, 0.0), count)?
+                    run.accelerated(&Target::new(method, arithmetic, 0.0), count)?
                 }
             },
             Method::Sinkhorn(m) => {
@@ -171,12 +172,12 @@ impl FixedPoint {
                 row_span = run.sinkhorn_start(warm && !matches!(m.stop(), StopRule::Sweeps(_)))?;
                 match m.stop() {
                     StopRule::Sweeps(n) => (n, run.plain(n - 1, None)?),
-                    stop => run.accelerated(&Target::new(method, stop, arithmetic, row_span), 1)?,
+                    _ => run.accelerated(&Target::new(method, arithmetic, row_span), 1)?,
                 }
             }
         };
         self.has_warm_start = true;
-        self.outcome = Some(Outcome {
+        self.finished = Some(Finished {
             method: *method,
             arithmetic,
             iterations,

@@ -37,7 +37,7 @@ constexpr u32 FULL_WARP = 0xffffffffu;
 
 // Launch bounds are a promise to the compiler; a launch with more threads fails. `__grid_constant__` spares a copy of the parameters.
 #define KERNEL_EXPANDED(name, Params, max_threads) \
-    extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Params params)
+    extern "C" __global__ void __launch_bounds__(max_threads, 1) name(const __grid_constant__ Params params)
 #define KERNEL(name, Params, max_threads) KERNEL_EXPANDED(name, Params, max_threads)
 
 extern __shared__ __align__(128) unsigned char shared_memory_bytes[];

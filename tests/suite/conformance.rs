@@ -47,7 +47,7 @@ fn methods(problem: &Problem) -> [Method; 6] {
 }
 
 pub(crate) fn rows_are_on_the_simplex_and_the_report_describes_them<B: Backend>() {
-    for_all(48, &problems::<B>(), |problem| {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         for method in methods(&problem) {
             let answer = assign::<B>(method, problem.shape, &problem.logits)?;
@@ -87,7 +87,7 @@ pub(crate) fn rows_are_on_the_simplex_and_the_report_describes_them<B: Backend>(
 }
 
 pub(crate) fn follows_the_oracle_sweep_by_sweep<B: Backend>() {
-    for_all(48, &(problems::<B>(), 0usize..12), |(problem, n)| {
+    for_all(B::cases(48), &(problems::<B>(), 0usize..12), |(problem, n)| {
         for method in [problem.mira(StopRule::Sweeps(n)), problem.sinkhorn(StopRule::Sweeps(n + 1))]
         {
             same_as_the_oracle::<B>(&problem, method)?;
@@ -110,7 +110,7 @@ fn same_as_the_oracle<B: Backend>(problem: &Problem, method: Method) -> Checked 
 
 /// `log w_ij = log k_ij − (β/(1−β)) log w̄_j + const_i` (Eq. 5), from the assignment alone.
 pub(crate) fn converged_answers_satisfy_the_optimality_condition<B: Backend>() {
-    for_all(48, &problems::<B>(), |problem| {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
         let (k, gamma) = (problem.num_prototypes(), problem.beta / (1.0 - problem.beta));
         let tight = B::tight(problem.beta);
         let stop = StopRule::Tolerance { tolerance: Some(tight), max_sweeps: 5000 };
@@ -140,35 +140,41 @@ pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
     let extreme = problems_of(&[Kind::Extreme, Kind::Gaussian, Kind::Clusters], 12, B::stored);
     let betas = proptest::sample::select(vec![0.5, 0.9, 0.99]);
     let temperatures = proptest::sample::select(vec![0.02, 0.1, 1.0]);
-    for_all(64, &(extreme, betas, temperatures, 0usize..12), |(problem, beta, temperature, n)| {
-        let problem = Problem { temperature, beta, ..problem };
-        for method in [problem.mira(StopRule::Sweeps(n)), problem.sinkhorn(StopRule::Sweeps(n + 1))]
-        {
-            same_as_the_oracle::<B>(&problem, method)?;
-        }
-        let softmax: Method = Softmax::new(temperature).expect("valid").into();
-        let methods = [
-            softmax,
-            problem.mira(StopRule::Sweeps(n)),
-            problem.mira(StopRule::default()),
-            problem.sinkhorn(StopRule::Sweeps(n + 1)),
-            problem.sinkhorn(StopRule::default()),
-        ];
-        for method in methods {
-            let answer = assign::<B>(method, problem.shape, &problem.logits)?;
-            for (i, row) in answer.assignment.chunks_exact(problem.num_prototypes()).enumerate() {
-                let sum: f64 = row.iter().sum();
-                prop_assert!(
-                    (sum - 1.0).abs() <= B::TOLERANCE_TV,
-                    "{method:?}: row {i} sums to {sum}"
-                );
+    for_all(
+        B::cases(64),
+        &(extreme, betas, temperatures, 0usize..12),
+        |(problem, beta, temperature, n)| {
+            let problem = Problem { temperature, beta, ..problem };
+            for method in
+                [problem.mira(StopRule::Sweeps(n)), problem.sinkhorn(StopRule::Sweeps(n + 1))]
+            {
+                same_as_the_oracle::<B>(&problem, method)?;
             }
-            let certificate = answer.report.certificate;
-            prop_assert!(certificate.duality_gap >= 0.0, "{method:?}: {certificate:?}");
-            prop_assert!(certificate.log_ratio_bound >= 0.0, "{method:?}: {certificate:?}");
-        }
-        Ok(())
-    });
+            let softmax: Method = Softmax::new(temperature).expect("valid").into();
+            let methods = [
+                softmax,
+                problem.mira(StopRule::Sweeps(n)),
+                problem.mira(StopRule::default()),
+                problem.sinkhorn(StopRule::Sweeps(n + 1)),
+                problem.sinkhorn(StopRule::default()),
+            ];
+            for method in methods {
+                let answer = assign::<B>(method, problem.shape, &problem.logits)?;
+                for (i, row) in answer.assignment.chunks_exact(problem.num_prototypes()).enumerate()
+                {
+                    let sum: f64 = row.iter().sum();
+                    prop_assert!(
+                        (sum - 1.0).abs() <= B::TOLERANCE_TV,
+                        "{method:?}: row {i} sums to {sum}"
+                    );
+                }
+                let certificate = answer.report.certificate;
+                prop_assert!(certificate.duality_gap >= 0.0, "{method:?}: {certificate:?}");
+                prop_assert!(certificate.log_ratio_bound >= 0.0, "{method:?}: {certificate:?}");
+            }
+            Ok(())
+        },
+    );
 }
 
 pub(crate) fn one_prototype_takes_everything<B: Backend>() {
@@ -187,7 +193,7 @@ pub(crate) fn one_prototype_takes_everything<B: Backend>() {
 }
 
 pub(crate) fn one_row_or_identical_rows_give_back_p<B: Backend>() {
-    for_all(48, &(problems::<B>(), 1usize..20), |(problem, copies)| {
+    for_all(B::cases(48), &(problems::<B>(), 1usize..20), |(problem, copies)| {
         let k = problem.num_prototypes();
         let logits = problem.logits[..k].repeat(copies);
         let problem = Problem { shape: shape(copies, k), logits, ..problem };
@@ -213,7 +219,7 @@ pub(crate) fn one_row_or_identical_rows_give_back_p<B: Backend>() {
 }
 
 pub(crate) fn permuting_rows_and_columns_permutes_the_answer<B: Backend>() {
-    for_all(32, &problems::<B>(), |problem| {
+    for_all(B::cases(32), &problems::<B>(), |problem| {
         let (batch, k) = (problem.shape.batch(), problem.num_prototypes());
         let mut random = Random::new(problem.seed);
         let (rows, columns) = (random.shuffled(batch), random.shuffled(k));
@@ -241,7 +247,7 @@ pub(crate) fn permuting_rows_and_columns_permutes_the_answer<B: Backend>() {
 /// A constant added to a row changes no softmax and no converged answer; after few sweeps of Sinkhorn–Knopp only a constant
 /// added to everything does not, and the answers after few sweeps do differ otherwise.
 pub(crate) fn shifting_rows_changes_nothing<B: Backend>() {
-    for_all(48, &problems::<B>(), |problem| {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let mut random = Random::new(problem.seed);
         // Multiples of 1/16 below 8 are exact in every element type, shifted or not.
@@ -277,7 +283,7 @@ pub(crate) fn shifting_rows_changes_nothing<B: Backend>() {
 }
 
 pub(crate) fn beta_zero_is_softmax_and_small_beta_is_near<B: Backend>() {
-    for_all(48, &problems::<B>(), |problem| {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let p = exp(&log_assignment(&problem.logits, problem.temperature, &vec![0.0; k]));
         for beta in [0.0, 1e-12] {
@@ -300,7 +306,7 @@ pub(crate) fn beta_zero_is_softmax_and_small_beta_is_near<B: Backend>() {
 /// The kernel's ε is held while β → 1: the answers approach Sinkhorn–Knopp's in proportion to 1 − β.
 pub(crate) fn beta_towards_one_approaches_sinkhorn<B: Backend>() {
     let small = problems_of(&[Kind::Cosine, Kind::Clusters], 8, B::stored);
-    for_all(24, &small, |problem| {
+    for_all(B::cases(24), &small, |problem| {
         let (k, epsilon) = (problem.num_prototypes(), problem.temperature.max(0.2));
         let problem = Problem { temperature: epsilon, ..problem };
         let limit = exp(&optimum::sinkhorn(&problem).log_w);
@@ -321,7 +327,7 @@ pub(crate) fn beta_towards_one_approaches_sinkhorn<B: Backend>() {
 
 /// One more sweep multiplies the bounded span by β at most.
 pub(crate) fn bounds_contract_by_beta<B: Backend>() {
-    for_all(48, &(problems::<B>(), 0usize..8), |(problem, n)| {
+    for_all(B::cases(48), &(problems::<B>(), 0usize..8), |(problem, n)| {
         let gamma = problem.beta / (1.0 - problem.beta);
         let bound = |n: usize| {
             assign::<B>(problem.mira(StopRule::Sweeps(n)), problem.shape, &problem.logits)
@@ -352,7 +358,7 @@ fn forbid(problem: &Problem) -> Problem {
 }
 
 pub(crate) fn forbidden_prototypes_get_nothing<B: Backend>() {
-    for_all(48, &problems::<B>(), |problem| {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
         let problem = forbid(&problem);
         let k = problem.num_prototypes();
         for method in methods(&problem) {
@@ -409,7 +415,7 @@ pub(crate) fn certificates_with_forbidden_prototypes_are_numbers<B: Backend>() {
 }
 
 pub(crate) fn invalid_logits_are_named<B: Backend>() {
-    for_all(48, &problems::<B>(), |problem| {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
         let (k, mut random) = (problem.num_prototypes(), Random::new(problem.seed));
         let (first, second) =
             (random.below(problem.shape.len()), random.below(problem.shape.len()));
@@ -446,7 +452,7 @@ pub(crate) fn invalid_logits_are_named<B: Backend>() {
 
 /// Also after an error; and the same batch gives the same bits.
 pub(crate) fn a_workspace_can_be_used_again<B: Backend>() {
-    for_all(32, &problems::<B>(), |problem| {
+    for_all(B::cases(32), &problems::<B>(), |problem| {
         let other = Problem { seed: !problem.seed, ..problem.clone() };
         let other = Problem::new(
             other.kind,
@@ -471,7 +477,7 @@ pub(crate) fn a_workspace_can_be_used_again<B: Backend>() {
 }
 
 pub(crate) fn a_warm_start_changes_the_work_not_the_answer<B: Backend>() {
-    for_all(32, &problems::<B>(), |problem| {
+    for_all(B::cases(32), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let next: Vec<f64> = {
             let mut random = Random::new(problem.seed);
@@ -513,7 +519,7 @@ pub(crate) fn a_warm_start_changes_the_work_not_the_answer<B: Backend>() {
 
 /// DINO, Eq. 4: `softmax((S − c)/τ)` with the centre of before, then `c ← m c + (1−m) mean S`.
 pub(crate) fn the_centre_follows_the_batches<B: Backend>() {
-    for_all(32, &problems::<B>(), |problem| {
+    for_all(B::cases(32), &problems::<B>(), |problem| {
         let (batch, k, momentum) = (problem.shape.batch(), problem.num_prototypes(), 0.75);
         let method: Method = Centered::new(problem.temperature, momentum).expect("valid").into();
         let mut batches: Vec<Vec<f64>> = (0..4)
@@ -553,7 +559,7 @@ pub(crate) fn the_centre_follows_the_batches<B: Backend>() {
 
 /// Whatever the stop rule, also with tolerances below what rounding allows: the end is near, and `Converged` means it.
 pub(crate) fn the_status_says_what_the_certificate_says<B: Backend>() {
-    for_all(32, &(problems::<B>(), -20i32..0), |(problem, exponent)| {
+    for_all(B::cases(32), &(problems::<B>(), -20i32..0), |(problem, exponent)| {
         let (tolerance, max_sweeps) = (10f64.powi(exponent), 60);
         let stops = [
             StopRule::Tolerance { tolerance: Some(tolerance), max_sweeps },
@@ -604,7 +610,7 @@ fn verified<B: Backend>(
 }
 
 pub(crate) fn the_verifier_accepts_answers_and_accuses_forgeries<B: Backend>() {
-    for_all(32, &problems::<B>(), |problem| {
+    for_all(B::cases(32), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let tight = B::tight(problem.beta);
         let stop = StopRule::Tolerance { tolerance: Some(tight), max_sweeps: 5000 };

@@ -14,6 +14,7 @@ mod conformance;
 mod cpu;
 mod distributed;
 mod driven;
+mod emulated;
 mod golden;
 mod optimum;
 mod oracle;
@@ -88,3 +89,6 @@ conforms!(cpu_f32: crate::cpu::F32, distributed);
 conforms!(cpu_f16: crate::cpu::F16, distributed);
 #[cfg(feature = "cpu")]
 conforms!(cpu_bf16: crate::cpu::Bf16, distributed);
+conforms!(cuda_f32: crate::emulated::F32);
+conforms!(cuda_f16: crate::emulated::F16);
+conforms!(cuda_bf16: crate::emulated::Bf16);

@@ -46,7 +46,9 @@ impl Tally {
 
 pub(crate) fn every_bound_holds<B: Backend>() {
     let num_problems = std::env::var("MIRA_SOUNDNESS_PROBLEMS")
-        .map_or(300, |text| text.parse().expect("MIRA_SOUNDNESS_PROBLEMS is a number of problems"));
+        .map_or(B::cases(300).into(), |text| {
+            text.parse().expect("MIRA_SOUNDNESS_PROBLEMS is a number of problems")
+        });
     let mut tallies = [
         Tally::new("mira duality gap"),
         Tally::new("mira label KL"),

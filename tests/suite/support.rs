@@ -20,6 +20,11 @@ pub(crate) trait Backend {
     /// Whether a warm start saves it sweeps.
     const STARTS_WARM: bool;
 
+    /// How many random cases to try where `cases` are usual: fewer on a backend that is slow.
+    fn cases(cases: u32) -> u32 {
+        cases
+    }
+
     /// A logit as the backend's element type holds it. Oracles are given the same number: storage is not an error of the arithmetic.
     fn stored(logit: f64) -> f64;
 

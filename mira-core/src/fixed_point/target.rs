@@ -4,30 +4,30 @@ use super::{Arithmetic, FixedPoint};
 use crate::certificate;
 use crate::{Method, StopRule};
 
-/// A stop rule made concrete for one method and arithmetic.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) tolerance: f64,
-    pub(super) max_sweeps: usize,
-    on_gap: bool,
+/// A method's stop rule made concrete for an arithmetic; a driver that runs on a device is told these numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// What must not be exceeded: by the per-element bound with its rounding allowance (MIRA), the marginal error
+    /// (Sinkhorn–Knopp), or the duality gap.
+    pub tolerance: f64,
+    /// Cap on the sweeps, or their number.
+    pub max_sweeps: usize,
+    /// The tolerance is one on the duality gap.
+    pub on_gap: bool,
     kind: Kind,
     unit_roundoff: f64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Mira { beta: f64 },
     Sinkhorn { epsilon: f64, row_span: f64 },
 }
 
 impl Target {
-    pub(super) fn new(
-        method: &Method,
-        stop: StopRule,
-        arithmetic: Arithmetic,
-        row_span: f64,
-    ) -> Self {
-        let (tolerance, max_sweeps, on_gap) = match stop {
+    /// The target of `method`; `row_span` is the largest span of a row of logits, which only a duality gap of Sinkhorn–Knopp needs.
+    pub fn new(method: &Method, arithmetic: Arithmetic, row_span: f64) -> Self {
+        let (tolerance, max_sweeps, on_gap) = match method.stop() {
             StopRule::Sweeps(n) => (arithmetic.default_tolerance, n, false),
             StopRule::Tolerance { tolerance, max_sweeps } => {
                 (tolerance.unwrap_or(arithmetic.default_tolerance), max_sweeps, false)
@@ -87,7 +87,7 @@ impl Target {
     }
 
     /// Below this, a merit that no longer falls has met the noise of the arithmetic.
-    pub(super) fn noise(&self) -> f64 {
+    pub fn noise(&self) -> f64 {
         match self.kind {
             Kind::Mira { beta } => 1e3 * self.unit_roundoff / (1.0 - beta),
             Kind::Sinkhorn { .. } => 1e3 * self.unit_roundoff,
@@ -95,7 +95,7 @@ impl Target {
     }
 
     /// Sweeps in which a merit above the noise must fall noticeably: MIRA's plain steps alone halve it in log 2/log(1/β).
-    pub(super) fn patience(&self) -> usize {
+    pub fn patience(&self) -> usize {
         match self.kind {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             // at most 1e17, saturating

@@ -81,6 +81,7 @@ To bit_cast(From from) {
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__
 
 #define threadIdx (::emulation::here.thread)
 #define blockIdx (::emulation::here.block)

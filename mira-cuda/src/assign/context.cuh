@@ -1,0 +1,98 @@
+// One thread's view of its problem: pointers into the workspace, and the block's shared memory.
+
+#pragma once
+#include "block.cuh"
+#include "exp.cuh"
+#include "params.cuh"
+
+// Pointers are computed where they are used, from the parameters: kept in registers they would cost the row passes a quarter of theirs.
+struct Context {
+    const AssignParams& params;
+    unsigned barrier_target;
+    Exchange exchange;
+
+    template <class T> DEVICE T* at(unsigned long long offset) const {
+        return (T*)(params.workspace + blockIdx.y * params.workspace_stride + offset);
+    }
+    DEVICE unsigned* arrivals() const { return at<unsigned>(0); } // of the grid barrier
+    DEVICE double* vector(int v) const { return at<double>(params.at_vectors) + (long long)v * params.padded_columns; }
+    DEVICE float* weights() const { return at<float>(params.at_weights); }
+    DEVICE float* partial(int row_block) const { // column sums of one row block
+        return at<float>(params.at_partials) + (long long)row_block * params.padded_columns;
+    }
+    DEVICE float* row_shift() const { return at<float>(params.at_row_shift); }   // integers, in bits
+    DEVICE float* row_factor() const { return at<float>(params.at_row_factor); } // long rows: 1/total; or row blocks' shifts
+    DEVICE double* row_log() const { return at<double>(params.at_row_log); }     // log domain: log Σ e^(a + s/ε)
+    DEVICE double* scalars(int block) const { return at<double>(params.at_scalars) + block * NUM_SCALARS; }
+    DEVICE double& own(int scalar) const { return scalars(block())[scalar]; }
+    DEVICE Control* kept_control() const { return at<Control>(params.at_control); }
+
+    DEVICE unsigned long long logits() const { return params.logits[blockIdx.y]; }
+    DEVICE unsigned long long assignment() const { return params.assignment[blockIdx.y]; }
+
+    DEVICE Control& control() const { return *shared_memory<Control>(); }
+    DEVICE double* reduced() const { return shared_memory<double>(AT_REDUCED); } // NUM_SCALARS
+    DEVICE double* slice_sums() const { return shared_memory<double>(AT_SLICE_SUMS); }
+    DEVICE float* chip(int row, int row_length) const { return shared_memory<float>(params.at_chip) + row * row_length; }
+
+    DEVICE int block() const { return (int)blockIdx.x; }
+    DEVICE int blocks() const { return (int)gridDim.x; }
+    // The columns this block looks after between passes.
+    DEVICE int first_column() const { return min(block() * params.slice, params.columns); }
+    DEVICE int end_column() const { return min(first_column() + params.slice, params.columns); }
+
+    DEVICE void all_blocks() { grid_barrier(arrivals(), barrier_target); }
+};
+
+constexpr double LN_2 = 0.69314718055994530942;
+
+// What `bad` becomes by a row without a finite logit: behind every NaN in it.
+DEVICE double no_finite_logit(const AssignParams& params, int row) {
+    return 2.0 * (double)((long long)(row + 1) * params.columns - 1) + 1.0;
+}
+
+// What a block learns from its rows on the way; equal in all its threads but for the first two.
+struct RowStats {
+    double bad = INFINITY_F64;
+    double log_row = 0; // Σ log total + shift, relative to the middle of the weights
+    float lowest_total = INFINITY_F32, lowest_element = INFINITY_F32;
+    float largest_argument = 0, row_span = 0, highest_shift = -INFINITY_F32;
+
+    DEVICE void built_row(const AssignParams& params, float high, float low, bool forbidden) {
+        const float top = high * params.scale_high, bottom = low * params.scale_high;
+        const float shift = (float)rint((double)high * params.scale);
+        lowest_element = fminf(lowest_element, bottom - shift - 2.0f);
+        largest_argument = fmaxf(largest_argument, fmaxf(fabsf(top), fabsf(bottom)));
+        row_span = fmaxf(row_span, forbidden ? INFINITY_F32 : (high - low) * 1.000001f); // a bound, so rounded up
+        highest_shift = fmaxf(highest_shift, shift);
+    }
+
+    // `built`: this pass has read every logit.
+    DEVICE void publish(Context& context, bool built) {
+        const double logs[1] = {log_row}, bads[1] = {bad};
+        double log_sum[1], first_bad[1];
+        over_block<Sum>(context.exchange, logs, log_sum);
+        if (built) over_block<Min>(context.exchange, bads, first_bad);
+        if (threadIdx.x != 0) return;
+        context.own(LOWEST_TOTAL) = lowest_total;
+        context.own(LOG_ROW) = log_sum[0];
+        if (!built) return;
+        context.own(BAD) = first_bad[0];
+        context.own(LOWEST_ELEMENT) = lowest_element;
+        context.own(LARGEST_ARGUMENT) = largest_argument;
+        context.own(ROW_SPAN) = row_span;
+        context.own(HIGHEST_SHIFT) = highest_shift;
+    }
+};
+
+// A NaN or +∞ is remembered by its place, a forbidden entry left out of the range.
+DEVICE void look_at(float s, long long index, float& high, float& low, float& forbidden, double& bad) {
+    if (s > -INFINITY_F32 && s < INFINITY_F32) {
+        high = fmaxf(high, s);
+        low = fminf(low, s);
+    } else if (s == -INFINITY_F32) {
+        forbidden = 1.0f;
+    } else {
+        bad = fmin(bad, 2.0 * (double)index);
+    }
+}

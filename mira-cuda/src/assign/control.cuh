@@ -1,0 +1,258 @@
+// What to do after a pass: the driver of mira-core (fixed_point.rs), decided alike by every block from the same numbers.
+
+#pragma once
+#include "columns.cuh"
+
+constexpr double MAX_LOST_SHARE = 1e-9; // of a column, by underflow, before the log domain takes over
+constexpr double MOST_BITS = 63.0;      // of weights; the kernel's elements have the other half of the exponents
+constexpr double MARGIN = 6.0;          // bits above the smallest normal number that a written element must keep
+constexpr double REGULARISATION = 1e-10;
+
+struct Decision {
+    const AssignParams& params;
+    Control& control;
+    const double* reduced;
+
+    // May the pass's linear sums be relied on?
+    DEVICE bool is_reliable() const {
+        if (reduced[LARGEST_ARGUMENT] > MAX_EXPONENT_ARGUMENT) return false;
+        if (control.pass == PASS_COLUMNS) {
+            return reduced[LOWEST_SUM] > exp2(0.5 * MIN_EXPONENT) * params.batch && reduced[HIGHEST_SUM] < INFINITY_F64;
+        }
+        const double low = (reduced[LOWEST_WEIGHT] - control.middle) * LOG2_E;
+        const double high = (reduced[HIGHEST_WEIGHT] - control.middle) * LOG2_E;
+        if (!(low >= -MOST_BITS && high <= MOST_BITS)) return false;
+        double floor = 1e-300 * params.batch;
+        if (reduced[LOWEST_ELEMENT] + fmin(low, 0.0) < MIN_EXPONENT) {
+            // What may be missing from an element; a label as small as that must not be written.
+            const double lost = exp2(MIN_EXPONENT + fmax(high, 0.0)) / reduced[LOWEST_TOTAL];
+            if (control.pass == PASS_WRITE && !(lost < exp2(MIN_EXPONENT + MARGIN))) return false;
+            floor = fmax(floor, lost * params.batch / MAX_LOST_SHARE);
+        }
+        return reduced[LOWEST_SUM] >= floor && reduced[HIGHEST_SUM] < INFINITY_F64;
+    }
+
+    DEVICE void forget_history() {
+        control.filled = control.next = control.primed = 0;
+    }
+
+    DEVICE double middle_of_image() const { return 0.5 * (reduced[LOWEST_IMAGE] + reduced[HIGHEST_IMAGE]); }
+
+    DEVICE void run() {
+        control.action = KEEP;
+        control.passes += control.pass != PASS_LOGITS;
+        if (control.pass == PASS_LOGITS) {
+            control.done = 1;
+            return;
+        }
+        if (!control.built) {
+            control.built = 1;
+            control.bad = reduced[BAD];
+            control.row_span = reduced[ROW_SPAN];
+            if (control.bad < INFINITY_F64) {
+                control.done = 1;
+                return;
+            }
+        }
+        if (control.domain == LINEAR && !is_reliable()) {
+            control.domain = LOGARITHMIC;
+            forget_history();
+            return;
+        }
+        if (control.pass == PASS_COLUMNS) {
+            start_sinkhorn();
+            return;
+        }
+        if (control.pass == PASS_WRITE) control.mean_log_row = reduced[LOG_ROW] / params.batch + control.middle;
+        if (control.last) {
+            end();
+        } else if (params.stop == STOP_SWEEPS) {
+            plain();
+        } else {
+            accelerated();
+        }
+    }
+
+    DEVICE void end() {
+        if (params.method == CENTERED) {
+            control.pass = PASS_LOGITS;
+        } else {
+            control.done = 1;
+        }
+    }
+
+    DEVICE void write_last() {
+        control.pass = PASS_WRITE;
+        control.last = 1;
+    }
+
+    DEVICE void start_sinkhorn() {
+        if (!params.warm) {
+            control.action = TAKE_IMAGE;
+            control.middle = middle_of_image();
+        }
+        control.count = 1;
+        // Columns that span more than the arithmetic say nothing of the weights.
+        control.domain = reduced[LARGEST_ARGUMENT] > MAX_EXPONENT_ARGUMENT ? LOGARITHMIC : LINEAR;
+        control.pass = PASS_SWEEP;
+        if (params.stop == STOP_SWEEPS && control.count >= params.max_sweeps) write_last();
+    }
+
+    DEVICE void plain() {
+        const bool settled = params.method == MIRA && params.beta * merit() <= rounding_allowance();
+        control.action = TAKE_IMAGE;
+        control.middle = middle_of_image();
+        control.count++;
+        if (settled) control.count = params.max_sweeps;
+        if (control.count >= params.max_sweeps) write_last();
+    }
+
+    // The per-element bound of MIRA, the marginal error of Sinkhorn–Knopp.
+    DEVICE double merit() const {
+        if (params.method == SINKHORN) return reduced[MARGINAL_ERROR];
+        const double span = reduced[HIGHEST_RESIDUAL] - reduced[LOWEST_RESIDUAL];
+        return fmax(span, 0.0) / (1.0 - params.beta);
+    }
+
+    DEVICE double rounding_allowance() const {
+        const double of_logarithms = 4.0 * 1.1102230246251565e-16 * reduced[LARGEST_EXPONENT];
+        return (8.0 * params.unit_roundoff + of_logarithms) * (1.0 + params.beta / (1.0 - params.beta));
+    }
+
+    // What is held against the tolerance. MIRA's gap is β KL(w̄ ‖ u) ≤ β span²/8 (Hoeffding's lemma), of which the report gives
+    // the exact value.
+    DEVICE double distance(double merit) const {
+        if (params.method == SINKHORN) {
+            if (params.stop != STOP_GAP) return merit;
+            const double span = params.epsilon * (reduced[HIGHEST_WEIGHT] - reduced[LOWEST_WEIGHT]);
+            return merit == 0.0 || params.columns == 1 ? 0.0 : 0.5 * merit * (span + control.row_span);
+        }
+        if (params.stop != STOP_GAP) return merit + rounding_allowance();
+        if (params.beta == 0.0) return 0.0;
+        const double span = merit * (1.0 - params.beta) / params.beta;
+        return params.beta * span * span / 8.0;
+    }
+
+    // Anderson's acceleration with its safeguard: a step that does not lower the bound is replaced by the plain one from the best.
+    DEVICE void accelerated() {
+        const double merit = this->merit(), distance = this->distance(merit);
+        const bool converged = distance <= params.tolerance;
+        if (converged && control.pass == PASS_WRITE) {
+            control.done = 1;
+            return;
+        }
+        control.since_milestone++;
+        if (merit <= 0.75 * control.milestone) {
+            control.milestone = merit;
+            control.since_milestone = 0;
+        }
+        if (converged) {
+            // Written next; if that rounds otherwise, the iteration goes on, from here and without its history.
+            control.pass = PASS_WRITE;
+            forget_history();
+            return;
+        }
+        const bool stalled = control.since_milestone > params.patience && control.best < params.noise;
+        if (stalled || control.count >= params.max_sweeps) {
+            if (merit > control.best) {
+                control.action = TAKE_BEST;
+                control.middle = control.best_middle;
+            }
+            write_last();
+            return;
+        }
+        if (merit < control.best) {
+            control.best = merit;
+            control.best_middle = middle_of_image();
+            accept();
+        } else {
+            control.action = TAKE_BEST;
+            control.middle = control.best_middle;
+            forget_history();
+        }
+        // The sweep that is likely the last writes while it sums.
+        const double ratio = distance / control.last_distance;
+        control.pass = distance * fmin(ratio, 1.0) <= params.tolerance ? PASS_WRITE : PASS_SWEEP;
+        control.last_distance = distance;
+        control.count++;
+    }
+
+    DEVICE void accept() {
+        const double middle = middle_of_image();
+        if (control.primed) {
+            const int slot = control.next;
+            control.filled = min(control.filled + 1, DEPTH);
+            control.next = (slot + 1) % DEPTH;
+            control.delta_sum[slot] = reduced[DELTA];
+            control.delta_middle[slot] = middle - control.previous_middle;
+            for (int i = 0; i < control.filled; i++) {
+                // Inner products of residuals less their weighted means: a constant is a gauge.
+                const double product = reduced[GRAM + i] - control.delta_sum[slot] * control.delta_sum[i] / control.mass;
+                control.gram[slot][i] = control.gram[i][slot] = product;
+            }
+        } else {
+            control.mass = reduced[MASS];
+        }
+        control.primed = 1;
+        control.previous_middle = middle;
+        control.action = ACCELERATE;
+        control.middle = middle;
+        for (int i = 0; i < DEPTH; i++) control.theta[i] = 0.0;
+        if (control.filled == 0) return;
+        double right[DEPTH];
+        for (int i = 0; i < control.filled; i++) {
+            right[i] = reduced[RIGHT + i] - control.delta_sum[i] * reduced[RESIDUAL] / control.mass;
+        }
+        if (!solve(right)) return;
+        for (int i = 0; i < control.filled; i++) {
+            control.theta[i] = right[i];
+            control.middle -= right[i] * control.delta_middle[i];
+        }
+    }
+
+    // Cholesky solution of the regularised normal equations in place; false if they are singular or not finite.
+    DEVICE bool solve(double (&x)[DEPTH]) const {
+        const int n = control.filled;
+        double largest = 0.0, lower[DEPTH][DEPTH];
+        for (int i = 0; i < n; i++) largest = fmax(largest, control.gram[i][i]);
+        for (int i = 0; i < n; i++) {
+            for (int j = 0; j <= i; j++) {
+                double value = control.gram[i][j] + (i == j ? REGULARISATION * largest : 0.0);
+                for (int k = 0; k < j; k++) value -= lower[i][k] * lower[j][k];
+                if (i == j) {
+                    if (!(value > 0.0 && value < INFINITY_F64)) return false;
+                    lower[i][i] = sqrt(value);
+                } else {
+                    lower[i][j] = value / lower[j][j];
+                }
+            }
+        }
+        for (int i = 0; i < n; i++) {
+            for (int k = 0; k < i; k++) x[i] -= lower[i][k] * x[k];
+            x[i] /= lower[i][i];
+        }
+        bool finite = true;
+        for (int i = n - 1; i >= 0; i--) {
+            for (int k = i + 1; k < n; k++) x[i] -= lower[k][i] * x[k];
+            x[i] /= lower[i][i];
+            finite = finite && isfinite(x[i]);
+        }
+        return finite;
+    }
+};
+
+// The scalars of all blocks, each by one warp; lanes take blocks in turns.
+DEVICE void reduce_scalars(Context& context) {
+    const int lane = threadIdx.x % LANES;
+    const int scalars = context.params.stop == STOP_SWEEPS ? MARGINAL_ERROR : NUM_SCALARS;
+    for (int s = threadIdx.x / LANES; s < scalars; s += WARPS) {
+        double value = s < NUM_MINIMA ? INFINITY_F64 : s < END_MAXIMA ? -INFINITY_F64 : 0.0;
+        for (int b = lane; b < context.blocks(); b += LANES) {
+            const double other = context.scalars(b)[s];
+            value = s < NUM_MINIMA ? fmin(value, other) : s < END_MAXIMA ? fmax(value, other) : value + other;
+        }
+        value = s < NUM_MINIMA ? over_warp<Min>(value) : s < END_MAXIMA ? over_warp<Max>(value) : over_warp<Sum>(value);
+        if (lane == 0) context.reduced()[s] = value;
+    }
+    __syncthreads();
+}

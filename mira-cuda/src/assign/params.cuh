@@ -1,0 +1,111 @@
+// What a launch is told. Mirrored field by field in params.rs; both sides check the size.
+
+#pragma once
+#include "device.cuh"
+
+// Threads of a block; known to the compiler, since addresses of a thread's columns are then one register and constants.
+#ifdef __CUDACC__
+constexpr int THREADS = 512;
+#else
+constexpr int THREADS = 64;
+#endif
+constexpr int MAX_PROBLEMS = 4;
+constexpr int DEPTH = 5; // of the acceleration, as on the CPU
+
+enum Method { SOFTMAX, MIRA, SINKHORN, CENTERED };
+enum Stop { STOP_SWEEPS, STOP_TOLERANCE, STOP_GAP };
+enum Dtype { F32, F16, BF16 };
+
+// Several problems of one shape and method. Workspace of problem p: `workspace + p * workspace_stride`, in bytes, as all `at_*` are.
+struct AssignParams {
+    unsigned long long logits[MAX_PROBLEMS];
+    unsigned long long assignment[MAX_PROBLEMS];
+    unsigned long long workspace, workspace_stride;
+    unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control;
+    long long logits_stride, assignment_stride; // elements from row to row
+    double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`
+    double epsilon, rho, beta, temperature, momentum;
+    double tolerance, unit_roundoff, noise;
+    float scale_high, scale_low;
+    int at_chip; // in shared memory, bytes
+    int batch, columns;
+    int padded_columns;  // vectors' and partials' length
+    int rows_per_block;  // at most 64: partial column sums are f32
+    int row_blocks;      // ceil(batch / rows_per_block)
+    int rows_on_chip;    // rows of the first row block of each block that are kept in shared memory
+    int slice;           // columns a block looks after between sweeps
+    int logits_dtype, assignment_dtype;
+    int method, stop, max_sweeps, patience;
+    int warm;            // start from the log weights of the last run
+};
+
+// K-vectors of f64 in the workspace, `padded_columns` each.
+enum KVector {
+    LOG_WEIGHTS,
+    LOG_MARGINAL,
+    CENTER,
+    IMAGE,
+    BEST_IMAGE,
+    RESIDUAL_WEIGHT, // w̄ when the history began: weights of the least squares
+    PREVIOUS_RESIDUAL,
+    PREVIOUS_IMAGE,
+    DELTA_RESIDUAL,                        // DEPTH of them
+    DELTA_IMAGE = DELTA_RESIDUAL + DEPTH,  // DEPTH of them
+    NUM_VECTORS = DELTA_IMAGE + DEPTH
+};
+
+// What blocks tell each other, one f64 per block and entry; reduced in block order.
+enum Scalar {
+    // Minima.
+    BAD,            // row-major index of the first invalid logit, twice; odd for a row without a finite logit
+    LOWEST_TOTAL,   // of a row
+    LOWEST_ELEMENT, // log2 of a kernel element
+    LOWEST_RESIDUAL,
+    LOWEST_IMAGE,
+    LOWEST_WEIGHT, // natural logarithm
+    LOWEST_SUM,    // of a column
+    NUM_MINIMA,
+    // Maxima.
+    LARGEST_ARGUMENT = NUM_MINIMA, // |s/ε| in bits
+    ROW_SPAN,
+    HIGHEST_SHIFT, // of a row, in bits
+    HIGHEST_RESIDUAL,
+    HIGHEST_IMAGE,
+    HIGHEST_WEIGHT,
+    HIGHEST_SUM,
+    LARGEST_EXPONENT,
+    END_MAXIMA,
+    // Sums.
+    LOG_ROW = END_MAXIMA,
+    MARGINAL_ERROR,
+    MASS,
+    RESIDUAL,
+    DELTA,
+    GRAM,                 // DEPTH of them
+    RIGHT = GRAM + DEPTH, // DEPTH of them
+    NUM_SCALARS = RIGHT + DEPTH
+};
+
+enum Pass { PASS_SWEEP, PASS_WRITE, PASS_COLUMNS, PASS_LOGITS };
+enum Domain { LINEAR, LOGARITHMIC };
+enum Action { KEEP, TAKE_IMAGE, TAKE_BEST, ACCELERATE };
+
+// Where a run stands; equal in all blocks, in shared memory. The last one is left in the workspace, for the report.
+struct Control {
+    double bad;
+    double mean_log_row;
+    double row_span;
+    double middle; // of the log weights: weights are relative to it
+    double best, last_distance, milestone;
+    double best_middle, previous_middle;
+    double mass;
+    double delta_sum[DEPTH], delta_middle[DEPTH];
+    double gram[DEPTH][DEPTH];
+    double theta[DEPTH];
+    int count;
+    int passes;
+    int pass, domain, action;
+    int built, done, last;
+    int since_milestone;
+    int filled, next, primed;
+};

@@ -1,0 +1,5 @@
+//! CUDA backend.
+#[doc(hidden)]
+pub mod params;
+#[doc(hidden)]
+pub mod plan;

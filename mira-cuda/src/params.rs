@@ -1,0 +1,111 @@
+//! What a launch is told and what it leaves: `assign/params.cuh` field by field.
+
+use std::ffi::{c_int, c_longlong, c_ulonglong};
+
+/// Problems of one launch at most.
+pub const MAX_PROBLEMS: usize = 4;
+/// Threads of a block on the device; the kernels are compiled for it.
+pub const THREADS: u32 = 512;
+/// Differences that the acceleration keeps.
+const DEPTH: usize = 5;
+
+/// K-vectors of f64 in the workspace, in this order.
+#[derive(Clone, Copy, Debug)]
+pub enum KVector {
+    /// Natural-log column weights.
+    LogWeights = 0,
+    /// Logarithm of the marginal.
+    LogMarginal = 1,
+    /// DINO's centre.
+    Center = 2,
+}
+
+/// K-vectors in all.
+pub(crate) const NUM_VECTORS: usize = 8 + 2 * DEPTH;
+/// f64 that blocks tell each other, each.
+pub(crate) const NUM_SCALARS: usize = 20 + 2 * DEPTH;
+
+/// `struct AssignParams`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Params {
+    /// Addresses of the problems' logits.
+    pub logits: [c_ulonglong; MAX_PROBLEMS],
+    /// Addresses of the problems' assignments.
+    pub assignment: [c_ulonglong; MAX_PROBLEMS],
+    /// Address of the first problem's workspace.
+    pub workspace: c_ulonglong,
+    /// Bytes from one problem's workspace to the next.
+    pub workspace_stride: c_ulonglong,
+    pub(crate) at_vectors: c_ulonglong,
+    pub(crate) at_weights: c_ulonglong,
+    pub(crate) at_partials: c_ulonglong,
+    pub(crate) at_row_shift: c_ulonglong,
+    pub(crate) at_row_factor: c_ulonglong,
+    pub(crate) at_row_log: c_ulonglong,
+    pub(crate) at_scalars: c_ulonglong,
+    pub(crate) at_control: c_ulonglong,
+    /// Elements from row to row of the logits.
+    pub logits_stride: c_longlong,
+    /// Elements from row to row of the assignment.
+    pub assignment_stride: c_longlong,
+    pub(crate) scale: f64,
+    pub(crate) epsilon: f64,
+    pub(crate) rho: f64,
+    pub(crate) beta: f64,
+    pub(crate) temperature: f64,
+    pub(crate) momentum: f64,
+    pub(crate) tolerance: f64,
+    pub(crate) unit_roundoff: f64,
+    pub(crate) noise: f64,
+    pub(crate) scale_high: f32,
+    pub(crate) scale_low: f32,
+    pub(crate) at_chip: c_int,
+    pub(crate) batch: c_int,
+    pub(crate) columns: c_int,
+    pub(crate) padded_columns: c_int,
+    pub(crate) rows_per_block: c_int,
+    pub(crate) row_blocks: c_int,
+    pub(crate) rows_on_chip: c_int,
+    pub(crate) slice: c_int,
+    pub(crate) logits_dtype: c_int,
+    pub(crate) assignment_dtype: c_int,
+    pub(crate) method: c_int,
+    pub(crate) stop: c_int,
+    pub(crate) max_sweeps: c_int,
+    pub(crate) patience: c_int,
+    /// 1 to start from the log weights of the last run.
+    pub warm: c_int,
+}
+
+/// `struct Control`, as the last block-wide decision left it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Control {
+    pub(crate) bad: f64,
+    pub(crate) mean_log_row: f64,
+    pub(crate) row_span: f64,
+    middle: f64,
+    best: f64,
+    last_distance: f64,
+    milestone: f64,
+    best_middle: f64,
+    previous_middle: f64,
+    mass: f64,
+    delta_sum: [f64; DEPTH],
+    delta_middle: [f64; DEPTH],
+    gram: [[f64; DEPTH]; DEPTH],
+    theta: [f64; DEPTH],
+    pub(crate) count: c_int,
+    pub(crate) passes: c_int,
+    pass: c_int,
+    domain: c_int,
+    action: c_int,
+    built: c_int,
+    pub(crate) done: c_int,
+    last: c_int,
+    since_milestone: c_int,
+    filled: c_int,
+    next: c_int,
+    primed: c_int,
+}

@@ -1,0 +1,303 @@
+//! How a problem is laid out over a device: which kernel, how many blocks, what stays in shared memory, where things lie in the
+//! workspace. Arithmetic alone, so tests on machines without a GPU plan the same way.
+
+use std::ffi::{c_int, c_ulonglong};
+
+use mira_core::{Arithmetic, Error, Method, Outcome, Report, Shape, StopRule, Target};
+
+use crate::params::{Control, KVector, MAX_PROBLEMS, NUM_SCALARS, NUM_VECTORS, Params};
+
+/// What a plan must know of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hardware {
+    /// Blocks that can be on the device at once, one a multiprocessor.
+    pub multiprocessors: u32,
+    /// Bytes of shared memory that a block may ask for.
+    pub shared_memory: u32,
+    /// Threads of a block the kernels were compiled for.
+    pub threads: u32,
+}
+
+/// Element types that the kernels read and write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32 = 0,
+    /// IEEE half precision; logits only.
+    F16 = 1,
+    /// bfloat16.
+    Bf16 = 2,
+}
+
+/// Kernels for rows of up to so many columns a thread; longer ones have a kernel of their own.
+const SHORT: [(usize, &str); 5] =
+    [(1, "assign_1"), (2, "assign_2"), (4, "assign_4"), (6, "assign_6"), (8, "assign_8")];
+const LONG: &str = "assign_long";
+
+/// Rows whose column sums are added up in f32.
+const MAX_ROWS_PER_BLOCK: usize = 64;
+const WARP: usize = 32;
+/// Values exchanged at once in a reduction over a block, twice.
+const EXCHANGE: usize = 2 * 8;
+const ALIGNMENT: usize = 256;
+
+/// A launch for problems of one shape and method.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// Blocks for each problem.
+    pub blocks: u32,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: usize,
+    /// Bytes of workspace for each problem; must be zero before the first launch, and its first 4 before every launch.
+    pub workspace_bytes: usize,
+    /// Everything of the parameters but addresses and row strides.
+    pub params: Params,
+    method: Method,
+    shape: Shape,
+}
+
+impl Plan {
+    /// Plans `num_problems` problems of `shape` that one launch computes.
+    ///
+    /// # Errors
+    /// [`Error::ShapeTooLarge`] for more rows or columns than 2³¹ − 1.
+    pub fn new(
+        method: Method,
+        shape: Shape,
+        (logits, assignment): (Dtype, Dtype),
+        num_problems: usize,
+        hardware: Hardware,
+    ) -> Result<Self, Error> {
+        let (batch, columns) = (shape.batch(), shape.num_prototypes());
+        let too_large = || Error::ShapeTooLarge { batch, num_prototypes: columns };
+        let int = |x: usize| c_int::try_from(x).map_err(|_| too_large());
+        // Row indices and offsets of columns, with what is added to them, are 32-bit in the kernels.
+        int(batch.saturating_mul(2))?;
+        int(columns.saturating_mul(2))?;
+
+        let threads = hardware.threads as usize;
+        let resident =
+            (hardware.multiprocessors as usize / num_problems.clamp(1, MAX_PROBLEMS)).max(1);
+        let short = SHORT.iter().find(|(c, _)| columns <= c * threads);
+        let rows_per_block = match short {
+            Some(_) => batch.div_ceil(resident).min(MAX_ROWS_PER_BLOCK),
+            None => batch.min(MAX_ROWS_PER_BLOCK),
+        };
+        let row_blocks = batch.div_ceil(rows_per_block);
+        let wanted = match short {
+            // Small problems: enough blocks that nobody has many columns between the passes.
+            Some(_) => row_blocks.max(columns.div_ceil(2 * WARP)),
+            None => resident,
+        };
+        let blocks = wanted.min(resident);
+        let slice = columns.div_ceil(blocks);
+        let row_length = short.map_or(columns.next_multiple_of(threads), |(c, _)| c * threads);
+
+        let warps = threads / WARP;
+        let f64s = NUM_SCALARS + warps * EXCHANGE + slice.div_ceil(WARP).max(warps) * WARP;
+        let at_chip = (size_of::<Control>() + 8 * f64s).next_multiple_of(16);
+        let rows_on_chip = match short {
+            Some(_) => {
+                let room = (hardware.shared_memory as usize).saturating_sub(at_chip);
+                rows_per_block.min(room / (4 * row_length))
+            }
+            None => 0,
+        };
+
+        // The barrier's counter comes first.
+        let mut end = ALIGNMENT;
+        let mut part = |bytes: usize| {
+            let at = end;
+            end = (at + bytes).next_multiple_of(ALIGNMENT);
+            at as c_ulonglong
+        };
+        let params = Params {
+            at_vectors: part(NUM_VECTORS * row_length * 8),
+            at_weights: part(row_length * 4),
+            at_partials: part(row_blocks * row_length * 4),
+            at_row_shift: part(batch * 4),
+            at_row_factor: part(batch * 4),
+            at_row_log: part(batch * 8),
+            at_scalars: part(blocks * NUM_SCALARS * 8),
+            at_control: part(size_of::<Control>()),
+            at_chip: int(at_chip)?,
+            batch: int(batch)?,
+            columns: int(columns)?,
+            padded_columns: int(row_length)?,
+            rows_per_block: int(rows_per_block)?,
+            row_blocks: int(row_blocks)?,
+            rows_on_chip: int(rows_on_chip)?,
+            slice: int(slice)?,
+            logits_dtype: logits as c_int,
+            assignment_dtype: assignment as c_int,
+            ..method_params(&method)
+        };
+        Ok(Self {
+            kernel: short.map_or(LONG, |(_, name)| name),
+            blocks: u32::try_from(blocks).map_err(|_| too_large())?,
+            shared_bytes: at_chip + 4 * rows_on_chip * row_length,
+            workspace_bytes: end,
+            params: Params { workspace_stride: end as c_ulonglong, ..params },
+            method,
+            shape,
+        })
+    }
+
+    /// The method computed.
+    pub const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Rows and columns.
+    pub const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Where a K-vector lies in a problem's workspace, in bytes.
+    pub fn at(&self, vector: KVector) -> usize {
+        usize_of(self.params.at_vectors) + vector as usize * 8 * self.row_length()
+    }
+
+    /// Where the [`Control`] lies in a problem's workspace, in bytes.
+    pub fn at_control(&self) -> usize {
+        usize_of(self.params.at_control)
+    }
+
+    #[allow(clippy::cast_sign_loss)] // lengths
+    const fn row_length(&self) -> usize {
+        self.params.padded_columns as usize
+    }
+
+    /// What a finished launch has to say. `logit` fetches an element, to name it where it is invalid.
+    ///
+    /// # Errors
+    /// [`Error::NothingAssigned`], [`Error::NonFiniteLogit`], [`Error::AllForbidden`].
+    pub fn report(
+        &self,
+        control: &Control,
+        log_weights: &[f64],
+        log_marginal: &[f64],
+        logit: impl FnOnce(usize, usize) -> f64,
+    ) -> Result<Report, Error> {
+        if control.done == 0 {
+            return Err(Error::NothingAssigned);
+        }
+        if control.bad.is_finite() {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an index, twice
+            let code = control.bad as u64;
+            let (index, columns) = (code / 2, self.shape.num_prototypes() as u64);
+            let (row, column) = (usize_of(index / columns), usize_of(index % columns));
+            return Err(if code % 2 == 1 {
+                Error::AllForbidden { row }
+            } else {
+                Error::NonFiniteLogit { row, column, value: logit(row, column) }
+            });
+        }
+        let count = |n: c_int| usize::try_from(n).unwrap_or(0);
+        let outcome = Outcome {
+            method: self.method,
+            arithmetic: Arithmetic::F32,
+            iterations: count(control.count),
+            passes: count(control.passes),
+            mean_log_row: control.mean_log_row,
+            mean_log_partition: None,
+            row_span: control.row_span,
+            log_weights,
+            log_marginal,
+        };
+        Ok(outcome.report())
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // sizes of things in memory
+const fn usize_of(x: u64) -> usize {
+    x as usize
+}
+
+/// What the method alone decides.
+fn method_params(method: &Method) -> Params {
+    let scaling = method.scaling();
+    let target = Target::new(method, Arithmetic::F32, 0.0);
+    let scale = std::f64::consts::LOG2_E / scaling.epsilon;
+    #[allow(clippy::cast_possible_truncation)] // in two parts, so that nothing is lost
+    let high = scale as f32;
+    #[allow(clippy::cast_possible_truncation)]
+    let low = (scale - f64::from(high)) as f32;
+    let saturated = |n: usize| c_int::try_from(n).unwrap_or(c_int::MAX / 2);
+    let (code, beta, temperature, momentum) = match method {
+        Method::Softmax(_) => (0, 0.0, 1.0, 0.0),
+        Method::Mira(m) => (1, m.beta(), 1.0, 0.0),
+        Method::Sinkhorn(_) => (2, 0.0, 1.0, 0.0),
+        Method::Centered(m) => (3, 0.0, m.temperature(), m.momentum()),
+    };
+    Params {
+        scale,
+        scale_high: high,
+        scale_low: low,
+        epsilon: scaling.epsilon,
+        rho: scaling.relaxation,
+        beta,
+        temperature,
+        momentum,
+        tolerance: target.tolerance,
+        unit_roundoff: Arithmetic::F32.unit_roundoff,
+        noise: target.noise(),
+        method: code,
+        stop: match method.stop() {
+            StopRule::Sweeps(_) => 0,
+            StopRule::Tolerance { .. } => 1,
+            StopRule::DualityGap { .. } => 2,
+        },
+        max_sweeps: saturated(target.max_sweeps),
+        patience: saturated(target.patience()),
+        ..Params::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mira_core::Mira;
+
+    use super::*;
+
+    const H200: Hardware =
+        Hardware { multiprocessors: 132, shared_memory: 232_448, threads: crate::params::THREADS };
+
+    fn plan(batch: usize, columns: usize, num_problems: usize) -> Plan {
+        let shape = Shape::new(batch, columns).unwrap();
+        Plan::new(Mira::default().into(), shape, (Dtype::F32, Dtype::F32), num_problems, H200)
+            .unwrap()
+    }
+
+    #[test]
+    fn every_row_and_column_has_a_block_and_everything_fits() {
+        for batch in [1, 2, 31, 512, 4096, 65_536] {
+            for columns in [1, 2, 300, 3000, 3072, 3073, 8192, 8193, 131_072] {
+                for num_problems in [1, 2, 4] {
+                    let plan = plan(batch, columns, num_problems);
+                    let p = &plan.params;
+                    let context = format!("{batch}×{columns}, {num_problems} problems: {plan:?}");
+                    assert!(p.rows_per_block * p.row_blocks >= p.batch, "{context}");
+                    assert!(p.rows_per_block * (p.row_blocks - 1) < p.batch, "{context}");
+                    assert!(p.rows_per_block <= 64, "{context}");
+                    assert!(p.slice * plan.blocks as i32 >= p.columns, "{context}");
+                    assert!(plan.blocks as usize * num_problems <= 132, "{context}");
+                    assert!(plan.shared_bytes <= 232_448, "{context}");
+                    assert!(p.padded_columns >= p.columns, "{context}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_common_batch_uses_the_whole_chip() {
+        let plan = plan(4096, 3000, 1);
+        assert_eq!((plan.kernel, plan.params.rows_per_block), ("assign_6", 32));
+        assert_eq!(plan.blocks, 128);
+        // More than half of the kernel stays in shared memory: 18 of 32 rows of 12,288 bytes.
+        assert_eq!(plan.params.rows_on_chip, 18);
+        assert_eq!(self::plan(512, 3000, 1).params.rows_on_chip, 4, "all of them");
+    }
+}
