@@ -9,6 +9,7 @@
 //! Nothing here trusts the library to judge itself: objectives, duals, divergences and optima are written anew in `support` and
 //! `optimum`. A new backend implements [`support::Backend`] and adds one line below.
 
+mod candle;
 mod conformance;
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -88,3 +89,6 @@ conforms!(cpu_f32: crate::cpu::F32, distributed);
 conforms!(cpu_f16: crate::cpu::F16, distributed);
 #[cfg(feature = "cpu")]
 conforms!(cpu_bf16: crate::cpu::Bf16, distributed);
+conforms!(candle_f64: crate::candle::F64, distributed);
+conforms!(candle_f32: crate::candle::F32, distributed);
+conforms!(candle_bf16: crate::candle::Bf16, distributed);
