@@ -2,9 +2,8 @@
 //!
 //! `cargo run --release -p mira-candle --example prototypes`
 //!
-//! Features are 64 principal components (`dev/make_example_features.py`), a view is a feature with noise, prototypes are the rows
-//! of a linear layer divided by their lengths. Labels serve only to say how pure the clusters are. candle's generator on the CPU
-//! takes no seed, so runs differ a little.
+//! Features are 64 principal components (`dev/make_example_features.py`), views are features with noise, prototypes the rows of a
+//! linear layer divided by their lengths. Labels only measure. candle's CPU generator takes no seed, so runs differ a little.
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, SGD};
@@ -39,10 +38,10 @@ fn main() -> Result<()> {
     let classes =
         Tensor::read_npy(format!("{folder}/fashion-mnist-labels.npy"))?.to_vec1::<u8>()?;
     let (num_samples, dim) = features.dims2()?;
-
-    let weight = Var::randn(0f32, 1., (NUM_PROTOTYPES, dim), &Device::Cpu)?;
+    let weight = Tensor::randn(0f32, 1., (NUM_PROTOTYPES, dim), &Device::Cpu)?;
+    let weight = Var::from_tensor(&normalised(&weight)?)?;
     let logits_of = |x: &Tensor| Linear::new(normalised(&weight)?, None).forward(x);
-    let mut optimizer = SGD::new(vec![weight.clone()], 5.0)?;
+    let mut optimizer = SGD::new(vec![weight.clone()], 1.0)?;
 
     let assigner = CandleAssigner::new(Mira::default());
     let shape = Shape::new(BATCH, NUM_PROTOTYPES).map_err(mira_candle::Error::from)?;
@@ -64,19 +63,18 @@ fn main() -> Result<()> {
             optimizer.backward_step(&loss)?;
             loss_sum += f64::from(loss.to_scalar::<f32>()?);
         }
-        let report = assigner.report(&workspace)?;
-        let (num_batches, proven) = (num_samples / BATCH, report.certificate);
+        let (report, num_batches) = (assigner.report(&workspace)?, num_samples / BATCH);
         println!(
-            "epoch {epoch:2}: loss {:.4}, {:.1} sweeps an assignment, the last {} within {:.1e} (log ratio), gap {:.1e} nats, {:.1} prototypes in use",
+            "epoch {epoch:2}: loss {:.3}; {:.1} sweeps an assignment; the last {}: log ratio ≤ {:.0e}, gap ≤ {:.0e}, {:.1} prototypes in use",
             loss_sum / num_batches as f64,
             sweeps as f64 / (2 * num_batches) as f64,
             report.status,
-            proven.log_ratio_bound,
-            proven.duality_gap,
+            report.certificate.log_ratio_bound,
+            report.certificate.duality_gap,
             report.marginal_entropy.exp(),
         );
     }
-    let after = purity(&logits_of(&features)?, &classes)?;
-    println!("cluster purity {:.1}% before training, {:.1}% after", 100.0 * before, 100.0 * after);
+    let after = 100.0 * purity(&logits_of(&features)?, &classes)?;
+    println!("cluster purity {:.1}% before training, {after:.1}% after", 100.0 * before);
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use mira_core::{Assigner, Collective, Method, Report, Shape, SingleProcess};
-use mira_cpu::CpuAssigner;
 
 use crate::cpu::{Options, arithmetic};
 use crate::workspace::Memory;
@@ -16,7 +15,7 @@ use crate::{Error, Workspace, storage};
 /// On the CPU tensors are used where they lie; see the [crate's documentation](crate) for the layouts. The assignment takes no
 /// part in autograd.
 ///
-/// Results have the same bits as [`CpuAssigner`]'s, on any number of threads.
+/// Results have the same bits as [`mira_cpu::CpuAssigner`]'s, on any number of threads.
 ///
 /// # Example
 /// A training loop makes workspace and output once. Both are for f32, f16 and bf16 logits unless
@@ -163,15 +162,12 @@ impl Assigner for CandleAssigner {
     fn output(&self, shape: Shape) -> Tensor {
         let dims = (shape.batch(), shape.num_prototypes());
         // The backend's own arrays: large ones ask for huge pages. The tensor takes their memory over.
-        let tensor = match self.dtype {
-            DType::F64 => {
-                let zeros = CpuAssigner::<f64>::output(&self.options.assigner(), shape);
-                Tensor::from_vec(zeros.into_raw_vec_and_offset().0, dims, &Device::Cpu)
-            }
-            _ => {
-                let zeros = CpuAssigner::<f32>::output(&self.options.assigner(), shape);
-                Tensor::from_vec(zeros.into_raw_vec_and_offset().0, dims, &Device::Cpu)
-            }
+        let tensor = if self.dtype == DType::F64 {
+            let zeros = self.options.assigner::<f64, f64>().output(shape);
+            Tensor::from_vec(zeros.into_raw_vec_and_offset().0, dims, &Device::Cpu)
+        } else {
+            let zeros = self.options.assigner::<f32, f32>().output(shape);
+            Tensor::from_vec(zeros.into_raw_vec_and_offset().0, dims, &Device::Cpu)
         };
         tensor.expect("as many elements as the shape has")
     }

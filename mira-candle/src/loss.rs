@@ -48,8 +48,9 @@ pub fn swapped_prediction_loss(
     temperature: f64,
 ) -> Result<Tensor, Error> {
     let (num_views, num_targets) = (logits.len(), targets.len());
+    let no_pairs = Error::NoPairs { views: num_views, targets: num_targets };
     if num_views < 2 || num_targets == 0 || num_targets > num_views {
-        return Err(Error::NoPairs { views: num_views, targets: num_targets });
+        return Err(no_pairs);
     }
     if !(temperature.is_finite() && temperature > 0.0) {
         return Err(mira_core::Error::InvalidTemperature { got: temperature }.into());
@@ -68,8 +69,7 @@ pub fn swapped_prediction_loss(
         }
     }
     let num_pairs = (num_targets * (num_views - 1)) as f64;
-    let sum = sum.expect("at least one pair: two views, one target");
-    Ok((sum / num_pairs)?)
+    Ok((sum.ok_or(no_pairs)? / num_pairs)?)
 }
 
 /// `log softmax(S/τ)` along rows, in f32 or f64.
