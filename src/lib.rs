@@ -15,6 +15,7 @@
 //! |---|---|---|
 //! | the f64 oracle | [`Reference`] | |
 //! | CPU, SIMD and threads, `ndarray` views | [`cpu::CpuAssigner`] | `cpu` (default) |
+//! | the same over candle tensors, without copies | `candle::CandleAssigner` | `candle` |
 //!
 //! # Example
 //! ```
@@ -33,13 +34,18 @@
 //! In a training loop, make a workspace once and call [`Assigner::assign_into`]: from the second call on it allocates nothing.
 //!
 //! # Features
-//! `cpu` (default) brings the CPU backend, `serde` serialisation of methods and reports. Features only add.
+//! `cpu` (default) brings the CPU backend, `candle` candle tensors and the swapped-prediction loss (Rust 1.95), `serde` serialisation of
+//! methods and reports. Features only add.
 
 pub use mira_core::*;
 
 /// The multi-threaded SIMD backend over `ndarray` views.
 #[cfg(feature = "cpu")]
 pub use mira_cpu as cpu;
+
+/// candle tensors on the CPU backend, and the swapped-prediction loss.
+#[cfg(feature = "candle")]
+pub use mira_candle as candle;
 
 #[cfg(doctest)]
 #[cfg(feature = "cpu")]

@@ -9,6 +9,7 @@
 //! Nothing here trusts the library to judge itself: objectives, duals, divergences and optima are written anew in `support` and
 //! `optimum`. A new backend implements [`support::Backend`] and adds one line below.
 
+mod candle;
 mod conformance;
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -92,3 +93,6 @@ conforms!(cpu_bf16: crate::cpu::Bf16, distributed);
 conforms!(cuda_f32: crate::emulated::F32);
 conforms!(cuda_f16: crate::emulated::F16);
 conforms!(cuda_bf16: crate::emulated::Bf16);
+conforms!(candle_f64: crate::candle::F64, distributed);
+conforms!(candle_f32: crate::candle::F32, distributed);
+conforms!(candle_bf16: crate::candle::Bf16, distributed);

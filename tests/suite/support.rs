@@ -70,7 +70,6 @@ pub(crate) struct Answer {
 pub(crate) enum Failure {
     Core(Error),
     /// An error of the backend's own.
-    #[cfg_attr(not(feature = "cpu"), allow(dead_code))]
     Backend(String),
 }
 

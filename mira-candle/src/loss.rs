@@ -1,0 +1,102 @@
+//! The swapped-prediction loss, in candle's own operations so that autograd goes through it.
+
+use candle_core::{D, DType, Tensor};
+
+use crate::Error;
+
+/// The swapped-prediction loss: each target supervises the predictions of every view but its own.
+///
+/// For logits `S⁽ᵛ⁾` of V views and targets `W⁽ᵗ⁾` of the first T of them (the global views, T ≤ V), over the `|P| = T(V − 1)` pairs
+/// `t ≠ v`:
+///
+/// ```text
+/// L = 1/|P| Σ_{t≠v} ℓ(S⁽ᵛ⁾, W⁽ᵗ⁾),    ℓ(S, W) = −(1/B) Σ_i Σ_j W_ij log softmax(S_i/τ)_j
+/// ```
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `logits` | V tensors of B × K, V ≥ 2, finite | the student's; f16 and bf16 are widened to f32 |
+/// | `targets` | T tensors of B × K, rows on the simplex | `targets[t]` is the assignment of view t; no gradient flows into it |
+/// | `temperature` | τ > 0, finite | the student's |
+///
+/// Returns a scalar in f32, or f64 for f64 logits. In nats.
+///
+/// # Errors
+/// [`Error::NoPairs`], [`Error::Rank`] and [`Error::LossShape`] for views and targets that do not fit together, [`Error::LogitsDType`],
+/// [`mira_core::Error::InvalidTemperature`], and candle's own, as for tensors on different devices.
+///
+/// # Example
+/// A prediction that knows nothing costs log K against any target:
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use mira_candle::swapped_prediction_loss;
+///
+/// let logits = [Tensor::zeros((8, 5), DType::F32, &Device::Cpu)?, Tensor::zeros((8, 5), DType::F32, &Device::Cpu)?];
+/// let target = Tensor::full(0.2f32, (8, 5), &Device::Cpu)?;
+/// let loss = swapped_prediction_loss(&logits, &[target.clone(), target], 0.1)?;
+/// assert!((loss.to_scalar::<f32>()? - 5f32.ln()).abs() < 1e-6);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Reference
+/// Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", `NeurIPS` 2020, Eq. 2–3 and Sect. 3.3
+/// (multi-crop); Lee et al., "Unsupervised Visual Representation Learning via Mutual Information Regularized Assignment",
+/// `NeurIPS` 2022, Eq. 8. The papers print the sum over targets; the mean here keeps gradients independent of T and V.
+pub fn swapped_prediction_loss(
+    logits: &[Tensor],
+    targets: &[Tensor],
+    temperature: f64,
+) -> Result<Tensor, Error> {
+    let (num_views, num_targets) = (logits.len(), targets.len());
+    let no_pairs = Error::NoPairs { views: num_views, targets: num_targets };
+    if num_views < 2 || num_targets == 0 || num_targets > num_views {
+        return Err(no_pairs);
+    }
+    if !(temperature.is_finite() && temperature > 0.0) {
+        return Err(mira_core::Error::InvalidTemperature { got: temperature }.into());
+    }
+    check_shapes(logits, targets)?;
+    let mut sum: Option<Tensor> = None;
+    for (v, view) in logits.iter().enumerate() {
+        let log_probabilities = log_softmax(view, temperature)?;
+        for (_, target) in targets.iter().enumerate().filter(|(t, _)| *t != v) {
+            let target = target.detach().to_dtype(log_probabilities.dtype())?;
+            let cross_entropy = (target * &log_probabilities)?.sum(D::Minus1)?.mean_all()?.neg()?;
+            sum = Some(match sum {
+                Some(sum) => (sum + cross_entropy)?,
+                None => cross_entropy,
+            });
+        }
+    }
+    let num_pairs = (num_targets * (num_views - 1)) as f64;
+    Ok((sum.ok_or(no_pairs)? / num_pairs)?)
+}
+
+/// `log softmax(S/τ)` along rows, in f32 or f64.
+fn log_softmax(logits: &Tensor, temperature: f64) -> Result<Tensor, Error> {
+    let wide = match logits.dtype() {
+        DType::F16 | DType::BF16 => logits.to_dtype(DType::F32)?,
+        DType::F32 | DType::F64 => logits.clone(),
+        got => return Err(Error::LogitsDType { got }),
+    };
+    let scaled = (wide / temperature)?;
+    // Shifting by any constant leaves the value as it is, so no gradient need go through the maximum.
+    let shifted = scaled.broadcast_sub(&scaled.detach().max_keepdim(D::Minus1)?)?;
+    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
+}
+
+/// All matrices of one shape that is not empty.
+fn check_shapes(logits: &[Tensor], targets: &[Tensor]) -> Result<(), Error> {
+    let expected = logits[0].dims();
+    let &[batch, num_prototypes] = expected else {
+        return Err(Error::Rank { what: "logits", got: expected.to_vec() });
+    };
+    mira_core::Shape::new(batch, num_prototypes)?;
+    for (what, tensors) in [("view", logits), ("target", targets)] {
+        if let Some(index) = tensors.iter().position(|tensor| tensor.dims() != expected) {
+            let got = tensors[index].dims().to_vec();
+            return Err(Error::LossShape { what, index, expected: expected.to_vec(), got });
+        }
+    }
+    Ok(())
+}

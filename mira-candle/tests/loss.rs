@@ -1,0 +1,174 @@
+//! The swapped-prediction loss against its equation, finite differences, and the trainer's own.
+
+use candle_core::{DType, Device, Tensor, Var};
+use mira_candle::swapped_prediction_loss;
+use mira_train::objective::{Reduction, swapped_prediction};
+
+fn matrix<const B: usize>(rows: &[[f64; 2]; B]) -> Tensor {
+    Tensor::new(rows, &Device::Cpu).expect("rows of one length")
+}
+
+fn scalar(tensor: &Tensor) -> f64 {
+    tensor.to_dtype(DType::F64).and_then(|t| t.to_scalar()).expect("a scalar")
+}
+
+/// `count` matrices of numbers in ±1 without a pattern.
+fn patterns(count: usize, rows: usize, columns: usize) -> Vec<Tensor> {
+    let number = |i: usize| (1.3 * ((i * i + 7 * i) % 1009) as f64).sin();
+    let one = |m: usize| {
+        let elements = (0..rows * columns).map(|i| number(i + 131 * m)).collect();
+        Tensor::from_vec(elements, (rows, columns), &Device::Cpu).expect("as many")
+    };
+    (0..count).map(one).collect()
+}
+
+/// Rows on the simplex.
+fn targets(count: usize, rows: usize, columns: usize) -> Vec<Tensor> {
+    let softmax = |x: Tensor| -> candle_core::Result<Tensor> {
+        let weights = (x * 2.0)?.exp()?;
+        weights.broadcast_div(&weights.sum_keepdim(1)?)
+    };
+    patterns(count, rows, columns).into_iter().map(|x| softmax(x).expect("finite")).collect()
+}
+
+/// With logits 0 and τ log 3 the prediction is (1/4, 3/4): every term is a logarithm of a small number.
+#[test]
+fn a_case_by_hand() {
+    let tau = 0.5;
+    let x = tau * 3f64.ln();
+    let views = [matrix(&[[0.0, x], [0.0, 0.0]]), matrix(&[[x, 0.0], [0.0, x]])];
+    let targets = [matrix(&[[1.0, 0.0], [0.5, 0.5]]), matrix(&[[0.0, 1.0], [0.25, 0.75]])];
+    let loss = swapped_prediction_loss(&views, &targets, tau).expect("two pairs");
+    let (two, four, three_quarters) = (2f64.ln(), 4f64.ln(), (4f64 / 3.0).ln());
+    // Target 0 on view 1: rows predicted (3/4, 1/4) and (1/4, 3/4).
+    let first = 0.5 * (three_quarters + 0.5 * (four + three_quarters));
+    // Target 1 on view 0: rows predicted (1/4, 3/4) and (1/2, 1/2).
+    let second = 0.5 * (three_quarters + two);
+    let distance = (scalar(&loss) - 0.5 * (first + second)).abs();
+    assert!(distance < 1e-14, "{distance:e}");
+    // One target leaves one pair: the view's own target supervises nothing.
+    let loss = swapped_prediction_loss(&views, &targets[..1], tau).expect("one pair");
+    assert!((scalar(&loss) - first).abs() < 1e-14);
+}
+
+/// The equation, element by element, for two global and three local views.
+#[test]
+fn many_crops_follow_the_equation() {
+    let (rows, columns, tau) = (6, 4, 0.3);
+    let (views, targets) = (patterns(5, rows, columns), targets(2, rows, columns));
+    let table = |tensor: &Tensor| tensor.to_vec2::<f64>().expect("a matrix");
+    let (mut sum, mut pairs) = (0.0, 0.0);
+    for (t, target) in targets.iter().map(table).enumerate() {
+        for (v, view) in views.iter().map(table).enumerate() {
+            if t == v {
+                continue;
+            }
+            pairs += 1.0;
+            for (scores, weights) in view.iter().zip(&target) {
+                let log_sum = scores.iter().map(|s| (s / tau).exp()).sum::<f64>().ln();
+                for (score, weight) in scores.iter().zip(weights) {
+                    sum -= weight * (score / tau - log_sum) / rows as f64;
+                }
+            }
+        }
+    }
+    let loss = scalar(&swapped_prediction_loss(&views, &targets, tau).expect("8 pairs"));
+    assert!((loss - sum / pairs).abs() < 1e-13, "{loss} and {}", sum / pairs);
+}
+
+#[test]
+fn gradients_are_finite_differences() -> candle_core::Result<()> {
+    const STEP: f64 = 1e-5;
+    let (rows, columns, tau) = (3, 4, 0.4);
+    let views: Vec<Var> =
+        patterns(3, rows, columns).iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
+    let targets = targets(2, rows, columns);
+    let loss_of = |views: &[Tensor]| swapped_prediction_loss(views, &targets, tau);
+    let tensors: Vec<Tensor> = views.iter().map(|v| v.as_tensor().clone()).collect();
+    let gradients = loss_of(&tensors)?.backward()?;
+    for (v, view) in views.iter().enumerate() {
+        let gradient = gradients.get(view).expect("every view is a prediction").to_vec2::<f64>()?;
+        for i in 0..rows {
+            for j in 0..columns {
+                let moved = |step: f64| -> candle_core::Result<f64> {
+                    let mut table = tensors[v].to_vec2::<f64>()?;
+                    table[i][j] += step;
+                    let mut views = tensors.clone();
+                    views[v] = Tensor::new(table, &Device::Cpu)?;
+                    Ok(scalar(&loss_of(&views)?))
+                };
+                let difference = (moved(STEP)? - moved(-STEP)?) / (2.0 * STEP);
+                let distance = (gradient[i][j] - difference).abs();
+                assert!(distance < 1e-8, "view {v}, element {i}, {j}: {distance:e}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn targets_are_constants() -> candle_core::Result<()> {
+    let views: Vec<Var> =
+        patterns(2, 3, 4).iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
+    let tensors: Vec<Tensor> = views.iter().map(|v| v.as_tensor().clone()).collect();
+    let target = Var::from_tensor(&targets(1, 3, 4)[0])?;
+    let loss = swapped_prediction_loss(&tensors, &[target.as_tensor().clone()], 0.2)?;
+    let gradients = loss.backward()?;
+    assert!(gradients.get(&target).is_none(), "no gradient into a target");
+    assert!(gradients.get(&views[0]).is_none(), "view 0 has no pair with its own target");
+    assert!(gradients.get(&views[1]).is_some());
+    Ok(())
+}
+
+/// bf16 holds 3 digits; a loss computed in it would not agree to 6.
+#[test]
+fn half_precision_is_widened_before_anything_is_computed() -> candle_core::Result<()> {
+    for dtype in [DType::F16, DType::BF16] {
+        let halves: Vec<Tensor> =
+            patterns(2, 16, 8).iter().map(|x| x.to_dtype(dtype)).collect::<Result<_, _>>()?;
+        let wide: Vec<Tensor> =
+            halves.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<_, _>>()?;
+        let (targets, leaf) = (targets(2, 16, 8), Var::from_tensor(&halves[0])?);
+        let views = [leaf.as_tensor().clone(), halves[1].clone()];
+        let loss = swapped_prediction_loss(&views, &targets, 0.1)?;
+        assert_eq!(loss.dtype(), DType::F32);
+        let expected = scalar(&swapped_prediction_loss(&wide, &targets, 0.1)?);
+        assert!((scalar(&loss) - expected).abs() < 1e-5 * expected, "{dtype:?}: {loss}");
+        let gradients = loss.backward()?;
+        assert_eq!(gradients.get(&leaf).expect("a prediction").dtype(), dtype);
+    }
+    Ok(())
+}
+
+#[test]
+fn large_scores_stay_finite() {
+    let views = [matrix(&[[1e4, -1e4]]), matrix(&[[-1e4, 1e4]])];
+    let target = matrix(&[[0.5, 0.5]]);
+    let loss = swapped_prediction_loss(&views, &[target.clone(), target], 1.0).expect("a pair");
+    assert_eq!(scalar(&loss), 1e4);
+}
+
+/// `mira_train::objective`, which starts from embeddings and prototypes, in value and gradient.
+#[test]
+fn agrees_with_the_trainer() -> candle_core::Result<()> {
+    let (batch, dim, num_prototypes, tau) = (12, 8, 10, 0.1);
+    let embeddings: Vec<Var> =
+        patterns(4, batch, dim).iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
+    let prototypes = patterns(1, num_prototypes, dim).remove(0);
+    let two: [Tensor; 2] = targets(2, batch, num_prototypes).try_into().expect("two");
+    let views: Vec<Tensor> = embeddings.iter().map(|v| v.as_tensor().clone()).collect();
+    let theirs = swapped_prediction(&views, &prototypes, &two, tau, Reduction::Mean)?;
+    let lengths = prototypes.sqr()?.sum_keepdim(1)?.sqrt()?;
+    let directions = prototypes.broadcast_div(&lengths)?.t()?;
+    let logits: Vec<Tensor> =
+        views.iter().map(|view| view.matmul(&directions)).collect::<Result<_, _>>()?;
+    let ours = swapped_prediction_loss(&logits, &two, tau)?;
+    assert!((scalar(&ours) - scalar(&theirs)).abs() < 1e-13 * scalar(&theirs), "{ours} {theirs}");
+    let (ours, theirs) = (ours.backward()?, theirs.backward()?);
+    for view in &embeddings {
+        let of = |store: &candle_core::backprop::GradStore| store.get(view).expect("used").clone();
+        let distance = scalar(&(of(&ours) - of(&theirs))?.abs()?.max_all()?);
+        assert!(distance < 1e-13, "{distance:e}");
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! `mira::candle` on CPU tensors, in each arithmetic and one type that is widened.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use half::bf16;
+use mira_candle::{CandleAssigner, Error as CandleError, Workspace};
+use mira_core::{Assigner, Collective, Method, Shape};
+
+use crate::support::{Answer, Backend, Distributed, Failure};
+
+impl From<CandleError> for Failure {
+    fn from(error: CandleError) -> Self {
+        match error {
+            CandleError::Core(error) => Self::Core(error),
+            other => Self::Backend(other.to_string()),
+        }
+    }
+}
+
+impl From<candle_core::Error> for Failure {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Backend(error.to_string())
+    }
+}
+
+/// One assignment of logits stored as `dtype`.
+fn one(
+    assigner: &CandleAssigner,
+    workspace: &mut Workspace,
+    shape: Shape,
+    logits: &[f64],
+    dtype: DType,
+) -> Result<Answer, Failure> {
+    let dims = (shape.batch(), shape.num_prototypes());
+    let logits = Tensor::from_slice(logits, dims, &Device::Cpu)?.to_dtype(dtype)?;
+    let assignment = assigner.output(shape);
+    assigner.assign_into(&logits, &assignment, workspace)?;
+    Ok(Answer {
+        assignment: assignment.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
+        report: assigner.report(workspace)?,
+        log_weights: workspace.log_weights().to_vec(),
+    })
+}
+
+/// A backend of logits `$logits` and assignments `$arithmetic`, whose plain type is `$element`; `$stored` rounds a logit to its type.
+macro_rules! candle_backend {
+    ($name:ident, $label:literal, $logits:ident, $arithmetic:ident, $element:ty, $stored:expr, $tolerance:expr) => {
+        pub(crate) struct $name;
+
+        impl $name {
+            fn assigner(method: Method) -> CandleAssigner {
+                let assigner = CandleAssigner::new(method).with_objective(true);
+                assigner.with_dtype(DType::$arithmetic).expect("F32 or F64")
+            }
+        }
+
+        impl Backend for $name {
+            const NAME: &'static str = $label;
+            const UNIT_ROUNDOFF: f64 = <$element>::EPSILON as f64 / 2.0;
+            const TOLERANCE_TV: f64 = $tolerance;
+            const SMALLEST_NORMAL: f64 = <$element>::MIN_POSITIVE as f64;
+            const STARTS_WARM: bool = true;
+
+            fn stored(logit: f64) -> f64 {
+                $stored(logit)
+            }
+
+            fn stream(
+                method: Method,
+                shape: Shape,
+                warm_start: bool,
+                batches: &[&[f64]],
+            ) -> Vec<Result<Answer, Failure>> {
+                let assigner = Self::assigner(method).with_warm_start(warm_start);
+                let mut workspace = assigner.workspace(shape).expect("memory for a small problem");
+                batches
+                    .iter()
+                    .map(|logits| one(&assigner, &mut workspace, shape, logits, DType::$logits))
+                    .collect()
+            }
+        }
+
+        impl Distributed for $name {
+            fn assign_on_rank(
+                method: Method,
+                shape: Shape,
+                logits: &[f64],
+                collective: Arc<dyn Collective>,
+            ) -> Result<Answer, Failure> {
+                let assigner = Self::assigner(method).with_collective(collective);
+                let mut workspace = assigner.workspace(shape)?;
+                one(&assigner, &mut workspace, shape, logits, DType::$logits)
+            }
+        }
+    };
+}
+
+#[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
+fn as_f32(logit: f64) -> f64 {
+    f64::from(logit as f32)
+}
+
+fn as_bf16(logit: f64) -> f64 {
+    bf16::from_f64(logit).to_f64()
+}
+
+candle_backend!(F64, "candle cpu f64", F64, F64, f64, |s: f64| s, 1e-10);
+candle_backend!(F32, "candle cpu f32", F32, F32, f32, as_f32, 1e-5);
+candle_backend!(Bf16, "candle cpu bf16", BF16, F32, f32, as_bf16, 1e-5);
