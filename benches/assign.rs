@@ -57,7 +57,7 @@ fn assign(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes(8 * shape.len() as u64));
             let cpu = CpuAssigner::<f32>::new(method);
             let mut workspace = cpu.workspace(shape).expect("memory");
-            let mut output = cpu.output(shape);
+            let mut output = cpu.output(shape).expect("memory");
             group.bench_function(BenchmarkId::from_parameter("cpu"), |bencher| {
                 bencher.iter(|| cpu.assign_into(logits.view(), output.view_mut(), &mut workspace));
             });
@@ -76,7 +76,7 @@ fn assign(criterion: &mut Criterion) {
             }
             let oracle = Reference::<f64>::new(method);
             let mut workspace = oracle.workspace(shape).expect("memory");
-            let mut output = oracle.output(shape);
+            let mut output = oracle.output(shape).expect("memory");
             group.bench_function(BenchmarkId::from_parameter("reference"), |bencher| {
                 let logits = Matrix::new(&wide, shape).expect("as many as the shape says");
                 bencher.iter(|| oracle.assign_into(logits, &mut output, &mut workspace));

@@ -34,7 +34,7 @@ fn assign(method: impl Into<Method>, logits: &Array2<f32>) -> f64 {
     let assigner = CpuAssigner::<f32>::new(method);
     let shape = Shape::new(logits.nrows(), logits.ncols()).expect("not empty");
     let mut workspace = assigner.workspace(shape).expect("memory");
-    let mut output = assigner.output(shape);
+    let mut output = assigner.output(shape).expect("memory");
     let mut run = || {
         let start = Instant::now();
         assigner

@@ -70,7 +70,7 @@ fn load(shape: Shape, file: &str) -> Result<Problem, Failure> {
     let assigner = CpuAssigner::<f32>::new(Mira::default());
     Ok(Problem {
         logits: Array2::from_shape_vec((shape.batch(), shape.num_prototypes()), values)?,
-        assignment: assigner.output(shape),
+        assignment: assigner.output(shape)?,
         workspace: assigner.workspace(shape)?,
     })
 }

@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     let assigner = CandleAssigner::new(Mira::default());
     let shape = Shape::new(BATCH, NUM_PROTOTYPES).map_err(mira_candle::Error::from)?;
     let mut workspace = assigner.workspace(shape)?;
-    let targets = [assigner.output(shape), assigner.output(shape)];
+    let targets = [assigner.output(shape)?, assigner.output(shape)?];
     let before = purity(&logits_of(&features)?, &classes)?;
     for epoch in 1..=EPOCHS {
         let (mut loss_sum, mut sweeps) = (0.0, 0);

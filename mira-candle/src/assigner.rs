@@ -27,7 +27,7 @@ use crate::{Error, Workspace, storage};
 ///
 /// let assigner = CandleAssigner::new(Mira::default()).with_warm_start(true);
 /// let shape = Shape::new(32, 8)?;
-/// let (mut workspace, targets) = (assigner.workspace(shape)?, assigner.output(shape));
+/// let (mut workspace, targets) = (assigner.workspace(shape)?, assigner.output(shape)?);
 /// for _step in 0..3 {
 ///     let logits = Tensor::rand(-1f32, 1., (32, 8), &Device::Cpu)?.to_dtype(DType::BF16)?;
 ///     assigner.assign_into(&logits, &targets, &mut workspace)?;
@@ -68,7 +68,7 @@ impl CandleAssigner {
     /// use mira_candle::CandleAssigner;
     /// use mira_core::{Assigner, Mira, Shape};
     /// let assigner = CandleAssigner::new(Mira::default()).with_dtype(DType::F64)?;
-    /// assert_eq!(assigner.output(Shape::new(4, 3)?).dtype(), DType::F64);
+    /// assert_eq!(assigner.output(Shape::new(4, 3)?)?.dtype(), DType::F64);
     /// # Ok::<(), mira_candle::Error>(())
     /// ```
     pub fn with_dtype(self, dtype: DType) -> Result<Self, Error> {
@@ -159,17 +159,17 @@ impl Assigner for CandleAssigner {
         shape_of("logits", logits)
     }
 
-    fn output(&self, shape: Shape) -> Tensor {
+    fn output(&self, shape: Shape) -> Result<Tensor, Error> {
         let dims = (shape.batch(), shape.num_prototypes());
         // The backend's own arrays: large ones ask for huge pages. The tensor takes their memory over.
         let tensor = if self.dtype == DType::F64 {
-            let zeros = self.options.assigner::<f64, f64>().output(shape);
+            let zeros = self.options.assigner::<f64, f64>().output(shape)?;
             Tensor::from_vec(zeros.into_raw_vec_and_offset().0, dims, &Device::Cpu)
         } else {
-            let zeros = self.options.assigner::<f32, f32>().output(shape);
+            let zeros = self.options.assigner::<f32, f32>().output(shape)?;
             Tensor::from_vec(zeros.into_raw_vec_and_offset().0, dims, &Device::Cpu)
         };
-        tensor.expect("as many elements as the shape has")
+        Ok(tensor?)
     }
 
     fn as_assignment(output: &mut Tensor) -> &Tensor {
@@ -179,7 +179,7 @@ impl Assigner for CandleAssigner {
     fn assign(&self, logits: &Tensor) -> Result<(Tensor, Report), Error> {
         let shape = shape_of("logits", logits)?;
         let assigner = self.clone().with_dtype(arithmetic(logits.dtype())?)?;
-        let (mut workspace, output) = (assigner.workspace(shape)?, assigner.output(shape));
+        let (mut workspace, output) = (assigner.workspace(shape)?, assigner.output(shape)?);
         assigner.assign_into(logits, &output, &mut workspace)?;
         Ok((output, assigner.report(&workspace)?))
     }

@@ -19,7 +19,7 @@ use crate::Error;
 ///
 /// let logits = Tensor::new(&[[0.9f32, 0.1], [0.2, 0.3], [-0.4, 0.8]], &Device::Cpu)?;
 /// let assigner = CandleAssigner::new(Mira::default());
-/// let (mut workspace, output) = (assigner.workspace(Shape::new(3, 2)?)?, assigner.output(Shape::new(3, 2)?));
+/// let (mut workspace, output) = (assigner.workspace(Shape::new(3, 2)?)?, assigner.output(Shape::new(3, 2)?)?);
 /// assigner.assign_into(&logits, &output, &mut workspace)?;
 /// assert_eq!(workspace.log_weights().len(), 2);
 /// assert_eq!(workspace.copied_bytes(), 0);

@@ -97,7 +97,7 @@ fn check(method: Method, dtype: DType, batch: usize) {
         rows.narrow(1, 4, NUM_PROTOTYPES).expect("inside")
     };
     let shape = Shape::new(batch, NUM_PROTOTYPES).expect("not empty");
-    let output = assigner.output(shape);
+    let output = assigner.output(shape).expect("memory");
     let wide = Tensor::zeros((2 * batch, NUM_PROTOTYPES + 7), arithmetic, &Device::Cpu);
     let wide = wide.and_then(|w| w.narrow(0, batch, batch)?.narrow(1, 3, NUM_PROTOTYPES));
     let outputs = [("whole", output), ("slice", wide.expect("inside"))];

@@ -101,7 +101,7 @@ fn any_layout_gives_the_same_bits_and_only_strided_columns_are_copied() {
         // One workspace for all, so that a count is seen to start anew.
         let mut workspace = assigner.workspace(shape()).expect("memory");
         for (layout, tensor, copied) in cases {
-            let output = assigner.output(shape());
+            let output = assigner.output(shape()).expect("memory");
             assigner.assign_into(&tensor, &output, &mut workspace).expect("valid logits");
             assert_eq!(numbers(&output), expected(&plain), "{layout} {dtype:?}");
             assert_eq!(workspace.copied_bytes(), copied, "{layout} {dtype:?}");
@@ -116,7 +116,7 @@ fn one_row_or_column_and_repeated_rows_need_no_copy() {
         let assigner = CandleAssigner::new(mira());
         let shape = CandleAssigner::shape(&tensor).expect("a matrix");
         let (mut workspace, output) =
-            (assigner.workspace(shape).expect("memory"), assigner.output(shape));
+            (assigner.workspace(shape).expect("memory"), assigner.output(shape).expect("memory"));
         assigner.assign_into(tensor, &output, &mut workspace).expect("valid logits");
         assert_eq!(workspace.copied_bytes(), 0, "{:?}", tensor.layout());
         numbers(&output)
@@ -191,7 +191,8 @@ fn options_reach_the_backend() {
     assert!(report.objective.is_some());
 
     let warm = plain.clone().with_warm_start(true);
-    let (mut workspace, output) = (warm.workspace(shape()).expect("memory"), warm.output(shape()));
+    let (mut workspace, output) =
+        (warm.workspace(shape()).expect("memory"), warm.output(shape()).expect("memory"));
     let sweeps = |workspace: &mut Workspace| {
         warm.assign_into(&logits, &output, workspace).expect("valid");
         warm.report(workspace).expect("assigned").iterations

@@ -70,7 +70,10 @@ pub trait Assigner {
     fn shape(logits: &Self::Logits<'_>) -> Result<Shape, Self::Error>;
 
     /// An output for [`assign_into`](Self::assign_into) to fill.
-    fn output(&self, shape: Shape) -> Self::Output;
+    ///
+    /// # Errors
+    /// When the backend cannot provide it.
+    fn output(&self, shape: Shape) -> Result<Self::Output, Self::Error>;
 
     /// Borrows an owned output.
     fn as_assignment(output: &mut Self::Output) -> Self::Assignment<'_>;
@@ -82,7 +85,7 @@ pub trait Assigner {
     fn assign(&self, logits: Self::Logits<'_>) -> Result<(Self::Output, Report), Self::Error> {
         let shape = Self::shape(&logits)?;
         let mut workspace = self.workspace(shape)?;
-        let mut output = self.output(shape);
+        let mut output = self.output(shape)?;
         self.assign_into(logits, Self::as_assignment(&mut output), &mut workspace)?;
         let report = self.report(&workspace)?;
         Ok((output, report))

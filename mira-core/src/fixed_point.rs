@@ -151,22 +151,20 @@ impl FixedPoint {
                 run.update_center(m.momentum())?;
                 (0, global)
             }
-            Method::Mira(m) => match m.stop() {
-                StopRule::Sweeps(n) => {
+            Method::Mira(m) => {
+                let target = Target::new(method, arithmetic, 0.0);
+                let mut count = 0;
+                if !warm || matches!(m.stop(), StopRule::Sweeps(_)) {
                     // One step from w = 1 makes u⁰; the published count starts there.
                     run.state.log_weights.fill(0.0);
-                    let target = Target::new(method, arithmetic, 0.0);
+                    count = -1;
+                }
+                if let StopRule::Sweeps(n) = m.stop() {
                     (n, run.plain(n + 1, Some(&target))?)
+                } else {
+                    run.accelerated(&target, count)?
                 }
-                _ => {
-                    let mut count = 0;
-                    if !warm {
-                        run.state.log_weights.fill(0.0);
-                        count = -1;
-                    }
-                    run.accelerated(&Target::new(method, arithmetic, 0.0), count)?
-                }
-            },
+            }
             Method::Sinkhorn(m) => {
                 // The inverse column sums count as the first sweep.
                 row_span = run.sinkhorn_start(warm && !matches!(m.stop(), StopRule::Sweeps(_)))?;

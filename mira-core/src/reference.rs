@@ -135,8 +135,8 @@ impl<T: AsPrimitive<f64>> Assigner for Reference<T> {
         Ok(logits.shape())
     }
 
-    fn output(&self, shape: Shape) -> Vec<f64> {
-        vec![0.0; shape.len()]
+    fn output(&self, shape: Shape) -> Result<Vec<f64>, Error> {
+        Ok(vec![0.0; shape.len()])
     }
 
     fn as_assignment(output: &mut Vec<f64>) -> &mut [f64] {

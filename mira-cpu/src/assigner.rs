@@ -149,9 +149,10 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
         Ok(Shape::new(logits.nrows(), logits.ncols())?)
     }
 
-    fn output(&self, shape: Shape) -> Array2<A> {
-        Array2::from_shape_vec((shape.batch(), shape.num_prototypes()), memory::zeroed(shape.len()))
-            .expect("as many elements as the shape has")
+    fn output(&self, shape: Shape) -> Result<Array2<A>, Error> {
+        let dim = (shape.batch(), shape.num_prototypes());
+        Ok(Array2::from_shape_vec(dim, memory::zeroed(shape.len()))
+            .expect("as many elements as the shape has"))
     }
 
     fn as_assignment(output: &mut Array2<A>) -> ArrayViewMut2<'_, A> {

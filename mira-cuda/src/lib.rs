@@ -1,5 +1,33 @@
-//! CUDA backend.
+//! CUDA backend of mira: pseudo-label assignments of logits in device memory, each a single launch.
+//!
+//! [`CudaAssigner`] implements [`mira_core::Assigner`] for MIRA, Sinkhorn–Knopp, DINO's centring and softmax. One cooperative kernel
+//! computes a whole assignment: blocks keep as many rows of the kernel matrix in shared memory as fit, compute the others anew from the
+//! logits in every pass, and meet at barriers across the grid, between which they share out the K-vectors: marginal, log
+//! weights, Anderson acceleration, stop rule. The host launches and goes on; [`report`](mira_core::Assigner::report) fetches two
+//! K-vectors and computes the certificate from them in f64.
+//!
+//! Building needs no CUDA toolkit and no device; running needs an NVIDIA driver, 580 or later, and a device of compute capability 8.0
+//! or later. [`device`] says what is missing.
+//!
+//! | file | |
+//! |---|---|
+//! | `assign/assign.cu` | the kernels; `rows.cuh`, `long_rows.cuh`, `log_rows.cuh` are their passes, `columns.cuh` and `control.cuh` what happens between |
+//! | `assign/assign.ptx.gz` | what they compile to, made by `dev/check_kernels --update` |
+//! | [`plan`], [`params`] | layout of a problem over a device; what a launch is told |
+//!
+//! The kernels' source also runs on the CPU, under `mira-cuda-emulation`; that is how the conformance suite covers them without a device.
+
+mod assigner;
+mod error;
+mod kernels;
+mod matrix;
 #[doc(hidden)]
 pub mod params;
 #[doc(hidden)]
 pub mod plan;
+
+pub use assigner::{CudaAssigner, CudaWorkspace};
+pub use cudarc;
+pub use error::Error;
+pub use kernels::device;
+pub use matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};

@@ -34,6 +34,10 @@ const SHORT: [(usize, &str); 5] =
     [(1, "assign_1"), (2, "assign_2"), (4, "assign_4"), (6, "assign_6"), (8, "assign_8")];
 const LONG: &str = "assign_long";
 
+/// All of them.
+pub(crate) const KERNELS: [&str; SHORT.len() + 1] =
+    [SHORT[0].1, SHORT[1].1, SHORT[2].1, SHORT[3].1, SHORT[4].1, LONG];
+
 /// Rows whose column sums are added up in f32.
 const MAX_ROWS_PER_BLOCK: usize = 64;
 const WARP: usize = 32;
@@ -282,7 +286,7 @@ mod tests {
                     assert!(p.rows_per_block * p.row_blocks >= p.batch, "{context}");
                     assert!(p.rows_per_block * (p.row_blocks - 1) < p.batch, "{context}");
                     assert!(p.rows_per_block <= 64, "{context}");
-                    assert!(p.slice * plan.blocks as i32 >= p.columns, "{context}");
+                    assert!(p.slice * plan.blocks.cast_signed() >= p.columns, "{context}");
                     assert!(plan.blocks as usize * num_problems <= 132, "{context}");
                     assert!(plan.shared_bytes <= 232_448, "{context}");
                     assert!(p.padded_columns >= p.columns, "{context}");

@@ -34,7 +34,7 @@ fn one(
 ) -> Result<Answer, Failure> {
     let dims = (shape.batch(), shape.num_prototypes());
     let logits = Tensor::from_slice(logits, dims, &Device::Cpu)?.to_dtype(dtype)?;
-    let assignment = assigner.output(shape);
+    let assignment = assigner.output(shape)?;
     assigner.assign_into(&logits, &assignment, workspace)?;
     Ok(Answer {
         assignment: assignment.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,

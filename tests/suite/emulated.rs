@@ -1,15 +1,20 @@
 //! The kernels of `mira-cuda`, planned as for a small device and run on the CPU.
 
 use half::{bf16, f16};
-use mira_core::{Method, Shape, StopRule};
+use mira_core::{Centered, Method, Shape, Softmax, StopRule};
 use mira_cuda::params::{Control, KVector};
 use mira_cuda::plan::{Dtype, Hardware, Plan};
 use mira_cuda_emulation::{Element, Guarded, launch};
 
-use crate::support::{Answer, Backend, Failure};
+use crate::oracle;
+use crate::support::{Answer, Backend, Failure, Kind, Problem, shape, total_variation};
 
 /// Few blocks with little shared memory: some rows stay on chip, some do not, and blocks have several row blocks.
 const SMALL: Hardware = Hardware { multiprocessors: 3, shared_memory: 12 << 10, threads: 64 };
+
+/// One block with room for nothing; many blocks that keep every row on chip.
+const CRAMPED: Hardware = Hardware { multiprocessors: 1, shared_memory: 4 << 10, threads: 64 };
+const ROOMY: Hardware = Hardware { multiprocessors: 9, shared_memory: 200 << 10, threads: 64 };
 
 /// A workspace in guarded memory, with what the next batch needs.
 pub(crate) struct Emulated {
@@ -130,3 +135,154 @@ fn to_f32(logit: f64) -> f32 {
 emulated_backend!(F32, "cuda f32", f32, Dtype::F32, to_f32, 6);
 emulated_backend!(F16, "cuda f16", f16, Dtype::F16, f16::from_f64, 24);
 emulated_backend!(Bf16, "cuda bf16", bf16, Dtype::Bf16, bf16::from_f64, 24);
+
+/// Every kernel, by the number of columns, with rows on chip and not, against the oracle.
+#[test]
+fn rows_of_any_length_on_any_device() {
+    let kernels = [
+        (5, 64, "assign_1"),
+        (9, 65, "assign_2"),
+        (13, 255, "assign_4"),
+        (10, 257, "assign_6"),
+        (11, 512, "assign_8"),
+        (7, 513, "assign_long"),
+        (70, 600, "assign_long"),
+    ];
+    for (batch, columns, kernel) in kernels {
+        let problem = Problem::new(Kind::Clusters, shape(batch, columns), 0.1, 0.8, 3, F32::stored);
+        let methods: [Method; 5] = [
+            problem.mira(StopRule::Sweeps(4)),
+            problem.mira(StopRule::default()),
+            problem.sinkhorn(StopRule::Sweeps(3)),
+            Softmax::new(0.1).expect("valid").into(),
+            Centered::new(0.1, 0.9).expect("valid").into(),
+        ];
+        for method in methods {
+            let expected = oracle::answer(method, problem.shape, &problem.logits);
+            for hardware in [SMALL, CRAMPED, ROOMY] {
+                let context = format!("{batch}×{columns}, {method:?}, {hardware:?}");
+                let dtypes = (Dtype::F32, Dtype::F32);
+                let mut emulated = Emulated::new(method, problem.shape, dtypes, hardware);
+                assert_eq!(emulated.plan.kernel, kernel);
+                let logits: Vec<f32> = problem.logits.iter().map(|s| to_f32(*s)).collect();
+                let mut assignment = Guarded::<f32>::poisoned(batch * columns);
+                let answer = emulated
+                    .assign(&Guarded::from_slice(&logits), &mut assignment, columns, false)
+                    .unwrap_or_else(|e| panic!("{context}: {e:?}"));
+                let tv = total_variation(&answer.assignment, &expected.assignment, columns);
+                assert!(tv < 1e-5, "{context}: total variation {tv:e}");
+                if !matches!(method.stop(), StopRule::Tolerance { .. }) {
+                    assert_eq!(answer.report.iterations, expected.report.iterations, "{context}");
+                }
+                let objective = (answer.report.objective, expected.report.objective);
+                if let (Some(ours), Some(theirs)) = objective {
+                    assert!((ours - theirs).abs() < 1e-5 * theirs.abs().max(1.0), "{context}");
+                }
+            }
+        }
+    }
+}
+
+/// Rows apart: what lies between them is neither read nor written. The assignment may be bfloat16.
+#[test]
+fn rows_apart_and_assignments_in_bfloat16() {
+    for (batch, columns) in [(6, 5), (9, 130), (4, 530)] {
+        let problem = Problem::new(Kind::Gaussian, shape(batch, columns), 0.2, 0.5, 8, F32::stored);
+        let method = problem.mira(StopRule::Sweeps(5));
+        let expected = oracle::answer(method, problem.shape, &problem.logits);
+        let stride = columns + 7;
+        let mut apart = vec![f32::NAN; batch * stride];
+        for (row, from) in apart.chunks_mut(stride).zip(problem.logits.chunks(columns)) {
+            for (to, s) in row.iter_mut().zip(from) {
+                *to = to_f32(*s);
+            }
+        }
+        let mut emulated = Emulated::new(method, problem.shape, (Dtype::F32, Dtype::Bf16), SMALL);
+        let untouched = bf16::from_f32(-3.0);
+        let mut assignment = Guarded::from_slice(&vec![untouched; batch * stride]);
+        let answer = emulated
+            .assign(&Guarded::from_slice(&apart), &mut assignment, stride, false)
+            .expect("valid logits");
+        for (ours, exact) in answer.assignment.iter().zip(&expected.assignment) {
+            // Half a unit in the last of 8 bits, and f32's own error.
+            assert!((ours - exact).abs() <= exact * 2f64.powi(-8) + 1e-6, "{ours} for {exact}");
+        }
+        for row in assignment.as_slice().chunks(stride) {
+            assert!(row[columns..].iter().all(|w| *w == untouched), "wrote between the rows");
+        }
+    }
+}
+
+/// The order in which threads run is drawn by a seed; the bits must not depend on it.
+#[test]
+fn any_order_of_threads_gives_the_same_bits() {
+    for (batch, columns) in [(33, 40), (12, 300), (9, 600)] {
+        let problem =
+            Problem::new(Kind::Clusters, shape(batch, columns), 0.05, 0.9, 2, F32::stored);
+        for method in [problem.mira(StopRule::default()), problem.sinkhorn(StopRule::Sweeps(3))] {
+            let dtypes = (Dtype::F32, Dtype::F32);
+            let logits: Vec<f32> = problem.logits.iter().map(|s| to_f32(*s)).collect();
+            let mut answers = (0..4).map(|seed| {
+                let mut emulated = Emulated::new(method, problem.shape, dtypes, SMALL);
+                emulated.seed = 1000 * seed;
+                let mut assignment = Guarded::<f32>::poisoned(batch * columns);
+                emulated
+                    .assign(&Guarded::from_slice(&logits), &mut assignment, columns, false)
+                    .expect("valid logits")
+            });
+            let first = answers.next().expect("four");
+            assert!(answers.all(|other| other == first), "{batch}×{columns}, {method:?}");
+        }
+    }
+}
+
+/// Problems of one launch have nothing to do with each other, also where they stop at different times.
+#[test]
+fn several_problems_in_one_launch() {
+    let (batch, columns, stride) = (14, 70, 70);
+    let problems: Vec<Problem> = [Kind::Clusters, Kind::Gaussian, Kind::Cosine]
+        .iter()
+        .enumerate()
+        .map(|(i, kind)| {
+            Problem::new(*kind, shape(batch, columns), 0.1, 0.9, i as u64, F32::stored)
+        })
+        .collect();
+    let method = problems[0].mira(StopRule::default());
+    let plan =
+        Plan::new(method, shape(batch, columns), (Dtype::F32, Dtype::F32), problems.len(), SMALL)
+            .expect("a small problem");
+    let logits: Vec<Guarded<f32>> = problems
+        .iter()
+        .map(|p| Guarded::from_slice(&p.logits.iter().map(|s| to_f32(*s)).collect::<Vec<_>>()))
+        .collect();
+    let mut assignments: Vec<Guarded<f32>> =
+        problems.iter().map(|_| Guarded::poisoned(batch * columns)).collect();
+    let mut workspace = Guarded::from_slice(&vec![0u8; problems.len() * plan.workspace_bytes]);
+    let mut params = plan.params;
+    for (p, (logits, assignment)) in logits.iter().zip(&mut assignments).enumerate() {
+        params.logits[p] = logits.as_ptr().addr() as u64;
+        params.assignment[p] = assignment.as_mut_ptr().addr() as u64;
+    }
+    params.workspace = workspace.as_mut_ptr().addr() as u64;
+    (params.logits_stride, params.assignment_stride) = (stride, stride);
+    let grid = (plan.blocks, u32::try_from(problems.len()).expect("3"));
+    // SAFETY: as in `Emulated::assign`.
+    unsafe { launch(plan.kernel, grid, SMALL.threads, plan.shared_bytes, &params, 5) }
+        .expect("a correct kernel");
+    workspace.check().expect("nothing written beside the workspace");
+    let mut sweeps = Vec::new();
+    for (p, (problem, assignment)) in problems.iter().zip(&mut assignments).enumerate() {
+        assignment.check().expect("nothing written beside the assignment");
+        let bytes = &workspace.as_slice()[p * plan.workspace_bytes + plan.at_control()..];
+        // SAFETY: written by the kernel; read unaligned.
+        let control = unsafe { bytes.as_ptr().cast::<Control>().read_unaligned() };
+        let zeros = vec![0.0; columns];
+        let report = plan.report(&control, &zeros, &zeros, |_, _| 0.0).expect("valid logits");
+        sweeps.push(report.iterations);
+        let expected = oracle::answer(method, problem.shape, &problem.logits);
+        let ours: Vec<f64> = assignment.as_slice().iter().map(|w| f64::from(*w)).collect();
+        let tv = total_variation(&ours, &expected.assignment, columns);
+        assert!(tv < 1e-5, "problem {p}: total variation {tv:e}");
+    }
+    assert!(sweeps.iter().any(|n| *n != sweeps[0]), "all alike in work: {sweeps:?}");
+}

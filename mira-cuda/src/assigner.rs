@@ -1,0 +1,275 @@
+//! [`CudaAssigner`]: the trait's face of this backend.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use cudarc::driver::{
+    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
+};
+use mira_core::{Assigner, Error as CoreError, Method, Report, Shape, StopRule};
+
+use crate::Error;
+use crate::kernels::Kernels;
+use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
+use crate::params::{Control, KVector, MAX_PROBLEMS, Params};
+use crate::plan::{Dtype, Plan};
+
+// SAFETY: plain numbers, `#[repr(C)]`, field by field what the kernels take.
+unsafe impl DeviceRepr for Params {}
+
+/// Assigns on a CUDA device: logits of type `L` (`f32`, [`half::f16`], [`half::bf16`]) in, assignment of type `A` (`f32`,
+/// [`half::bf16`]) out, both in device memory; f32 arithmetic on the rows, f64 between them.
+///
+/// [`assign_into`](Assigner::assign_into) enqueues a memset and one cooperative launch on the stream and returns: the passes, the
+/// acceleration, the stop rule and the certificate run on the device. It allocates nothing and waits for nothing, and can be captured in
+/// a graph (disable event tracking first, see [`cudarc::driver::CudaContext::disable_event_tracking`]). Invalid logits are therefore told by
+/// [`report`](Assigner::report), which waits. The same device gives the same bits for the same batch.
+///
+/// # Example
+/// ```no_run
+/// use mira_core::{Assigner, Mira, Shape};
+/// use mira_cuda::{CudaAssigner, DeviceMatrix, device};
+///
+/// let stream = device(0)?.default_stream();
+/// let shape = Shape::new(2, 3)?;
+/// let logits = [0.9f32, 0.1, -0.3, 0.8, 0.2, 0.0];
+/// let logits = DeviceMatrix::from_host(&stream, shape, &logits)?;
+/// let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream)?;
+/// let (assignment, report) = assigner.assign(logits.rows())?;
+/// assert!(report.certificate.log_ratio_bound < 1e-5);
+/// println!("{:?}", assignment.to_host()?);
+/// # Ok::<(), mira_cuda::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CudaAssigner<L = f32, A = f32> {
+    method: Method,
+    warm_start: bool,
+    stream: Arc<CudaStream>,
+    kernels: Arc<Kernels>,
+    elements: PhantomData<fn(L) -> A>,
+}
+
+/// Device memory for up to four problems of one shape, and what the method carries from batch to batch: log weights, DINO's centre.
+///
+/// Besides 18 K-vectors of f64 it holds one K-vector of f32 for each block of at most 64 rows; there is no array of B × K.
+#[derive(Debug)]
+pub struct CudaWorkspace {
+    plan: Plan,
+    memory: CudaSlice<u8>,
+    num_problems: usize,
+    /// Whether log weights of a run are there.
+    assigned: bool,
+}
+
+impl CudaWorkspace {
+    /// Bytes of device memory it holds.
+    pub fn num_bytes(&self) -> usize {
+        self.memory.num_bytes()
+    }
+}
+
+impl<L: Logit, A: Probability> CudaAssigner<L, A> {
+    /// An assigner for `method` that works on `stream`.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedDevice`], [`Error::OldDriver`], [`Error::Driver`]; the context's first assigner has the driver compile the kernels.
+    pub fn new(method: impl Into<Method>, stream: &Arc<CudaStream>) -> Result<Self, Error> {
+        Ok(Self {
+            method: method.into(),
+            warm_start: false,
+            stream: stream.clone(),
+            kernels: Kernels::of(stream.context())?,
+            elements: PhantomData,
+        })
+    }
+
+    /// Whether to start from the workspace's previous weights: saves sweeps when batches resemble each other. Ignored by
+    /// [`StopRule::Sweeps`].
+    #[must_use]
+    pub fn with_warm_start(self, warm_start: bool) -> Self {
+        Self { warm_start, ..self }
+    }
+
+    /// Memory for `num_problems` problems of `shape` that [`assign_all_into`](Self::assign_all_into) computes in one launch.
+    ///
+    /// # Errors
+    /// [`Error::Problems`] for none or more than four, [`Error::Driver`] when memory is short.
+    pub fn workspace_for(&self, shape: Shape, num_problems: usize) -> Result<CudaWorkspace, Error> {
+        if !(1..=MAX_PROBLEMS).contains(&num_problems) {
+            let what = "problems of one launch, at most";
+            return Err(Error::Problems { what, expected: MAX_PROBLEMS, got: num_problems });
+        }
+        let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
+        let plan = Plan::new(self.method, shape, dtypes, num_problems, self.kernels.hardware)?;
+        let memory = self.stream.alloc_zeros(plan.workspace_bytes * num_problems)?;
+        Ok(CudaWorkspace { plan, memory, num_problems, assigned: false })
+    }
+
+    /// Computes several problems of one shape and row stride, as the two views of a batch are, in one launch. Each has its own blocks, its own
+    /// stop and its own report.
+    ///
+    /// # Errors
+    /// [`Error::Problems`], shapes that differ from the workspace's, [`Error::Driver`].
+    pub fn assign_all_into(
+        &self,
+        logits: &[Rows<'_, L>],
+        assignments: &mut [RowsMut<'_, A>],
+        workspace: &mut CudaWorkspace,
+    ) -> Result<(), Error> {
+        let CudaWorkspace { plan, memory, num_problems, assigned } = workspace;
+        for (what, got) in [("logits", logits.len()), ("assignments", assignments.len())] {
+            if got != *num_problems {
+                return Err(Error::Problems { what, expected: *num_problems, got });
+            }
+        }
+        let strides = (logits[0].stride, assignments[0].stride);
+        let both = logits.iter().zip(assignments.iter());
+        for (logits, assignment) in both {
+            let shapes = [("logits", logits.shape), ("assignment", assignment.shape)];
+            for (what, got) in shapes {
+                if got != plan.shape() {
+                    let expected = plan.shape();
+                    return Err(CoreError::ShapeMismatch { what, expected, got }.into());
+                }
+            }
+            let pairs = [
+                ("row stride of the logits", strides.0, logits.stride),
+                ("row stride of the assignments", strides.1, assignment.stride),
+            ];
+            for (what, expected, got) in pairs {
+                if expected != got {
+                    return Err(Error::Problems { what, expected, got });
+                }
+            }
+        }
+        let mut params = plan.params;
+        #[allow(clippy::cast_possible_wrap)] // checked when the rows were made
+        {
+            params.logits_stride = strides.0 as i64;
+            params.assignment_stride = strides.1 as i64;
+        }
+        let warm =
+            self.warm_start && *assigned && !matches!(self.method.stop(), StopRule::Sweeps(_));
+        params.warm = i32::from(warm);
+        *assigned = true;
+        // The barriers' counters.
+        for p in 0..*num_problems {
+            let start = p * plan.workspace_bytes;
+            self.stream.memset_zeros(&mut memory.slice_mut(start..start + 4))?;
+        }
+        // Guards record on drop, after the launch, that the stream uses the memory; arrays of them, for nothing may be allocated here.
+        let (address, _workspace) = memory.device_ptr_mut(&self.stream);
+        params.workspace = address;
+        let mut reads = [const { None }; MAX_PROBLEMS];
+        for ((logits, guard), to) in logits.iter().zip(&mut reads).zip(&mut params.logits) {
+            let (address, sync) = logits.view.device_ptr(&self.stream);
+            (*to, *guard) = (address, Some(sync));
+        }
+        let mut writes = [const { None }; MAX_PROBLEMS];
+        for ((out, guard), to) in
+            assignments.iter_mut().zip(&mut writes).zip(&mut params.assignment)
+        {
+            let (address, sync) = out.view.device_ptr_mut(&self.stream);
+            (*to, *guard) = (address, Some(sync));
+        }
+        let config = LaunchConfig {
+            grid_dim: (plan.blocks, u32::try_from(*num_problems).unwrap_or(1), 1),
+            block_dim: (self.kernels.hardware.threads, 1, 1),
+            shared_mem_bytes: u32::try_from(plan.shared_bytes).unwrap_or(u32::MAX),
+        };
+        let mut launch = self.stream.launch_builder(self.kernels.function(plan.kernel));
+        launch.arg(&params);
+        // SAFETY: the kernel takes `Params`; the plan's sizes are those of the workspace, shapes and strides were checked against
+        // the matrices, and all of them outlive the stream's use of them by the guards.
+        unsafe { launch.launch_cooperative(config) }?;
+        Ok(())
+    }
+
+    /// The reports of every problem of the last launch, in order.
+    ///
+    /// # Errors
+    /// As [`report`](Assigner::report), for the first problem that has one.
+    pub fn reports(&self, workspace: &CudaWorkspace) -> Result<Vec<Report>, Error> {
+        (0..workspace.num_problems).map(|p| self.report_of(workspace, p)).collect()
+    }
+
+    fn report_of(&self, workspace: &CudaWorkspace, problem: usize) -> Result<Report, Error> {
+        let CudaWorkspace { plan, memory, assigned, .. } = workspace;
+        if !assigned {
+            return Err(CoreError::NothingAssigned.into());
+        }
+        let base = problem * plan.workspace_bytes;
+        let fetch = |at: usize, len: usize| -> Result<Vec<u8>, Error> {
+            Ok(self.stream.clone_dtoh(&memory.slice(base + at..base + at + len))?)
+        };
+        let vector = |v| -> Result<Vec<f64>, Error> {
+            let bytes = fetch(plan.at(v), 8 * plan.shape().num_prototypes())?;
+            Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
+        };
+        let control = fetch(plan.at_control(), size_of::<Control>())?;
+        // SAFETY: plain numbers, as many bytes as were fetched; read unaligned.
+        let control = unsafe { control.as_ptr().cast::<Control>().read_unaligned() };
+        let (log_weights, log_marginal) =
+            (vector(KVector::LogWeights)?, vector(KVector::LogMarginal)?);
+        // The logits may be gone: the value is told as NaN, row and column exactly.
+        Ok(plan.report(&control, &log_weights, &log_marginal, |_, _| f64::NAN)?)
+    }
+
+    /// Natural-log column weights of the last assignment of `problem`, up to an additive constant; waits for the stream.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn log_weights(
+        &self,
+        workspace: &CudaWorkspace,
+        problem: usize,
+    ) -> Result<Vec<f64>, Error> {
+        let CudaWorkspace { plan, memory, .. } = workspace;
+        let at = problem * plan.workspace_bytes + plan.at(KVector::LogWeights);
+        let bytes = memory.slice(at..at + 8 * plan.shape().num_prototypes());
+        let bytes = self.stream.clone_dtoh(&bytes)?;
+        Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
+    }
+}
+
+impl<L: Logit, A: Probability> Assigner for CudaAssigner<L, A> {
+    type Logits<'a> = Rows<'a, L>;
+    type Assignment<'a> = RowsMut<'a, A>;
+    type Output = DeviceMatrix<A>;
+    type Workspace = CudaWorkspace;
+    type Error = Error;
+
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn workspace(&self, shape: Shape) -> Result<CudaWorkspace, Error> {
+        self.workspace_for(shape, 1)
+    }
+
+    fn assign_into(
+        &self,
+        logits: Rows<'_, L>,
+        mut assignment: RowsMut<'_, A>,
+        workspace: &mut CudaWorkspace,
+    ) -> Result<(), Error> {
+        let assignments = std::slice::from_mut(&mut assignment);
+        self.assign_all_into(std::slice::from_ref(&logits), assignments, workspace)
+    }
+
+    fn report(&self, workspace: &CudaWorkspace) -> Result<Report, Error> {
+        self.report_of(workspace, 0)
+    }
+
+    fn shape(logits: &Rows<'_, L>) -> Result<Shape, Error> {
+        Ok(logits.shape)
+    }
+
+    fn output(&self, shape: Shape) -> Result<DeviceMatrix<A>, Error> {
+        DeviceMatrix::zeros(&self.stream, shape)
+    }
+
+    fn as_assignment(output: &mut DeviceMatrix<A>) -> RowsMut<'_, A> {
+        output.rows_mut()
+    }
+}

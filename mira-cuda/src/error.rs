@@ -1,0 +1,77 @@
+//! What can go wrong between this backend and a device.
+
+use cudarc::driver::result::DriverError;
+use mira_core::Shape;
+
+/// Errors of this backend; each names its remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Invalid logits, shapes and the like.
+    #[error(transparent)]
+    Core(#[from] mira_core::Error),
+    /// No libcuda.
+    #[error(
+        "no NVIDIA driver: libcuda.so.1 was not found; install driver 580 or later, or use the CPU backend"
+    )]
+    NoDriver,
+    /// A driver without a device.
+    #[error(
+        "no CUDA device {ordinal}: the driver sees {found}; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU backend"
+    )]
+    NoDevice {
+        /// The device asked for.
+        ordinal: usize,
+        /// Devices the driver sees.
+        found: usize,
+    },
+    /// A driver that does not know what the kernels were compiled with.
+    #[error(
+        "the NVIDIA driver is too old for kernels compiled with CUDA 13.0; install driver 580 or later"
+    )]
+    OldDriver,
+    /// A device below compute capability 8.0, or without cooperative launches.
+    #[error(
+        "device {name} has compute capability {major}.{minor}; expected at least 8.0 (A100, RTX 30) with cooperative launches; use the CPU backend"
+    )]
+    UnsupportedDevice {
+        /// As the driver calls it.
+        name: String,
+        /// Of its compute capability.
+        major: i32,
+        /// Of its compute capability.
+        minor: i32,
+    },
+    /// A matrix that does not fit into the memory it was said to be in.
+    #[error(
+        "{shape} rows {stride} elements apart need {expected} elements, got {got}; check the row stride (at least the number of columns)"
+    )]
+    Layout {
+        /// The matrix.
+        shape: Shape,
+        /// Elements from row to row.
+        stride: usize,
+        /// Elements from its first to its last, at least.
+        expected: usize,
+        /// Elements there are.
+        got: usize,
+    },
+    /// Problems of one launch that differ in number or layout.
+    #[error("{what}: expected {expected}, got {got}; one launch takes problems of one layout")]
+    Problems {
+        /// What differs.
+        what: &'static str,
+        /// As the workspace or the first problem has it.
+        expected: usize,
+        /// As it was given.
+        got: usize,
+    },
+    /// The driver refused.
+    #[error(
+        "CUDA failed: {0}; run with CUDA_LAUNCH_BLOCKING=1 to see the call, and check nvidia-smi for the device's health"
+    )]
+    Driver(#[from] DriverError),
+    /// The kernels inside this crate are damaged.
+    #[error("the kernels inside this build cannot be read: {0}; rebuild mira-cuda")]
+    Kernels(std::io::Error),
+}

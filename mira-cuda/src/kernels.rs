@@ -1,0 +1,118 @@
+//! The device and its kernels: PTX inside this crate, compiled by the driver for whatever device it meets, once a context.
+//!
+//! PTX rather than CUDA C, so that neither building nor running needs CUDA's toolkit; rather than machine code, so that devices newer than
+//! this crate work. The driver keeps what it compiled (`~/.nv/ComputeCache`), so only a machine's first start waits for it.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::panic::catch_unwind;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUfunction_attribute, CUresult};
+use cudarc::driver::{CudaContext, CudaFunction, DriverError};
+use cudarc::nvrtc::Ptx;
+use flate2::read::GzDecoder;
+
+use crate::Error;
+use crate::params::THREADS;
+use crate::plan::{Hardware, KERNELS};
+
+const PTX: &[u8] = include_bytes!("assign/assign.ptx.gz");
+
+/// Opens a device, from 0; what is missing is an error, never a panic.
+///
+/// # Errors
+/// [`Error::NoDriver`], [`Error::NoDevice`], [`Error::OldDriver`], [`Error::UnsupportedDevice`], [`Error::Driver`].
+///
+/// # Example
+/// ```
+/// match mira_cuda::device(0) {
+///     Ok(context) => println!("{}", context.name()?),
+///     Err(error) => println!("{error}"), // says what is missing
+/// }
+/// # Ok::<(), mira_cuda::Error>(())
+/// ```
+pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
+    // SAFETY: loading libcuda runs its initialisers, as any use of it does.
+    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+        return Err(Error::NoDriver);
+    }
+    // cudarc panics where a driver lacks a symbol it was generated for.
+    let found = quietly(CudaContext::device_count)?.or_else(|error| match error.0 {
+        CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => Err(Error::OldDriver),
+        _ => Err(Error::Driver(error)),
+    })?;
+    let found = usize::try_from(found).unwrap_or(0);
+    if ordinal >= found {
+        return Err(Error::NoDevice { ordinal, found });
+    }
+    Ok(quietly(move || CudaContext::new(ordinal))??)
+}
+
+/// A call during which a panic means a driver without what cudarc looks for.
+fn quietly<T>(call: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, Error> {
+    catch_unwind(call).map_err(|_| Error::OldDriver)
+}
+
+/// The loaded kernels of a context.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    functions: HashMap<&'static str, CudaFunction>,
+    pub(crate) hardware: Hardware,
+}
+
+/// By context; a context that is gone leaves its kernels to be dropped.
+static LOADED: LazyLock<Mutex<HashMap<usize, Weak<Kernels>>>> = LazyLock::new(Mutex::default);
+
+impl Kernels {
+    /// The kernels of `context`, loaded by the first who asks.
+    pub(crate) fn of(context: &Arc<CudaContext>) -> Result<Arc<Self>, Error> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = context.cu_ctx().addr();
+        if let Some(kernels) = loaded.get(&key).and_then(Weak::upgrade) {
+            return Ok(kernels);
+        }
+        let kernels = Arc::new(Self::load(context)?);
+        loaded.retain(|_, kernels| kernels.strong_count() > 0);
+        loaded.insert(key, Arc::downgrade(&kernels));
+        Ok(kernels)
+    }
+
+    fn load(context: &Arc<CudaContext>) -> Result<Self, Error> {
+        let (major, minor) = context.compute_capability()?;
+        let cooperative = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)?;
+        if major < 8 || cooperative == 0 {
+            return Err(Error::UnsupportedDevice { name: context.name()?, major, minor });
+        }
+        let number = |attribute| -> Result<u32, DriverError> {
+            Ok(u32::try_from(context.attribute(attribute)?).unwrap_or(0))
+        };
+        let shared_memory =
+            number(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        let hardware = Hardware {
+            multiprocessors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            shared_memory,
+            threads: THREADS,
+        };
+        let mut ptx = String::new();
+        GzDecoder::new(PTX).read_to_string(&mut ptx).map_err(Error::Kernels)?;
+        let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| match error.0 {
+            CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::OldDriver,
+            _ => Error::Driver(error),
+        })?;
+        let mut functions = HashMap::new();
+        for name in KERNELS {
+            let function = module.load_function(name)?;
+            let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
+            let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, bytes)?;
+            functions.insert(name, function);
+        }
+        Ok(Self { functions, hardware })
+    }
+
+    pub(crate) fn function(&self, name: &str) -> &CudaFunction {
+        &self.functions[name]
+    }
+}

@@ -1,0 +1,141 @@
+//! Matrices in device memory: a view of elements, a shape, and how far apart rows are.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DeviceRepr, ValidAsZeroBits};
+use half::{bf16, f16};
+use mira_core::Shape;
+
+use crate::Error;
+use crate::plan::Dtype;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
+}
+
+/// Element types of logits on a device: `f32`, [`half::f16`], [`half::bf16`]; widened exactly before any arithmetic.
+pub trait Logit:
+    DeviceRepr + ValidAsZeroBits + Copy + Into<f64> + sealed::Sealed + 'static
+{
+    /// Its code in the kernels.
+    #[doc(hidden)]
+    const DTYPE: Dtype;
+}
+
+impl Logit for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+}
+impl Logit for f16 {
+    const DTYPE: Dtype = Dtype::F16;
+}
+impl Logit for bf16 {
+    const DTYPE: Dtype = Dtype::Bf16;
+}
+
+/// Element types of assignments on a device: `f32`, [`half::bf16`] (rounded to nearest when written; the certificate is that of
+/// the assignment before that rounding).
+pub trait Probability: Logit {}
+
+impl Probability for f32 {}
+impl Probability for bf16 {}
+
+/// A matrix to read, B × K.
+#[derive(Debug)]
+pub struct Rows<'a, T> {
+    pub(crate) view: CudaView<'a, T>,
+    pub(crate) shape: Shape,
+    pub(crate) stride: usize,
+}
+
+/// A matrix to write, B × K.
+#[derive(Debug)]
+pub struct RowsMut<'a, T> {
+    pub(crate) view: CudaViewMut<'a, T>,
+    pub(crate) shape: Shape,
+    pub(crate) stride: usize,
+}
+
+fn check(shape: Shape, stride: usize, got: usize) -> Result<(), Error> {
+    let columns = shape.num_prototypes();
+    let expected = (shape.batch() - 1).saturating_mul(stride).saturating_add(columns);
+    if stride < columns || got < expected || i64::try_from(stride).is_err() {
+        return Err(Error::Layout { shape, stride, expected, got });
+    }
+    Ok(())
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// Rows that start `stride` elements apart, the first at the view's start.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] if the view is too short or rows would overlap.
+    pub fn new(view: CudaView<'a, T>, shape: Shape, stride: usize) -> Result<Self, Error> {
+        check(shape, stride, view.len())?;
+        Ok(Self { view, shape, stride })
+    }
+}
+
+impl<'a, T> RowsMut<'a, T> {
+    /// Rows that start `stride` elements apart, the first at the view's start. What lies between them is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] if the view is too short or rows would overlap.
+    pub fn new(view: CudaViewMut<'a, T>, shape: Shape, stride: usize) -> Result<Self, Error> {
+        check(shape, stride, view.len())?;
+        Ok(Self { view, shape, stride })
+    }
+}
+
+/// A matrix of its own in device memory, row after row.
+#[derive(Debug)]
+pub struct DeviceMatrix<T> {
+    /// The elements.
+    pub elements: CudaSlice<T>,
+    /// Rows and columns.
+    pub shape: Shape,
+}
+
+impl<T: Logit> DeviceMatrix<T> {
+    /// Zeros.
+    ///
+    /// # Errors
+    /// [`Error::Driver`], as when memory is short.
+    pub fn zeros(stream: &Arc<CudaStream>, shape: Shape) -> Result<Self, Error> {
+        Ok(Self { elements: stream.alloc_zeros(shape.len())?, shape })
+    }
+
+    /// A copy of host memory.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] unless there are B·K elements, [`Error::Driver`].
+    pub fn from_host(stream: &Arc<CudaStream>, shape: Shape, values: &[T]) -> Result<Self, Error> {
+        if values.len() != shape.len() {
+            let (stride, expected, got) = (shape.num_prototypes(), shape.len(), values.len());
+            return Err(Error::Layout { shape, stride, expected, got });
+        }
+        Ok(Self { elements: stream.clone_htod(values)?, shape })
+    }
+
+    /// To read.
+    pub fn rows(&self) -> Rows<'_, T> {
+        let (view, stride) = (self.elements.as_view(), self.shape.num_prototypes());
+        Rows { view, shape: self.shape, stride }
+    }
+
+    /// To write.
+    pub fn rows_mut(&mut self) -> RowsMut<'_, T> {
+        let (view, stride) = (self.elements.as_view_mut(), self.shape.num_prototypes());
+        RowsMut { view, shape: self.shape, stride }
+    }
+
+    /// A copy in host memory; waits for the stream.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn to_host(&self) -> Result<Vec<T>, Error> {
+        Ok(self.elements.stream().clone_dtoh(&self.elements)?)
+    }
+}

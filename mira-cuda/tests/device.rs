@@ -1,0 +1,29 @@
+//! Opening a device: on a machine with one, it computes; on any other, the error says what is missing. Never a panic.
+
+use mira_core::{Assigner, Mira, Shape};
+use mira_cuda::{CudaAssigner, DeviceMatrix, Error, device};
+
+#[test]
+fn a_device_computes_or_the_error_says_what_is_missing() {
+    match device(0) {
+        Ok(context) => {
+            let stream = context.default_stream();
+            let shape = Shape::new(2, 3).unwrap();
+            let logits = [0.9f32, 0.1, -0.3, 0.8, 0.2, 0.0];
+            let logits = DeviceMatrix::from_host(&stream, shape, &logits).unwrap();
+            let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).unwrap();
+            let (assignment, report) = assigner.assign(logits.rows()).unwrap();
+            assert!(report.certificate.log_ratio_bound < 1e-5, "{report:?}");
+            let sums = assignment.to_host().unwrap();
+            assert!(sums.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6));
+        }
+        Err(error @ Error::NoDriver) => {
+            assert!(error.to_string().contains("libcuda.so.1 was not found; install driver"));
+        }
+        Err(error) => {
+            assert!(matches!(error, Error::NoDevice { .. } | Error::OldDriver), "{error}");
+        }
+    }
+    let Err(error) = device(1000) else { panic!("a machine with 1001 devices") };
+    assert!(matches!(error, Error::NoDevice { .. } | Error::NoDriver | Error::OldDriver), "{error}");
+}
