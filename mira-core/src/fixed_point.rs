@@ -19,6 +19,9 @@ use crate::{Collective, Error, Method, StopRule};
 /// Largest share of a column that underflow may take before the log domain takes over.
 const MAX_LOST_SHARE: f64 = 1e-9;
 
+/// A bound that falls by less than this factor is as good as one that does not.
+const STUCK: f64 = 0.999;
+
 /// Extra elements reduced with the K sums: rows, lost mass, Σ log row, failed, Σ log partition.
 const EXTRA: usize = 5;
 
@@ -257,7 +260,8 @@ impl<S: Sweep> Run<'_, S> {
             }
             let state = &mut *self.state;
             if merit < best {
-                if best == f64::INFINITY {
+                // A step that hardly moved says that the history leads nowhere.
+                if best == f64::INFINITY || merit > STUCK * best {
                     state.anderson.reset(state.log_marginal.iter().map(|l| l.exp()));
                 }
                 best = merit;

@@ -25,5 +25,8 @@ fn a_device_computes_or_the_error_says_what_is_missing() {
         }
     }
     let Err(error) = device(1000) else { panic!("a machine with 1001 devices") };
-    assert!(matches!(error, Error::NoDevice { .. } | Error::NoDriver | Error::OldDriver), "{error}");
+    assert!(
+        matches!(error, Error::NoDevice { .. } | Error::NoDriver | Error::OldDriver),
+        "{error}"
+    );
 }

@@ -171,11 +171,21 @@ fn rows_of_any_length_on_any_device() {
                     .unwrap_or_else(|e| panic!("{context}: {e:?}"));
                 let tv = total_variation(&answer.assignment, &expected.assignment, columns);
                 assert!(tv < 1e-5, "{context}: total variation {tv:e}");
-                if !matches!(method.stop(), StopRule::Tolerance { .. }) {
-                    assert_eq!(answer.report.iterations, expected.report.iterations, "{context}");
+                let (ours, theirs) = (answer.report, expected.report);
+                if matches!(method.stop(), StopRule::Tolerance { .. }) {
+                    // Accelerated as on the CPU, but for what rounding decides.
+                    let cpu = crate::cpu::F32::assign(method, problem.shape, &problem.logits);
+                    let cpu = cpu.expect("valid logits").report.iterations;
+                    assert!(ours.iterations <= cpu + cpu / 4, "{context}: {ours:?}, {cpu}");
+                } else {
+                    // No more passes either: a wrong sum would be repeated in the log domain.
+                    assert_eq!(
+                        (ours.iterations, ours.passes),
+                        (theirs.iterations, theirs.passes),
+                        "{context}"
+                    );
                 }
-                let objective = (answer.report.objective, expected.report.objective);
-                if let (Some(ours), Some(theirs)) = objective {
+                if let (Some(ours), Some(theirs)) = (ours.objective, theirs.objective) {
                     assert!((ours - theirs).abs() < 1e-5 * theirs.abs().max(1.0), "{context}");
                 }
             }

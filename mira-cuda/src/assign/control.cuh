@@ -6,6 +6,7 @@
 constexpr double MAX_LOST_SHARE = 1e-9; // of a column, by underflow, before the log domain takes over
 constexpr double MOST_BITS = 63.0;      // of weights; the kernel's elements have the other half of the exponents
 constexpr double MARGIN = 6.0;          // bits above the smallest normal number that a written element must keep
+constexpr double STUCK = 0.999;         // as fixed_point.rs has it
 constexpr double REGULARISATION = 1e-10;
 
 struct Decision {
@@ -162,6 +163,8 @@ struct Decision {
             return;
         }
         if (merit < control.best) {
+            // A step that hardly moved says that the history leads nowhere.
+            if (merit > STUCK * control.best) forget_history();
             control.best = merit;
             control.best_middle = middle_of_image();
             accept();
