@@ -6,9 +6,15 @@
 
 #![allow(missing_docs)] // criterion's macros
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use candle_core::{Device, Tensor};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use mira::cpu::CpuAssigner;
 use mira::{Assigner, Matrix, Method, Mira, Reference, Shape, Sinkhorn, Softmax};
+use mira_candle::CandleAssigner;
+use mira_cuda::{CudaAssigner, DeviceMatrix};
 use ndarray::Array2;
 
 const SHAPES: [(usize, usize); 4] = [(256, 300), (512, 3000), (4096, 3000), (512, 65_536)];
@@ -41,7 +47,39 @@ fn logits(batch: usize, num_prototypes: usize) -> Array2<f32> {
     })
 }
 
+/// The backends that are not everywhere; what is absent is said to be.
+fn others(group: &mut BenchmarkGroup<'_, WallTime>, logits: &Array2<f32>, method: Method) {
+    let shape = Shape::new(logits.nrows(), logits.ncols()).expect("not empty");
+    let values: Vec<f32> = logits.iter().copied().collect();
+    let tensor = Tensor::from_slice(&values, logits.dim(), &Device::Cpu).expect("as many");
+    let candle = CandleAssigner::new(method);
+    let mut workspace = candle.workspace(shape).expect("memory");
+    let output = candle.output(shape).expect("memory");
+    group.bench_function(BenchmarkId::from_parameter("candle-cpu"), |bencher| {
+        bencher.iter(|| candle.assign_into(&tensor, &output, &mut workspace));
+    });
+    let Ok(context) = mira_cuda::device(0) else { return };
+    let stream = context.default_stream();
+    let cuda = CudaAssigner::<f32>::new(method, &stream).expect("the kernels load");
+    let on_device = DeviceMatrix::from_host(&stream, shape, &values).expect("device memory");
+    let mut workspace = cuda.workspace(shape).expect("device memory");
+    let mut output = cuda.output(shape).expect("device memory");
+    group.bench_function(BenchmarkId::from_parameter("cuda"), |bencher| {
+        bencher.iter(|| {
+            cuda.assign_into(on_device.rows(), output.rows_mut(), &mut workspace)
+                .expect("a launch");
+            stream.synchronize().expect("the device");
+        });
+    });
+}
+
 fn assign(criterion: &mut Criterion) {
+    println!("backends: cpu, candle-cpu, reference");
+    match mira_cuda::device(0) {
+        Ok(_) => println!("  cuda: present"),
+        Err(error) => println!("  cuda: absent, {error}"),
+    }
+    println!("  candle-cuda: absent, candle tensors on a device have no backend yet");
     let limit: usize = std::env::var("MIRA_BENCH_REFERENCE_LIMIT")
         .ok()
         .and_then(|v| v.parse().ok())
@@ -68,6 +106,7 @@ fn assign(criterion: &mut Criterion) {
                     flops(report.passes, shape.len()) as f64 / 1e9
                 );
             }
+            others(&mut group, &logits, method);
             if shape.len() > limit {
                 println!(
                     "  reference: left out, above MIRA_BENCH_REFERENCE_LIMIT = {limit} elements"

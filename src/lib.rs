@@ -15,7 +15,8 @@
 //! |---|---|---|
 //! | the f64 oracle | [`Reference`] | |
 //! | CPU, SIMD and threads, `ndarray` views | [`cpu::CpuAssigner`] | `cpu` (default) |
-//! | the same over candle tensors, without copies | `candle::CandleAssigner` | `candle` |
+//! | CUDA, device memory, one launch an assignment | `cuda::CudaAssigner` | `cuda` |
+//! | the CPU backend over candle tensors, without copies | `candle::CandleAssigner` | `candle` |
 //!
 //! # Example
 //! ```
@@ -34,10 +35,14 @@
 //! In a training loop, make a workspace once and call [`Assigner::assign_into`]: from the second call on it allocates nothing.
 //!
 //! # Features
-//! `cpu` (default) brings the CPU backend, `candle` candle tensors and the swapped-prediction loss (Rust 1.95), `serde` serialisation of
+//! `cpu` (default) brings the CPU backend, `cuda` the CUDA backend, `candle` candle tensors and the swapped-prediction loss (Rust 1.95), `serde` serialisation of
 //! methods and reports. Features only add.
 
 pub use mira_core::*;
+
+/// The CUDA backend over device memory.
+#[cfg(feature = "cuda")]
+pub use mira_cuda as cuda;
 
 /// The multi-threaded SIMD backend over `ndarray` views.
 #[cfg(feature = "cpu")]

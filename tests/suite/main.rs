@@ -13,6 +13,8 @@ mod candle;
 mod conformance;
 #[cfg(feature = "cpu")]
 mod cpu;
+#[cfg(feature = "cuda")]
+mod device;
 mod distributed;
 mod driven;
 mod emulated;
@@ -96,3 +98,7 @@ conforms!(cuda_bf16: crate::emulated::Bf16);
 conforms!(candle_f64: crate::candle::F64, distributed);
 conforms!(candle_f32: crate::candle::F32, distributed);
 conforms!(candle_bf16: crate::candle::Bf16, distributed);
+#[cfg(feature = "cuda")]
+conforms!(cuda_device_f32: crate::device::F32);
+#[cfg(feature = "cuda")]
+conforms!(cuda_device_bf16: crate::device::Bf16);
