@@ -51,12 +51,22 @@ DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N]
         }
     }
     __syncthreads();
+    if constexpr (N <= 2) {
 #pragma unroll
-    for (int n = 0; n < N; n++) results[n] = Op<U>::neutral();
+        for (int n = 0; n < N; n++) results[n] = Op<U>::neutral();
 #pragma unroll 1
-    for (int w = 0; w < active; w++) {
+        for (int w = 0; w < active; w++) {
 #pragma unroll
-        for (int n = 0; n < N; n++) results[n] = Op<U>::join(results[n], (U)buffer[w * Exchange::WIDTH + n]);
+            for (int n = 0; n < N; n++) results[n] = Op<U>::join(results[n], (U)buffer[w * Exchange::WIDTH + n]);
+        }
+    } else {
+        // Lane n joins the n-th value for its warp: many values take no more loads than one.
+        const int mine = min((int)threadIdx.x % LANES, N - 1);
+        U joined = Op<U>::neutral();
+#pragma unroll 1
+        for (int w = 0; w < active; w++) joined = Op<U>::join(joined, (U)buffer[w * Exchange::WIDTH + mine]);
+#pragma unroll
+        for (int n = 0; n < N; n++) results[n] = __shfl_sync(FULL_WARP, joined, n);
     }
 }
 
