@@ -1,4 +1,5 @@
 //! CUDA backend.
+pub mod cross_entropy;
 #[doc(hidden)]
 pub mod params;
 #[doc(hidden)]
