@@ -93,6 +93,19 @@ fn rows_far_from_zero_are_right() {
 }
 
 #[test]
+fn losses_and_their_sum_have_the_precision_of_f64() {
+    // Where f32 rounds nothing: equal logits, one of three.
+    let mut problem = Problem::new::<f32, f32>((33, 3), 0.1, 1.0);
+    problem.logits.fill(0.25);
+    problem.weights = [0.0, 1.0, 0.0].repeat(33);
+    let expected = 3_f64.ln();
+    for mut emulated in alternatives::<f32, f32>(&problem, SMALL) {
+        let loss = emulated.run::<f32, f32>(&problem, Layout::default()).unwrap().loss;
+        assert!((loss - expected).abs() < 1e-14, "{}: {loss}, not {expected}", emulated.kernel);
+    }
+}
+
+#[test]
 fn long_rows_are_right_wherever_their_maximum_is() {
     fn check<L: Stored, A: Stored>(columns: usize) {
         let mut problem = Problem::new::<L, A>((3, columns), 0.1, 2.0);
