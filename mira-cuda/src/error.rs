@@ -10,6 +10,9 @@ pub enum Error {
     /// Invalid logits, shapes and the like.
     #[error(transparent)]
     Core(#[from] mira_core::Error),
+    /// A cross-entropy that cannot be computed as asked.
+    #[error(transparent)]
+    CrossEntropy(#[from] crate::cross_entropy::CrossEntropyError),
     /// No libcuda.
     #[error(
         "no NVIDIA driver: libcuda.so.1 was not found; install driver 580 or later, or use the CPU backend"

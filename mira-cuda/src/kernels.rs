@@ -13,11 +13,15 @@ use cudarc::driver::{CudaContext, CudaFunction, DriverError};
 use cudarc::nvrtc::Ptx;
 use flate2::read::GzDecoder;
 
-use crate::Error;
 use crate::params::THREADS;
-use crate::plan::{Hardware, KERNELS};
+use crate::plan::{self, Hardware};
+use crate::{Error, cross_entropy};
 
-const PTX: &[u8] = include_bytes!("assign/assign.ptx.gz");
+/// Each operation's kernels: PTX and names.
+const MODULES: [(&[u8], &[&str]); 2] = [
+    (include_bytes!("assign/assign.ptx.gz"), &plan::KERNELS),
+    (include_bytes!("cross_entropy/cross_entropy.ptx.gz"), &cross_entropy::KERNEL_NAMES),
+];
 
 /// Opens a device, from 0; what is missing is an error, never a panic.
 ///
@@ -95,19 +99,22 @@ impl Kernels {
             shared_memory,
             threads: THREADS,
         };
-        let mut ptx = String::new();
-        GzDecoder::new(PTX).read_to_string(&mut ptx).map_err(Error::Kernels)?;
-        let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| match error.0 {
-            CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::OldDriver,
-            _ => Error::Driver(error),
-        })?;
         let mut functions = HashMap::new();
-        for name in KERNELS {
-            let function = module.load_function(name)?;
-            let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
-            let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, bytes)?;
-            functions.insert(name, function);
+        for (compressed, names) in MODULES {
+            let mut ptx = String::new();
+            GzDecoder::new(compressed).read_to_string(&mut ptx).map_err(Error::Kernels)?;
+            let module =
+                context.load_module(Ptx::from_src(ptx)).map_err(|error| match error.0 {
+                    CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::OldDriver,
+                    _ => Error::Driver(error),
+                })?;
+            for &name in names {
+                let function = module.load_function(name)?;
+                let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
+                let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                function.set_attribute(most, bytes)?;
+                functions.insert(name, function);
+            }
         }
         Ok(Self { functions, hardware })
     }

@@ -1,4 +1,4 @@
-//! CUDA backend of mira: pseudo-label assignments of logits in device memory, each a single launch.
+//! CUDA backend of mira: pseudo-label assignments of logits in device memory, each a single launch; and the cross-entropy against them.
 //!
 //! [`CudaAssigner`] implements [`mira_core::Assigner`] for MIRA, Sinkhorn–Knopp, DINO's centring and softmax. One cooperative kernel
 //! computes a whole assignment: blocks keep as many rows of the kernel matrix in shared memory as fit, compute the others anew from the
@@ -12,12 +12,15 @@
 //! | file | |
 //! |---|---|
 //! | `assign/assign.cu` | the kernels; `rows.cuh`, `long_rows.cuh`, `log_rows.cuh` are their passes, `columns.cuh` and `control.cuh` what happens between |
-//! | `assign/assign.ptx.gz` | what they compile to, made by `dev/check_kernels --update` |
+//! | [`cross_entropy`] | loss and gradient against an assignment, in one launch |
+//! | `common/` | what both operations' kernels share |
+//! | `*.ptx.gz` | what the kernels compile to, made by `dev/check_kernels --update` |
 //! | [`plan`], [`params`] | layout of a problem over a device; what a launch is told |
 //!
 //! The kernels' source also runs on the CPU, under `mira-cuda-emulation`; that is how the conformance suite covers them without a device.
 
 mod assigner;
+pub mod cross_entropy;
 mod error;
 mod kernels;
 mod matrix;

@@ -40,10 +40,10 @@ pub(crate) const KERNELS: [&str; SHORT.len() + 1] =
 
 /// Rows whose column sums are added up in f32.
 const MAX_ROWS_PER_BLOCK: usize = 64;
-const WARP: usize = 32;
+pub(crate) const WARP: usize = 32;
 /// Values exchanged at once in a reduction over a block, twice.
-const EXCHANGE: usize = 2 * 8;
-const ALIGNMENT: usize = 256;
+pub(crate) const EXCHANGE: usize = 2 * 8;
+pub(crate) const ALIGNMENT: usize = 256;
 
 /// A launch for problems of one shape and method.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Opening a device: on a machine with one, it computes; on any other, the error says what is missing. Never a panic.
 
 use mira_core::{Assigner, Mira, Shape};
+use mira_cuda::cross_entropy::CrossEntropy;
 use mira_cuda::{CudaAssigner, DeviceMatrix, Error, device};
 
 #[test]
@@ -16,6 +17,15 @@ fn a_device_computes_or_the_error_says_what_is_missing() {
             assert!(report.certificate.log_ratio_bound < 1e-5, "{report:?}");
             let sums = assignment.to_host().unwrap();
             assert!(sums.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6));
+
+            // Uniform logits cost log 3 whatever the labels; the gradient of a row adds up to 0.
+            let flat = DeviceMatrix::from_host(&stream, shape, &[0.5f32; 6]).unwrap();
+            let mut gradient = DeviceMatrix::zeros(&stream, shape).unwrap();
+            let mut mean = CrossEntropy::<f32>::new(&stream, shape, 0.1, 0.5).unwrap();
+            mean.launch(&flat.rows(), &assignment.rows(), Some(&mut gradient.rows_mut())).unwrap();
+            assert!((mean.loss().unwrap() - 3f64.ln()).abs() < 1e-6);
+            let gradient = gradient.to_host().unwrap();
+            assert!(gradient.chunks(3).all(|row| row.iter().sum::<f32>().abs() < 1e-5));
         }
         Err(error @ Error::NoDriver) => {
             assert!(error.to_string().contains("libcuda.so.1 was not found; install driver"));

@@ -1,9 +1,15 @@
 // One thread's view of its problem: pointers into the workspace, and the block's shared memory.
 
 #pragma once
-#include "block.cuh"
+#include "common/block.cuh"
 #include "exp.cuh"
 #include "params.cuh"
+
+// Shared memory: the exchange of block.cuh, then these, in bytes; then what rows stay on chip, from `params.at_chip` on. plan.rs adds
+// it up.
+constexpr u32 AT_CONTROL = Exchange::BYTES;
+constexpr u32 AT_REDUCED = AT_CONTROL + sizeof(Control); // NUM_SCALARS
+constexpr u32 AT_SLICE_SUMS = AT_REDUCED + NUM_SCALARS * sizeof(double);
 
 // Pointers are computed where they are used, from the parameters: kept in registers they would cost the row passes a quarter of theirs.
 struct Context {
@@ -30,7 +36,7 @@ struct Context {
     DEVICE unsigned long long logits() const { return params.logits[blockIdx.y]; }
     DEVICE unsigned long long assignment() const { return params.assignment[blockIdx.y]; }
 
-    DEVICE Control& control() const { return *shared_memory<Control>(); }
+    DEVICE Control& control() const { return *shared_memory<Control>(AT_CONTROL); }
     DEVICE double* reduced() const { return shared_memory<double>(AT_REDUCED); } // NUM_SCALARS
     DEVICE double* slice_sums() const { return shared_memory<double>(AT_SLICE_SUMS); }
     DEVICE float* chip(int row, int row_length) const { return shared_memory<float>(params.at_chip) + row * row_length; }

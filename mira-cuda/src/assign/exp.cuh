@@ -1,7 +1,7 @@
 // Logits to kernel elements, as on the CPU (mira-cpu/src/exp.rs): `k = 2^(s c − M)`, good to about 1.5 ulp for any size of s c.
 
 #pragma once
-#include "block.cuh"
+#include "common/block.cuh"
 #include "params.cuh"
 
 constexpr float ROUND = 12582912.0f; // 1.5 · 2²³: adding it rounds to an integer

@@ -1,20 +1,13 @@
 // What a launch is told. Mirrored field by field in params.rs; both sides check the size.
 
 #pragma once
-#include "device.cuh"
+#include "common/params.cuh"
 
-// Threads of a block; known to the compiler, since addresses of a thread's columns are then one register and constants.
-#ifdef __CUDACC__
-constexpr int THREADS = 512;
-#else
-constexpr int THREADS = 64;
-#endif
 constexpr int MAX_PROBLEMS = 4;
 constexpr int DEPTH = 5; // of the acceleration, as on the CPU
 
 enum Method { SOFTMAX, MIRA, SINKHORN, CENTERED };
 enum Stop { STOP_SWEEPS, STOP_TOLERANCE, STOP_GAP };
-enum Dtype { F32, F16, BF16 };
 
 // Several problems of one shape and method. Workspace of problem p: `workspace + p * workspace_stride`, in bytes, as all `at_*` are.
 struct AssignParams {

@@ -1,7 +1,7 @@
 // Threads of a block and blocks of a grid working together.
 
 #pragma once
-#include "params.cuh"
+#include "common/params.cuh"
 
 #define DEVICE __device__ __forceinline__
 
@@ -28,17 +28,12 @@ template <template <class> class Op, class T> DEVICE T over_warp(T value) {
     return value;
 }
 
-// Scratch of block-wide reductions in shared memory: two buffers in turns, so that one barrier a reduction is enough.
+// Scratch of block-wide reductions, at the start of shared memory: two buffers in turns, so that one barrier a reduction is enough.
 struct Exchange {
     static constexpr int WIDTH = 8; // values reduced at once
     static constexpr int BYTES = 2 * WARPS * WIDTH * sizeof(double);
     int turn;
 };
-
-// Shared memory, in this order, in bytes; then what rows stay on chip, from `params.at_chip` on. plan.rs adds it up.
-constexpr u32 AT_REDUCED = sizeof(Control); // NUM_SCALARS
-constexpr u32 AT_EXCHANGE = AT_REDUCED + NUM_SCALARS * sizeof(double);
-constexpr u32 AT_SLICE_SUMS = AT_EXCHANGE + Exchange::BYTES;
 
 // Each of N values over all threads, warps joined in order; every thread gets the results. Lanes are joined in T, warps in U.
 // Only the first `active` warps have values other than the neutral one.
@@ -46,7 +41,7 @@ template <template <class> class Op, int N, class T, class U>
 DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N], int active = WARPS) {
     static_assert(N <= Exchange::WIDTH, "wider than the buffers");
     const int warp = threadIdx.x / LANES;
-    double* buffer = shared_memory<double>(AT_EXCHANGE) + exchange.turn * WARPS * Exchange::WIDTH;
+    double* buffer = shared_memory<double>() + exchange.turn * WARPS * Exchange::WIDTH;
     exchange.turn ^= 1;
     if (warp < active) {
 #pragma unroll
@@ -56,12 +51,22 @@ DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N]
         }
     }
     __syncthreads();
+    if constexpr (N <= 2) {
 #pragma unroll
-    for (int n = 0; n < N; n++) results[n] = Op<U>::neutral();
+        for (int n = 0; n < N; n++) results[n] = Op<U>::neutral();
 #pragma unroll 1
-    for (int w = 0; w < active; w++) {
+        for (int w = 0; w < active; w++) {
 #pragma unroll
-        for (int n = 0; n < N; n++) results[n] = Op<U>::join(results[n], (U)buffer[w * Exchange::WIDTH + n]);
+            for (int n = 0; n < N; n++) results[n] = Op<U>::join(results[n], (U)buffer[w * Exchange::WIDTH + n]);
+        }
+    } else {
+        // Lane n joins the n-th value for its warp: many values take no more loads than one.
+        const int mine = min((int)threadIdx.x % LANES, N - 1);
+        U joined = Op<U>::neutral();
+#pragma unroll 1
+        for (int w = 0; w < active; w++) joined = Op<U>::join(joined, (U)buffer[w * Exchange::WIDTH + mine]);
+#pragma unroll
+        for (int n = 0; n < N; n++) results[n] = __shfl_sync(FULL_WARP, joined, n);
     }
 }
 
