@@ -26,7 +26,7 @@ where
     let logits = ArrayView2::from_shape((shape.batch(), shape.num_prototypes()), logits)
         .map_err(|e| Error::Backend { backend: "cpu", source: Box::new(e) })?;
     let mut workspace = solver.workspace(shape).map_err(backend_error)?;
-    let mut output = solver.output(shape);
+    let mut output = solver.output(shape).map_err(backend_error)?;
     let (result, seconds) = timed(|| solver.assign_into(logits, output.view_mut(), &mut workspace));
     result.map_err(backend_error)?;
     Ok(Solved {

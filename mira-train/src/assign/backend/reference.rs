@@ -15,7 +15,7 @@ where
 {
     let solver = Reference::<L>::new(*method);
     let mut workspace = solver.workspace(shape)?;
-    let mut exact = solver.output(shape);
+    let mut exact = solver.output(shape)?;
     let logits = Matrix::new(logits, shape)?;
     let (result, seconds) = timed(|| solver.assign_into(logits, &mut exact, &mut workspace));
     result?;
