@@ -14,11 +14,13 @@ use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use half::bf16;
-use mira::{Assigner, Method, Mira, Shape, Sinkhorn, Softmax, StopRule};
+use mira::{Assigner, Method, Shape};
 use mira_cuda::cudarc::driver::sys::CUevent_flags;
 use mira_cuda::cudarc::driver::{CudaStream, DriverError};
 use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, device};
 use serde_json::{Value, json};
+
+mod request;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -77,7 +79,7 @@ fn answer() -> Result<(), Failure> {
                 json!({ "milliseconds": milliseconds })
             }
             (["time", n, method @ ..], Some(Problem { logits, assignment })) => {
-                let (n, method) = (n.parse()?, parse(method)?);
+                let (n, method) = (n.parse()?, request::method(method)?);
                 match logits {
                     Logits::F32(logits) => time(&stream, method, logits, assignment, n)?,
                     Logits::Bf16(logits) => time(&stream, method, logits, assignment, n)?,
@@ -171,14 +173,4 @@ fn time<L: Logit>(
         "passes": report.passes,
         "log_ratio_bound": report.certificate.log_ratio_bound,
     }))
-}
-
-fn parse(words: &[&str]) -> Result<Method, Failure> {
-    Ok(match words {
-        ["mira-sweeps", n] => Mira::default().with_stop(StopRule::Sweeps(n.parse()?))?.into(),
-        ["mira-certified"] => Mira::default().into(),
-        ["sinkhorn-sweeps", n] => Sinkhorn::swav().with_stop(StopRule::Sweeps(n.parse()?))?.into(),
-        ["softmax"] => Softmax::new(0.225)?.into(),
-        _ => return Err(format!("unknown method: {words:?}").into()),
-    })
 }

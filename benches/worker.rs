@@ -12,8 +12,10 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use mira::cpu::{CpuAssigner, CpuWorkspace};
-use mira::{Assigner, Method, Mira, Shape, Sinkhorn, Softmax, StopRule};
+use mira::{Assigner, Mira, Shape};
 use ndarray::Array2;
+
+mod request;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -35,7 +37,7 @@ fn main() -> Result<(), Failure> {
                 writeln!(out, "ok")?;
             }
             (["time", method @ ..], Some(problem)) => {
-                let assigner = CpuAssigner::<f32>::new(parse(method)?);
+                let assigner = CpuAssigner::<f32>::new(request::method(method)?);
                 let start = Instant::now();
                 assigner.assign_into(
                     problem.logits.view(),
@@ -72,15 +74,5 @@ fn load(shape: Shape, file: &str) -> Result<Problem, Failure> {
         logits: Array2::from_shape_vec((shape.batch(), shape.num_prototypes()), values)?,
         assignment: assigner.output(shape)?,
         workspace: assigner.workspace(shape)?,
-    })
-}
-
-fn parse(words: &[&str]) -> Result<Method, Failure> {
-    Ok(match words {
-        ["mira-sweeps", n] => Mira::default().with_stop(StopRule::Sweeps(n.parse()?))?.into(),
-        ["mira-certified"] => Mira::default().into(),
-        ["sinkhorn-sweeps", n] => Sinkhorn::swav().with_stop(StopRule::Sweeps(n.parse()?))?.into(),
-        ["softmax"] => Softmax::new(0.225)?.into(),
-        _ => return Err(format!("unknown method: {words:?}").into()),
     })
 }

@@ -67,7 +67,9 @@ pub struct AssignArgs {
     #[arg(long, value_name = "EPSILON", allow_negative_numbers = true, help_heading = "Method")]
     pub epsilon: Option<f64>,
 
-    /// Stop after exactly N plain sweeps, as the published codes do (mira: after u⁰ = mean(kernel)^(1−β); sinkhorn: N in all)
+    /// The answer after N plain sweeps, as the published codes compute it (mira: after u⁰ = mean(kernel)^(1−β); sinkhorn: N in all)
+    ///
+    /// Sweeps of mira that provably change nothing beyond rounding are left out.
     #[arg(
         long,
         value_name = "N",
