@@ -3,13 +3,11 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use cudarc::driver::{
-    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
-};
+use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
 use mira_core::{Assigner, Error as CoreError, Method, Report, Shape, StopRule};
 
 use crate::Error;
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Launch};
 use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
 use crate::params::{Control, KVector, MAX_PROBLEMS, Params};
 use crate::plan::{Dtype, Plan};
@@ -172,17 +170,16 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             let (address, sync) = out.view.device_ptr_mut(&self.stream);
             (*to, *guard) = (address, Some(sync));
         }
-        let config = LaunchConfig {
-            grid_dim: (plan.blocks, u32::try_from(*num_problems).unwrap_or(1), 1),
-            block_dim: (self.kernels.hardware.threads, 1, 1),
-            shared_mem_bytes: u32::try_from(plan.shared_bytes).unwrap_or(u32::MAX),
+        let launch = Launch {
+            kernel: plan.kernel,
+            grid: (plan.blocks, u32::try_from(*num_problems).unwrap_or(1)),
+            threads: self.kernels.hardware.threads,
+            shared_bytes: plan.shared_bytes,
+            cooperative: true,
         };
-        let mut launch = self.stream.launch_builder(self.kernels.function(plan.kernel));
-        launch.arg(&params);
         // SAFETY: the kernel takes `Params`; the plan's sizes are those of the workspace, shapes and strides were checked against
         // the matrices, and all of them outlive the stream's use of them by the guards.
-        unsafe { launch.launch_cooperative(config) }?;
-        Ok(())
+        unsafe { self.kernels.launch(&self.stream, &launch, &params) }
     }
 
     /// The reports of every problem of the last launch, in order.

@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::panic::catch_unwind;
+use std::ptr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
+use cudarc::driver::result::{launch_cooperative_kernel, launch_kernel};
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUfunction_attribute, CUresult};
-use cudarc::driver::{CudaContext, CudaFunction, DriverError};
+use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DeviceRepr, DriverError};
 use cudarc::nvrtc::Ptx;
 use flate2::read::GzDecoder;
 
@@ -57,6 +59,17 @@ pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
 /// A call during which a panic means a driver without what cudarc looks for.
 fn quietly<T>(call: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, Error> {
     catch_unwind(call).map_err(|_| Error::OldDriver)
+}
+
+/// One launch.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) kernel: &'a str,
+    pub(crate) grid: (u32, u32),
+    pub(crate) threads: u32,
+    pub(crate) shared_bytes: usize,
+    /// Blocks wait for each other, so all must be on the device at once.
+    pub(crate) cooperative: bool,
 }
 
 /// The loaded kernels of a context.
@@ -119,7 +132,25 @@ impl Kernels {
         Ok(Self { functions, hardware })
     }
 
-    pub(crate) fn function(&self, name: &str) -> &CudaFunction {
-        &self.functions[name]
+    /// Enqueues a kernel that takes one struct. cudarc's builder of launches would allocate its list of arguments.
+    ///
+    /// # Safety
+    /// The kernel must take `T`, whose pointers must be valid for what it does with them until the stream is past it.
+    pub(crate) unsafe fn launch<T: DeviceRepr>(
+        &self,
+        stream: &CudaStream,
+        launch: &Launch<'_>,
+        params: &T,
+    ) -> Result<(), Error> {
+        let function = self.functions[launch.kernel].cu_function();
+        let Launch { grid: (x, y), threads, shared_bytes, cooperative, .. } = *launch;
+        let (grid, block) = ((x, y, 1), (threads, 1, 1));
+        let shared = u32::try_from(shared_bytes).unwrap_or(u32::MAX);
+        let mut arguments = [ptr::from_ref(params).cast_mut().cast()];
+        stream.context().bind_to_thread()?;
+        let enqueue = if cooperative { launch_cooperative_kernel } else { launch_kernel };
+        // SAFETY: by this function's contract; the driver copies the arguments before it returns.
+        unsafe { enqueue(function, grid, block, shared, stream.cu_stream(), &mut arguments) }?;
+        Ok(())
     }
 }

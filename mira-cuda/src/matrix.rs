@@ -139,3 +139,24 @@ impl<T: Logit> DeviceMatrix<T> {
         Ok(self.elements.stream().clone_dtoh(&self.elements)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_overlap_or_do_not_fit_are_refused() {
+        let shape = Shape::new(3, 5).unwrap();
+        for (stride, elements) in [(5, 15), (7, 19), (7, 100)] {
+            check(shape, stride, elements).unwrap();
+        }
+        for (stride, elements, expected) in [(5, 14, 15), (7, 18, 19), (4, 100, 13), (0, 100, 5)] {
+            let error = check(shape, stride, elements).unwrap_err();
+            assert!(
+                matches!(error, Error::Layout { expected: e, got, .. } if (e, got) == (expected, elements)),
+                "{error}"
+            );
+        }
+        assert!(check(shape, usize::MAX, usize::MAX).is_err(), "an index beyond 64 bits");
+    }
+}

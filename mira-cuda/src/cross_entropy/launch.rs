@@ -3,13 +3,11 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use cudarc::driver::{
-    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
-};
+use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
 use mira_core::{Error as CoreError, Shape};
 
 use super::{CrossEntropyBuffers, CrossEntropyParams, CrossEntropyPlan, Matrix};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Launch};
 use crate::matrix::{Logit, Probability, Rows, RowsMut};
 use crate::{Error, plan::Dtype};
 
@@ -103,17 +101,16 @@ impl<L: Logit, A: Probability> CrossEntropy<L, A> {
             workspace,
         };
         let params = self.plan.params(&buffers)?;
-        let config = LaunchConfig {
-            grid_dim: (self.plan.blocks, 1, 1),
-            block_dim: (self.plan.threads, 1, 1),
-            shared_mem_bytes: u32::try_from(self.plan.shared_bytes).unwrap_or(u32::MAX),
+        let launch = Launch {
+            kernel: self.plan.kernel,
+            grid: (self.plan.blocks, 1),
+            threads: self.plan.threads,
+            shared_bytes: self.plan.shared_bytes,
+            cooperative: false,
         };
-        let mut launch = self.stream.launch_builder(self.kernels.function(self.plan.kernel));
-        launch.arg(&params);
         // SAFETY: the kernel takes these parameters; shapes, strides and addresses were checked, and the guards keep the memory alive
         // as long as the stream uses it.
-        unsafe { launch.launch(config) }?;
-        Ok(())
+        unsafe { self.kernels.launch(&self.stream, &launch, &params) }
     }
 
     /// `L` of the last launch; waits for the stream.
