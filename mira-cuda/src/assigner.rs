@@ -208,8 +208,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         let control = unsafe { control.as_ptr().cast::<Control>().read_unaligned() };
         let (log_weights, log_marginal) =
             (vector(KVector::LogWeights)?, vector(KVector::LogMarginal)?);
-        // The logits may be gone: the value is told as NaN, row and column exactly.
-        Ok(plan.report(&control, &log_weights, &log_marginal, |_, _| f64::NAN)?)
+        Ok(plan.report(&control, &log_weights, &log_marginal)?)
     }
 
     /// Natural-log column weights of the last assignment of `problem`, up to an additive constant; waits for the stream.

@@ -174,7 +174,7 @@ impl Plan {
         self.params.padded_columns as usize
     }
 
-    /// What a finished launch has to say. `logit` fetches an element, to name it where it is invalid.
+    /// What a finished launch has to say.
     ///
     /// # Errors
     /// [`Error::NothingAssigned`], [`Error::NonFiniteLogit`], [`Error::AllForbidden`].
@@ -183,20 +183,20 @@ impl Plan {
         control: &Control,
         log_weights: &[f64],
         log_marginal: &[f64],
-        logit: impl FnOnce(usize, usize) -> f64,
     ) -> Result<Report, Error> {
         if control.done == 0 {
             return Err(Error::NothingAssigned);
         }
         if control.bad.is_finite() {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an index, twice
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            // 4 × an index, + `enum Invalid`
             let code = control.bad as u64;
-            let (index, columns) = (code / 2, self.shape.num_prototypes() as u64);
+            let (index, columns) = (code / 4, self.shape.num_prototypes() as u64);
             let (row, column) = (usize_of(index / columns), usize_of(index % columns));
-            return Err(if code % 2 == 1 {
-                Error::AllForbidden { row }
-            } else {
-                Error::NonFiniteLogit { row, column, value: logit(row, column) }
+            return Err(match code % 4 {
+                0 => Error::NonFiniteLogit { row, column, value: f64::NAN },
+                1 => Error::NonFiniteLogit { row, column, value: f64::INFINITY },
+                _ => Error::AllForbidden { row },
             });
         }
         let count = |n: c_int| usize::try_from(n).unwrap_or(0);

@@ -37,7 +37,7 @@ impl Emulated {
     }
 
     /// Rows may be apart; the assignment's are as far apart as the logits'.
-    pub(crate) fn assign<L: Element + Into<f64>, A: Element + Into<f64>>(
+    pub(crate) fn assign<L: Element, A: Element + Into<f64>>(
         &mut self,
         logits: &Guarded<L>,
         assignment: &mut Guarded<A>,
@@ -65,8 +65,7 @@ impl Emulated {
         let (log_weights, log_marginal) =
             (vector(KVector::LogWeights), vector(KVector::LogMarginal));
         let control = self.read::<Control>(self.plan.at_control(), 1)[0];
-        let logit = |row: usize, column: usize| logits.as_slice()[row * stride + column].into();
-        let report = self.plan.report(&control, &log_weights, &log_marginal, logit);
+        let report = self.plan.report(&control, &log_weights, &log_marginal);
         self.assigned = report.is_ok();
         let written = assignment.as_slice();
         Ok(Answer {
@@ -287,7 +286,7 @@ fn several_problems_in_one_launch() {
         // SAFETY: written by the kernel; read unaligned.
         let control = unsafe { bytes.as_ptr().cast::<Control>().read_unaligned() };
         let zeros = vec![0.0; columns];
-        let report = plan.report(&control, &zeros, &zeros, |_, _| 0.0).expect("valid logits");
+        let report = plan.report(&control, &zeros, &zeros).expect("valid logits");
         sweeps.push(report.iterations);
         let expected = oracle::answer(method, problem.shape, &problem.logits);
         let ours: Vec<f64> = assignment.as_slice().iter().map(|w| f64::from(*w)).collect();

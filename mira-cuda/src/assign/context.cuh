@@ -54,7 +54,7 @@ constexpr double LN_2 = 0.69314718055994530942;
 
 // What `bad` becomes by a row without a finite logit: behind every NaN in it.
 DEVICE double no_finite_logit(const AssignParams& params, int row) {
-    return 2.0 * (double)((long long)(row + 1) * params.columns - 1) + 1.0;
+    return 4.0 * (double)((long long)(row + 1) * params.columns - 1) + NO_FINITE_LOGIT;
 }
 
 // What a block learns from its rows on the way; equal in all its threads but for the first two.
@@ -99,6 +99,6 @@ DEVICE void look_at(float s, long long index, float& high, float& low, float& fo
     } else if (s == -INFINITY_F32) {
         forbidden = 1.0f;
     } else {
-        bad = fmin(bad, 2.0 * (double)index);
+        bad = fmin(bad, 4.0 * (double)index + (s > 0.0f ? POSITIVE_INFINITY : NOT_A_NUMBER));
     }
 }

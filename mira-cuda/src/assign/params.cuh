@@ -50,7 +50,7 @@ enum KVector {
 // What blocks tell each other, one f64 per block and entry; reduced in block order.
 enum Scalar {
     // Minima.
-    BAD,            // row-major index of the first invalid logit, twice; odd for a row without a finite logit
+    BAD,            // 4 × row-major index of the first invalid logit + what is invalid
     LOWEST_TOTAL,   // of a row
     LOWEST_ELEMENT, // log2 of a kernel element
     LOWEST_RESIDUAL,
@@ -79,6 +79,7 @@ enum Scalar {
     NUM_SCALARS = RIGHT + DEPTH
 };
 
+enum Invalid { NOT_A_NUMBER, POSITIVE_INFINITY, NO_FINITE_LOGIT };
 enum Pass { PASS_SWEEP, PASS_WRITE, PASS_COLUMNS, PASS_LOGITS };
 enum Domain { LINEAR, LOGARITHMIC };
 enum Action { KEEP, TAKE_IMAGE, TAKE_BEST, ACCELERATE };
