@@ -7,7 +7,7 @@ use half::bf16;
 use mira_candle::{CandleAssigner, Error as CandleError, Workspace};
 use mira_core::{Assigner, Collective, Method, Shape};
 
-use crate::support::{Answer, Backend, Distributed, Failure};
+use crate::support::{Answer, Backend, Distributed, Failure, IN_F32, IN_F64, Limits, to_f32};
 
 impl From<CandleError> for Failure {
     fn from(error: CandleError) -> Self {
@@ -43,23 +43,21 @@ fn one(
     })
 }
 
-/// A backend of logits `$logits` and assignments `$arithmetic`, whose plain type is `$element`; `$stored` rounds a logit to its type.
+/// A backend of logits `$logits` and assignments `$dtype` in `$arithmetic`; `$stored` rounds a logit to its type.
 macro_rules! candle_backend {
-    ($name:ident, $label:literal, $logits:ident, $arithmetic:ident, $element:ty, $stored:expr, $tolerance:expr) => {
+    ($name:ident, $label:literal, $logits:ident, $dtype:ident, $arithmetic:expr, $stored:expr) => {
         pub(crate) struct $name;
 
         impl $name {
             fn assigner(method: Method) -> CandleAssigner {
                 let assigner = CandleAssigner::new(method).with_objective(true);
-                assigner.with_dtype(DType::$arithmetic).expect("F32 or F64")
+                assigner.with_dtype(DType::$dtype).expect("F32 or F64")
             }
         }
 
         impl Backend for $name {
             const NAME: &'static str = $label;
-            const UNIT_ROUNDOFF: f64 = <$element>::EPSILON as f64 / 2.0;
-            const TOLERANCE_TV: f64 = $tolerance;
-            const SMALLEST_NORMAL: f64 = <$element>::MIN_POSITIVE as f64;
+            const LIMITS: Limits = $arithmetic;
             const STARTS_WARM: bool = true;
 
             fn stored(logit: f64) -> f64 {
@@ -96,15 +94,14 @@ macro_rules! candle_backend {
     };
 }
 
-#[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
 fn as_f32(logit: f64) -> f64 {
-    f64::from(logit as f32)
+    f64::from(to_f32(logit))
 }
 
 fn as_bf16(logit: f64) -> f64 {
     bf16::from_f64(logit).to_f64()
 }
 
-candle_backend!(F64, "candle cpu f64", F64, F64, f64, |s: f64| s, 1e-10);
-candle_backend!(F32, "candle cpu f32", F32, F32, f32, as_f32, 1e-5);
-candle_backend!(Bf16, "candle cpu bf16", BF16, F32, f32, as_bf16, 1e-5);
+candle_backend!(F64, "candle cpu f64", F64, F64, IN_F64, |s: f64| s);
+candle_backend!(F32, "candle cpu f32", F32, F32, IN_F32, as_f32);
+candle_backend!(Bf16, "candle cpu bf16", BF16, F32, IN_F32, as_bf16);

@@ -9,7 +9,8 @@ use ndarray::{Array2, ArrayView2, s};
 
 use crate::oracle;
 use crate::support::{
-    Answer, Backend, Distributed, Failure, Kind, Problem, shape, total_variation,
+    Answer, Backend, Distributed, Failure, IN_F32, IN_F64, Kind, Limits, Problem, shape, to_f32,
+    total_variation,
 };
 
 impl From<CpuError> for Failure {
@@ -27,7 +28,7 @@ fn backend_error(error: impl std::fmt::Display) -> Failure {
 
 /// A backend of logits `$logits` and assignments `$element`, `$from` and `$to` converting a logit from and to f64.
 macro_rules! cpu_backend {
-    ($name:ident, $label:literal, $logits:ty, $element:ty, $from:expr, $to:expr, $unit_roundoff:expr, $tolerance:expr) => {
+    ($name:ident, $label:literal, $logits:ty, $element:ty, $from:expr, $to:expr, $arithmetic:expr) => {
         pub(crate) struct $name;
 
         impl $name {
@@ -53,9 +54,7 @@ macro_rules! cpu_backend {
 
         impl Backend for $name {
             const NAME: &'static str = $label;
-            const UNIT_ROUNDOFF: f64 = $unit_roundoff;
-            const TOLERANCE_TV: f64 = $tolerance;
-            const SMALLEST_NORMAL: f64 = <$element>::MIN_POSITIVE as f64;
+            const LIMITS: Limits = $arithmetic;
             const STARTS_WARM: bool = true;
 
             fn stored(logit: f64) -> f64 {
@@ -96,18 +95,10 @@ macro_rules! cpu_backend {
     };
 }
 
-#[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
-fn to_f32(logit: f64) -> f32 {
-    logit as f32
-}
-
-const HALF_ULP_F64: f64 = f64::EPSILON / 2.0;
-const HALF_ULP_F32: f64 = f32::EPSILON as f64 / 2.0;
-
-cpu_backend!(F64, "cpu f64", f64, f64, |s: f64| s, |s: f64| s, HALF_ULP_F64, 1e-10);
-cpu_backend!(F32, "cpu f32", f32, f32, to_f32, f64::from, HALF_ULP_F32, 1e-5);
-cpu_backend!(F16, "cpu f16", f16, f32, f16::from_f64, f16::to_f64, HALF_ULP_F32, 1e-5);
-cpu_backend!(Bf16, "cpu bf16", bf16, f32, bf16::from_f64, bf16::to_f64, HALF_ULP_F32, 1e-5);
+cpu_backend!(F64, "cpu f64", f64, f64, |s: f64| s, |s: f64| s, IN_F64);
+cpu_backend!(F32, "cpu f32", f32, f32, to_f32, f64::from, IN_F32);
+cpu_backend!(F16, "cpu f16", f16, f32, f16::from_f64, f16::to_f64, IN_F32);
+cpu_backend!(Bf16, "cpu bf16", bf16, f32, bf16::from_f64, bf16::to_f64, IN_F32);
 
 /// Views into larger arrays, rows apart or in reverse: the layout is no part of the problem.
 #[test]

@@ -7,7 +7,7 @@ use mira::cuda::cudarc::driver::CudaStream;
 use mira::cuda::{CudaAssigner, DeviceMatrix, Error as CudaError, device};
 use mira_core::{Assigner, Method, Shape};
 
-use crate::support::{Answer, Backend, Failure};
+use crate::support::{Answer, Backend, Failure, IN_F32, Limits, to_f32};
 
 static STREAM: LazyLock<Arc<CudaStream>> = LazyLock::new(|| {
     let context = device(0).unwrap_or_else(|e| panic!("feature `cuda` tests a device: {e}"));
@@ -29,9 +29,7 @@ macro_rules! device_backend {
 
         impl Backend for $name {
             const NAME: &'static str = $label;
-            const UNIT_ROUNDOFF: f64 = f32::EPSILON as f64 / 2.0;
-            const TOLERANCE_TV: f64 = 1e-5;
-            const SMALLEST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
+            const LIMITS: Limits = IN_F32;
             const STARTS_WARM: bool = true;
 
             fn stored(logit: f64) -> f64 {
@@ -73,11 +71,6 @@ macro_rules! device_backend {
             }
         }
     };
-}
-
-#[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
-fn to_f32(logit: f64) -> f32 {
-    logit as f32
 }
 
 device_backend!(F32, "cuda device f32", f32, to_f32);

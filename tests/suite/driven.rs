@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mira_core::{Arithmetic, Collective, FixedPoint, Method, Shape, SingleProcess};
 
 use crate::rows::Rows;
-use crate::support::{Answer, Backend, Distributed, Failure};
+use crate::support::{Answer, Backend, Distributed, Failure, IN_F64, Limits};
 
 pub(crate) struct Driven;
 
@@ -29,9 +29,7 @@ fn assign(
 
 impl Backend for Driven {
     const NAME: &'static str = "driven";
-    const UNIT_ROUNDOFF: f64 = f64::EPSILON / 2.0;
-    const TOLERANCE_TV: f64 = 1e-10;
-    const SMALLEST_NORMAL: f64 = f64::MIN_POSITIVE;
+    const LIMITS: Limits = IN_F64;
     const STARTS_WARM: bool = true;
 
     fn stored(logit: f64) -> f64 {

@@ -7,7 +7,9 @@ use mira_cuda::plan::{Dtype, Hardware, Plan};
 use mira_cuda_emulation::{Element, Guarded, launch};
 
 use crate::oracle;
-use crate::support::{Answer, Backend, Failure, Kind, Problem, shape, total_variation};
+use crate::support::{
+    Answer, Backend, Failure, IN_F32, Kind, Limits, Problem, shape, to_f32, total_variation,
+};
 
 /// Few blocks with little shared memory: some rows stay on chip, some do not, and blocks have several row blocks.
 const SMALL: Hardware = Hardware { multiprocessors: 3, shared_memory: 12 << 10, threads: 64 };
@@ -91,9 +93,7 @@ macro_rules! emulated_backend {
 
         impl Backend for $name {
             const NAME: &'static str = $label;
-            const UNIT_ROUNDOFF: f64 = f32::EPSILON as f64 / 2.0;
-            const TOLERANCE_TV: f64 = 1e-5;
-            const SMALLEST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
+            const LIMITS: Limits = IN_F32;
             const STARTS_WARM: bool = true;
 
             fn cases(cases: u32) -> u32 {
@@ -124,11 +124,6 @@ macro_rules! emulated_backend {
             }
         }
     };
-}
-
-#[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
-fn to_f32(logit: f64) -> f32 {
-    logit as f32
 }
 
 emulated_backend!(F32, "cuda f32", f32, Dtype::F32, to_f32, 6);

@@ -2,15 +2,13 @@
 
 use mira_core::{Assigner, Matrix, Method, Reference, Shape};
 
-use crate::support::{Answer, Backend, Failure};
+use crate::support::{Answer, Backend, Failure, IN_F64, Limits};
 
 pub(crate) struct Oracle;
 
 impl Backend for Oracle {
     const NAME: &'static str = "oracle";
-    const UNIT_ROUNDOFF: f64 = f64::EPSILON / 2.0;
-    const TOLERANCE_TV: f64 = 1e-10;
-    const SMALLEST_NORMAL: f64 = f64::MIN_POSITIVE;
+    const LIMITS: Limits = IN_F64;
     const STARTS_WARM: bool = false;
 
     fn stored(logit: f64) -> f64 {

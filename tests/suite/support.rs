@@ -7,15 +7,41 @@ use mira_core::{Collective, Error, Method, Mira, Report, Shape, Sinkhorn, StopRu
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
+/// What an element type of assignments brings with it.
+pub(crate) struct Limits {
+    unit_roundoff: f64,
+    tolerance_tv: f64,
+    smallest_normal: f64,
+}
+
+pub(crate) const IN_F64: Limits = Limits {
+    unit_roundoff: f64::EPSILON / 2.0,
+    tolerance_tv: 1e-10,
+    smallest_normal: f64::MIN_POSITIVE,
+};
+pub(crate) const IN_F32: Limits = Limits {
+    unit_roundoff: f32::EPSILON as f64 / 2.0,
+    tolerance_tv: 1e-5,
+    smallest_normal: f32::MIN_POSITIVE as f64,
+};
+
+/// Stores a logit in single precision.
+#[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
+pub(crate) fn to_f32(logit: f64) -> f32 {
+    logit as f32
+}
+
 /// A backend under test, with plain `f64` slices at the border.
 pub(crate) trait Backend {
     const NAME: &'static str;
+    /// Of the sweeps and of the assignment.
+    const LIMITS: Limits;
     /// Unit roundoff of its arithmetic.
-    const UNIT_ROUNDOFF: f64;
+    const UNIT_ROUNDOFF: f64 = Self::LIMITS.unit_roundoff;
     /// Largest total variation of a row from the oracle's, both after the same number of sweeps.
-    const TOLERANCE_TV: f64;
+    const TOLERANCE_TV: f64 = Self::LIMITS.tolerance_tv;
     /// Smallest positive normal number of the assignment's type.
-    const SMALLEST_NORMAL: f64;
+    const SMALLEST_NORMAL: f64 = Self::LIMITS.smallest_normal;
 
     /// Whether a warm start saves it sweeps.
     const STARTS_WARM: bool;

@@ -1,0 +1,204 @@
+//! The edges: extreme logits, one row or column, forbidden prototypes, and logits that are none.
+
+use mira_core::{Centered, Error, Method, Shape, Softmax, Status, StopRule};
+use proptest::prelude::*;
+
+use crate::support::{
+    Backend, Failure, Kind, Problem, Random, exp, for_all, log_assignment, problems, problems_of,
+    shape, total_variation,
+};
+
+use super::{assign, methods, same_as_the_oracle, tolerance};
+
+/// ±1e4 logits, τ down to 0.02, β up to 0.99.
+pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
+    let extreme = problems_of(&[Kind::Extreme, Kind::Gaussian, Kind::Clusters], 12, B::stored);
+    let betas = proptest::sample::select(vec![0.5, 0.9, 0.99]);
+    let temperatures = proptest::sample::select(vec![0.02, 0.1, 1.0]);
+    for_all(
+        B::cases(64),
+        &(extreme, betas, temperatures, 0usize..12),
+        |(problem, beta, temperature, n)| {
+            let problem = Problem { temperature, beta, ..problem };
+            for method in
+                [problem.mira(StopRule::Sweeps(n)), problem.sinkhorn(StopRule::Sweeps(n + 1))]
+            {
+                same_as_the_oracle::<B>(&problem, method)?;
+            }
+            let softmax: Method = Softmax::new(temperature).expect("valid").into();
+            let methods = [
+                softmax,
+                problem.mira(StopRule::Sweeps(n)),
+                problem.mira(StopRule::default()),
+                problem.sinkhorn(StopRule::Sweeps(n + 1)),
+                problem.sinkhorn(StopRule::default()),
+            ];
+            for method in methods {
+                let answer = assign::<B>(method, problem.shape, &problem.logits)?;
+                for (i, row) in answer.assignment.chunks_exact(problem.num_prototypes()).enumerate()
+                {
+                    let sum: f64 = row.iter().sum();
+                    prop_assert!(
+                        (sum - 1.0).abs() <= B::TOLERANCE_TV,
+                        "{method:?}: row {i} sums to {sum}"
+                    );
+                }
+                let certificate = answer.report.certificate;
+                prop_assert!(certificate.duality_gap >= 0.0, "{method:?}: {certificate:?}");
+                prop_assert!(certificate.log_ratio_bound >= 0.0, "{method:?}: {certificate:?}");
+            }
+            Ok(())
+        },
+    );
+}
+
+pub(crate) fn one_prototype_takes_everything<B: Backend>() {
+    for batch in [1, 2, 33] {
+        let problem = Problem::new(Kind::Extreme, shape(batch, 1), 0.02, 0.9, 7, B::stored);
+        for method in methods(&problem) {
+            let answer = B::assign(method, problem.shape, &problem.logits).expect("valid logits");
+            assert!(
+                answer.assignment.iter().all(|w| (w - 1.0).abs() <= 2.0 * B::UNIT_ROUNDOFF),
+                "{problem:?}: {method:?}: {answer:?}"
+            );
+            assert_eq!(answer.report.status, Status::Converged, "{problem:?}: {method:?}");
+            assert_eq!(answer.report.certificate.duality_gap, 0.0, "{problem:?}: {method:?}");
+        }
+    }
+}
+
+pub(crate) fn one_row_or_identical_rows_give_back_p<B: Backend>() {
+    for_all(B::cases(48), &(problems::<B>(), 1usize..20), |(problem, copies)| {
+        let k = problem.num_prototypes();
+        let logits = problem.logits[..k].repeat(copies);
+        let problem = Problem { shape: shape(copies, k), logits, ..problem };
+        let p = exp(&log_assignment(&problem.logits, problem.temperature, &vec![0.0; k]));
+        let tight =
+            StopRule::Tolerance { tolerance: Some(B::tight(problem.beta)), max_sweeps: 5000 };
+        let method = problem.mira(tight);
+        let answer = assign::<B>(method, problem.shape, &problem.logits)?;
+        let tv = total_variation(&answer.assignment, &p, k);
+        let tolerance =
+            tolerance::<B>(&problem, &method, &answer.log_weights) + B::tight(problem.beta);
+        prop_assert!(tv <= tolerance, "{copies} rows: total variation {tv:e} from p");
+        // With one row to share, equal usage is the uniform row.
+        let method = problem.sinkhorn(StopRule::default());
+        let answer = assign::<B>(method, problem.shape, &problem.logits)?;
+        let tv = total_variation(&answer.assignment, &vec![1.0 / k as f64; copies * k], k);
+        prop_assert!(
+            tv <= 10.0 * B::TOLERANCE_TV,
+            "{copies} rows: total variation {tv:e} from uniform"
+        );
+        Ok(())
+    });
+}
+
+/// Forbids about one entry in six, and one whole column if there are two, always leaving each row one prototype.
+fn forbid(problem: &Problem) -> Problem {
+    let k = problem.num_prototypes();
+    let mut random = Random::new(!problem.seed);
+    let mut logits = problem.logits.clone();
+    let column = random.below(k);
+    for row in logits.chunks_exact_mut(k) {
+        let kept = (column + 1 + random.below(k.max(2) - 1)) % k;
+        for (j, s) in row.iter_mut().enumerate() {
+            if j != kept && (j == column || random.uniform() < 0.15) {
+                *s = f64::NEG_INFINITY;
+            }
+        }
+    }
+    Problem { logits, ..problem.clone() }
+}
+
+pub(crate) fn forbidden_prototypes_get_nothing<B: Backend>() {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
+        let problem = forbid(&problem);
+        let k = problem.num_prototypes();
+        for method in methods(&problem) {
+            let answer = assign::<B>(method, problem.shape, &problem.logits)?;
+            for (w, s) in answer.assignment.iter().zip(&problem.logits) {
+                prop_assert!(w.is_finite(), "{method:?}: {w}");
+                prop_assert!(*s > f64::NEG_INFINITY || *w == 0.0, "{method:?}: forbidden, got {w}");
+            }
+            if matches!(method.stop(), StopRule::Sweeps(_)) {
+                same_as_the_oracle::<B>(&problem, method)?;
+            }
+        }
+        // A prototype forbidden to all might as well not be there.
+        let active: Vec<usize> = (0..k)
+            .filter(|j| problem.logits.iter().skip(*j).step_by(k).any(|s| *s > f64::NEG_INFINITY))
+            .collect();
+        let without = |x: &[f64]| -> Vec<f64> {
+            x.chunks_exact(k).flat_map(|row| active.iter().map(move |j| row[*j])).collect()
+        };
+        for n in [0, 4] {
+            let method = problem.mira(StopRule::Sweeps(n));
+            let all = assign::<B>(method, problem.shape, &problem.logits)?;
+            let reduced = shape(problem.shape.batch(), active.len());
+            let few = assign::<B>(method, reduced, &without(&problem.logits))?;
+            let tv = total_variation(&without(&all.assignment), &few.assignment, active.len());
+            let tolerance = tolerance::<B>(&problem, &method, &all.log_weights);
+            prop_assert!(
+                tv <= tolerance,
+                "{method:?}: total variation {tv:e} from the reduced problem"
+            );
+        }
+        Ok(())
+    });
+}
+
+/// The bound of Sinkhorn–Knopp has a factor that is infinite with forbidden entries, and one that may be 0: no NaN may come of it.
+pub(crate) fn certificates_with_forbidden_prototypes_are_numbers<B: Backend>() {
+    let never = f64::NEG_INFINITY;
+    let symmetric: [(Shape, &[f64]); 3] = [
+        (shape(2, 2), &[0.5, never, never, 0.5]),
+        (shape(2, 3), &[0.5, never, 0.5, never, 0.5, never]),
+        (shape(1, 2), &[0.5, never]),
+    ];
+    for (shape, logits) in symmetric {
+        let problem = Problem { shape, logits: logits.to_vec(), ..Problem::random(1, B::stored) };
+        for method in methods(&problem) {
+            let answer = B::assign(method, shape, logits).expect("every row has a finite logit");
+            let c = answer.report.certificate;
+            for bound in [c.duality_gap, c.label_kl_bound, c.log_ratio_bound, c.marginal_error] {
+                assert!(bound >= 0.0, "{}: {logits:?}: {method:?}: {c:?}", B::NAME);
+            }
+        }
+    }
+}
+
+pub(crate) fn invalid_logits_are_named<B: Backend>() {
+    for_all(B::cases(48), &problems::<B>(), |problem| {
+        let (k, mut random) = (problem.num_prototypes(), Random::new(problem.seed));
+        let (first, second) =
+            (random.below(problem.shape.len()), random.below(problem.shape.len()));
+        let mut methods = methods(&problem).to_vec();
+        methods.push(Centered::dino().into());
+        for method in methods {
+            for bad in [f64::NAN, f64::INFINITY] {
+                let mut logits = problem.logits.clone();
+                (logits[first], logits[second]) = (bad, bad);
+                let named = first.min(second);
+                let failure = B::assign(method, problem.shape, &logits);
+                let right = matches!(
+                    failure,
+                    Err(Failure::Core(Error::NonFiniteLogit { row, column, value }))
+                        if (row, column) == (named / k, named % k) && value.to_bits() << 1 == bad.to_bits() << 1
+                            || (row, column) == (named / k, named % k) && bad.is_nan() && value.is_nan()
+                );
+                prop_assert!(right, "{method:?}: {bad} at {named}: {failure:?}");
+            }
+            let mut logits = problem.logits.clone();
+            let row = first / k;
+            logits[row * k..(row + 1) * k].fill(f64::NEG_INFINITY);
+            let failure = B::assign(method, problem.shape, &logits);
+            prop_assert_eq!(
+                failure,
+                Err(Failure::Core(Error::AllForbidden { row })),
+                "{:?}",
+                method
+            );
+        }
+        Ok(())
+    });
+}
