@@ -6,7 +6,7 @@
 //! weights, Anderson acceleration, stop rule. The host launches and goes on; [`report`](mira_core::Assigner::report) fetches two
 //! K-vectors and computes the certificate from them in f64.
 //!
-//! **Nothing of this crate has run on a device yet.** Its kernels compile for sm_80, sm_90a and sm_100 and pass the conformance suite under emulation.
+//! **Nothing of this crate has run on a device yet.** Its kernels compile for `sm_80`, `sm_90a` and `sm_100` and pass the conformance suite under emulation.
 //!
 //! Building needs no CUDA toolkit and no device; running needs an NVIDIA driver, 580 or later, and a device of compute capability 8.0
 //! or later. [`device`] says what is missing.
