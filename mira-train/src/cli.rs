@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::assign::AssignArgs;
 
 #[allow(clippy::doc_markdown)] // help texts, where backticks would show
+pub mod data;
 pub mod eval;
 pub mod export;
 pub mod plot;
@@ -36,6 +37,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Draw the curves of runs into one file
     Plot(plot::PlotArgs),
+    /// Prepare images
+    Data(data::DataArgs),
     /// List the recipes in this binary, or print one
     Recipes(recipes::RecipesArgs),
 }
@@ -106,6 +109,12 @@ mod tests {
             ("mira-train eval linear run --epochs x", "see 'mira-train eval linear --help'"),
             ("mira-train export run --format onnx --out f", "see 'mira-train export --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),
+            ("mira-train data pack a", "see 'mira-train data pack --help'"),
+            (
+                "mira-train data pack a b --raw 9 --short-side 9",
+                "see 'mira-train data pack --help'",
+            ),
+            ("mira-train data pack a b --source tar", "see 'mira-train data pack --help'"),
         ] {
             let got = refused(line);
             assert!(got.ends_with(expected) && !got.contains('\n'), "{line}: {got}");
@@ -116,7 +125,8 @@ mod tests {
     fn every_help_has_examples_that_parse() {
         let program = program();
         let mut num_examples = 0;
-        for sub in program.get_subcommands() {
+        let groups = program.get_subcommands();
+        for sub in groups.flat_map(|group| [group].into_iter().chain(group.get_subcommands())) {
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter(|line| line.trim().starts_with("mira-train ")) {
                 let parsed = program.clone().try_get_matches_from(line.trim().split(' '));

@@ -12,6 +12,7 @@
 )]
 
 mod augment;
+mod bytes;
 mod cache;
 mod cifar;
 mod decode;
@@ -22,6 +23,7 @@ mod folder;
 mod idx;
 mod loader;
 mod open;
+mod pack;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -33,6 +35,10 @@ pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
 pub use loader::{Batch, Crops, Loader, LoaderConfig};
 pub use open::{Format, open};
+pub use pack::{
+    Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
+    estimate, pack,
+};
 pub use view::{Interpolation, ViewSpec};
 
 /// An RGB image: rows of pixels, three bytes each; grey is replicated.
@@ -51,6 +57,13 @@ impl Image {
     pub fn reshape(&mut self, width: usize, height: usize) {
         (self.width, self.height) = (width, height);
         self.pixels.resize(width * height * 3, 0);
+    }
+
+    /// Width and height of the image when its shorter side is `short_side`; the longer one is rounded down, as in torchvision.
+    fn size_with_short_side(&self, short_side: usize) -> (usize, usize) {
+        let (width, height) = (self.width, self.height);
+        let long_side = short_side * width.max(height) / width.min(height).max(1);
+        if width <= height { (short_side, long_side) } else { (long_side, short_side) }
     }
 }
 
@@ -78,6 +91,17 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Error`] naming the file or the position if the image cannot be read or decoded.
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error>;
+
+    /// Reads an image as it is stored, a JPEG, PNG or WebP file, into a buffer that is reused; `false`, and no bytes, where the source
+    /// holds pixels and no files. The bytes may be damaged: that is found by [`load`](Self::load).
+    ///
+    /// # Errors
+    /// [`Error`] naming the file or the position if it cannot be read.
+    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
+        let _ = index;
+        into.clear();
+        Ok(false)
+    }
 
     /// The image's file, or its position, for messages.
     fn name(&self, index: usize) -> String;

@@ -113,6 +113,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Packing failed.
+    #[error(transparent)]
+    Pack(#[from] crate::data::PackError),
     /// Training failed.
     #[error(transparent)]
     Train(#[from] crate::train::Error),
@@ -144,6 +147,7 @@ impl Error {
             Self::Core(e) if is_about_parameters(e) => 2,
             Self::Core(_) | Self::Backend { .. } | Self::WriteFailed { .. } => 1,
             Self::Train(error) => error.exit_code(),
+            Self::Pack(error) => error.exit_code(),
             _ => 2,
         }
     }

@@ -61,6 +61,10 @@ impl<S: Source> Source for Cached<S> {
         Ok(())
     }
 
+    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
+        self.source.encoded(index, into)
+    }
+
     fn name(&self, index: usize) -> String {
         self.source.name(index)
     }

@@ -162,15 +162,13 @@ impl Scratch {
         if width == 0 || height == 0 {
             return Err(Error::image(source.name(index), "it has no pixels; remove it"));
         }
-        let long_side = short_side * width.max(height) / width.min(height);
-        if short_side * long_side > MAX_PIXELS {
+        let (new_width, new_height) = self.image.size_with_short_side(short_side);
+        if new_width * new_height > MAX_PIXELS {
             let problem = format!(
-                "its {width} × {height} pixels become {short_side} × {long_side}, more than {MAX_PIXELS}; remove it"
+                "its {width} × {height} pixels become {new_width} × {new_height}, more than {MAX_PIXELS}; remove it"
             );
             return Err(Error::image(source.name(index), problem));
         }
-        let (new_width, new_height) =
-            if width <= height { (short_side, long_side) } else { (long_side, short_side) };
         self.resized.reshape(new_width, new_height);
         let whole = CropBox { left: 0, top: 0, width, height };
         let into = &mut self.resized.pixels;

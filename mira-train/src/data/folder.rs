@@ -140,6 +140,12 @@ impl Source for ImageFolder {
     }
 
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        self.encoded(index, &mut bytes)?;
+        decode::decode(&bytes, into).map_err(|problem| Error::image(self.name(index), problem))
+    }
+
+    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
         let Some(path) = self.files.get(index) else {
             return Err(Error::image(self.name(index), "there are fewer images"));
         };
@@ -149,9 +155,10 @@ impl Source for ImageFolder {
             let problem = format!("it has {length} bytes, more than {MAX_FILE}; shrink it");
             return Err(Error::image(self.name(index), problem));
         }
-        let mut bytes = Vec::with_capacity(length as usize + 1);
-        file.take(MAX_FILE).read_to_end(&mut bytes).map_err(Error::unreadable(path))?;
-        decode::decode(&bytes, into).map_err(|problem| Error::image(self.name(index), problem))
+        into.clear();
+        into.reserve(length as usize + 1);
+        file.take(MAX_FILE).read_to_end(into).map_err(Error::unreadable(path))?;
+        Ok(true)
     }
 
     fn name(&self, index: usize) -> String {

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cached;
 use super::cifar::{self, Variant};
-use super::{Error, Source, Split, embedded, folder, idx};
+use super::{Error, Source, Split, embedded, folder, idx, pack};
 
 /// How a data set is stored; in recipes by its [`name`](Self::name).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +32,23 @@ pub enum Format {
     ImageFolder,
     /// Parquet files as on the Hugging Face hub.
     Parquet,
+    /// A folder made by [`pack`](super::pack()).
+    Packed,
 }
 
 impl Format {
+    /// Every format.
+    pub const ALL: [Self; 8] = [
+        Self::Auto,
+        Self::Embedded,
+        Self::Idx,
+        Self::Cifar10,
+        Self::Cifar100,
+        Self::ImageFolder,
+        Self::Parquet,
+        Self::Packed,
+    ];
+
     /// The format's name in recipes and messages.
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,7 +59,19 @@ impl Format {
             Self::Cifar100 => "cifar100",
             Self::ImageFolder => "image-folder",
             Self::Parquet => "parquet",
+            Self::Packed => "packed",
         }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|format| format.name()).collect();
+            format!("expected one of {}", names.join(", "))
+        })
     }
 }
 
@@ -75,6 +102,11 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
             return Err(Error::Format { format: format.name(), problem });
         }
         Format::Idx => Arc::new(idx::open(path, split)?),
+        Format::Packed => match pack::open(path, split)? {
+            // Decoded bytes need not be kept a second time.
+            set if set.is_raw() => Arc::new(set),
+            set => Arc::new(Cached::new(set)),
+        },
         Format::Cifar10 => Arc::new(cifar::open(Variant::Cifar10, path, split)?),
         Format::Cifar100 => Arc::new(cifar::open(Variant::Cifar100, path, split)?),
         Format::ImageFolder => Arc::new(Cached::new(folder::open(path, split)?)),
@@ -97,6 +129,9 @@ fn file_for_folder(path: &Path) -> Error {
 fn detect(path: &Path) -> Result<Format, Error> {
     if path.is_file() {
         return if is_parquet(path) { Ok(Format::Parquet) } else { Err(file_for_folder(path)) };
+    }
+    if pack::is_packed(path) {
+        return Ok(Format::Packed);
     }
     let is_there = |split| -> Option<Format> {
         if idx::find(path, split).is_some() {
@@ -128,7 +163,8 @@ fn detect(path: &Path) -> Result<Format, Error> {
     Err(Error::NotRecognised {
         path: path.into(),
         problem: format!(
-            "looked for {}; {}; {}; *.parquet; {}",
+            "looked for {}; {}; {}; {}; *.parquet; {}",
+            pack::LOOKED_FOR,
             idx::LOOKED_FOR,
             Variant::Cifar10.looked_for(),
             Variant::Cifar100.looked_for(),

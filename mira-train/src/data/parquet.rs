@@ -169,6 +169,16 @@ fn name_classes(set: &mut Encoded, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+impl Encoded {
+    fn file(&self, index: usize) -> Result<&[u8], Error> {
+        let Some(&end) = self.ends.get(index) else {
+            return Err(Error::image(self.name(index), "there are fewer images"));
+        };
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        Ok(&self.bytes[start..end])
+    }
+}
+
 impl Source for Encoded {
     fn len(&self) -> usize {
         self.ends.len()
@@ -187,12 +197,14 @@ impl Source for Encoded {
     }
 
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
-        let Some(&end) = self.ends.get(index) else {
-            return Err(Error::image(self.name(index), "there are fewer images"));
-        };
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        decode::decode(&self.bytes[start..end], into)
+        decode::decode(self.file(index)?, into)
             .map_err(|problem| Error::image(self.name(index), problem))
+    }
+
+    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
+        into.clear();
+        into.extend_from_slice(self.file(index)?);
+        Ok(true)
     }
 
     fn name(&self, index: usize) -> String {

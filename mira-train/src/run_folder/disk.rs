@@ -39,22 +39,8 @@ impl Disk for System {
         fs::rename(from, to)
     }
 
-    #[cfg(unix)]
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        match File::open(path)?.sync_all() {
-            // Some network file systems cannot sync a folder; then the rename is as safe as they make it.
-            Err(e)
-                if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
-            {
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
-        Ok(())
+        sync_folder(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -66,6 +52,23 @@ impl Syncable for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
+}
+
+/// Makes renames in a folder outlive a power cut, where the system can.
+#[cfg(unix)]
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        // Some network file systems cannot sync a folder; then the rename is as safe as they make it.
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 const PREFIX: &str = ".mira-";
@@ -100,6 +103,11 @@ pub(super) fn write_atomically(
     Ok(path)
 }
 
+/// Makes or replaces a file on the system's disk, complete or not at all.
+pub(crate) fn write_bytes_atomically(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    write_atomically(&System, folder, name, &mut |out| out.write_all(bytes)).map(drop)
+}
+
 struct Cleanup<'a> {
     disk: &'a dyn Disk,
     path: Option<&'a Path>,
@@ -115,12 +123,12 @@ impl Drop for Cleanup<'_> {
 }
 
 /// Whether a file is one that a killed process was writing.
-pub(super) fn is_leftover(name: &str) -> bool {
+pub(crate) fn is_leftover(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
 /// Removes what killed processes were writing.
-pub(super) fn remove_leftovers(folder: &Path) -> io::Result<()> {
+pub(crate) fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(is_leftover) && entry.file_type()?.is_file() {

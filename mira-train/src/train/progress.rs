@@ -21,20 +21,7 @@ pub struct Progress {
 impl Progress {
     /// For steps `first_step` to `num_steps`.
     pub fn new(first_step: u64, num_steps: u64, steps_per_epoch: u64, quiet: bool) -> Self {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(
-                Some(num_steps),
-                ProgressDrawTarget::stderr_with_hz(8),
-            );
-            let style = "{bar:24} {percent:>3} %  eta {eta}  {msg}";
-            bar.set_style(
-                ProgressStyle::with_template(style)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            bar.set_position(first_step);
-            bar.reset_eta();
-            bar
-        });
+        let bar = bar(first_step, num_steps, quiet);
         Self { bar, quiet, started: Instant::now(), first_step, num_steps, steps_per_epoch }
     }
 
@@ -82,6 +69,21 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A bar with the time left and a message; none unless a person watches stderr.
+pub(crate) fn bar(first: u64, end: u64, quiet: bool) -> Option<ProgressBar> {
+    if quiet || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let bar = ProgressBar::with_draw_target(Some(end), ProgressDrawTarget::stderr_with_hz(8));
+    let style = "{bar:24} {percent:>3} %  eta {eta}  {msg}";
+    bar.set_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar.set_position(first);
+    bar.reset_eta();
+    Some(bar)
 }
 
 /// A duration as a person says it.

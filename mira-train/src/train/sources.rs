@@ -92,6 +92,9 @@ impl Source for First {
     fn load(&self, index: usize, into: &mut data::Image) -> Result<(), data::Error> {
         self.source.load(index, into)
     }
+    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, data::Error> {
+        self.source.encoded(index, into)
+    }
     fn name(&self, index: usize) -> String {
         self.source.name(index)
     }

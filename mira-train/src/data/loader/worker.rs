@@ -121,7 +121,9 @@ impl Worker {
             });
             let Err(error) = loaded else { return Ok(index) };
             let next = (index + 1) % self.source.len() as u32;
-            if !self.replace_bad || next == drawn {
+            // A damaged file that holds many images is no bad image: its other images are not to be trained on, either.
+            let is_set_damaged = matches!(error, Error::Malformed { .. });
+            if !self.replace_bad || is_set_damaged || next == drawn {
                 return Err(error);
             }
             bad.push((index, error));
