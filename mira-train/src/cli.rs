@@ -6,8 +6,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::assign::AssignArgs;
 
-#[allow(clippy::doc_markdown)] // help texts, where backticks would show
 pub mod data;
+#[allow(clippy::doc_markdown)] // help texts, where backticks would show
 pub mod eval;
 pub mod export;
 pub mod plot;

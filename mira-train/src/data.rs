@@ -27,7 +27,9 @@ mod pack;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod shards;
 mod view;
+mod webdataset;
 
 pub use augment::Augmenter;
 pub use decode::MAX_PIXELS;

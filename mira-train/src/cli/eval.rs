@@ -45,7 +45,7 @@ pub struct EncoderArgs {
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub data: Option<PathBuf>,
 
-    /// Format of the images: auto, embedded, idx, cifar10, cifar100, image-folder, parquet, packed [default: the run's own, else auto]
+    /// Format of the images: auto, embedded, idx, cifar10, cifar100, image-folder, parquet, packed, webdataset [default: the run's own, else auto]
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub source: Option<String>,
 

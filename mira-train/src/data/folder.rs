@@ -9,7 +9,7 @@ use super::{Error, Image, Source, Split, decode};
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// Larger files are refused unread: 256 MiB.
-const MAX_FILE: u64 = 256 << 20;
+pub(super) const MAX_FILE: u64 = 256 << 20;
 
 /// Folders inside class folders, at most; a link to a folder above it ends here.
 const MAX_DEPTH: usize = 8;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cached;
 use super::cifar::{self, Variant};
-use super::{Error, Source, Split, embedded, folder, idx, pack};
+use super::shards::Kind;
+use super::{Error, Source, Split, embedded, folder, idx, pack, webdataset};
 
 /// How a data set is stored; in recipes by its [`name`](Self::name).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +35,14 @@ pub enum Format {
     Parquet,
     /// A folder made by [`pack`](super::pack()).
     Packed,
+    /// Tar files as WebDataset writes them.
+    #[serde(rename = "webdataset")]
+    WebDataset,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Auto,
         Self::Embedded,
         Self::Idx,
@@ -47,6 +51,7 @@ impl Format {
         Self::ImageFolder,
         Self::Parquet,
         Self::Packed,
+        Self::WebDataset,
     ];
 
     /// The format's name in recipes and messages.
@@ -60,6 +65,7 @@ impl Format {
             Self::ImageFolder => "image-folder",
             Self::Parquet => "parquet",
             Self::Packed => "packed",
+            Self::WebDataset => "webdataset",
         }
     }
 }
@@ -86,14 +92,17 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
             _ => Err(Error::Format { format: format.name(), problem: "give the path of the data" }),
         };
     };
-    if let Err(error) = fs::metadata(path) {
+    if let Err(error) = fs::metadata(path)
+        && !webdataset::is_pattern(path)
+    {
         return Err(match error.kind() {
             io::ErrorKind::NotFound => Error::NotFound { path: path.into() },
             _ => Error::unreadable(path)(error),
         });
     }
     let format = if format == Format::Auto { detect(path)? } else { format };
-    if path.is_file() && format != Format::Parquet && format != Format::Embedded {
+    let may_be_file = matches!(format, Format::Parquet | Format::WebDataset | Format::Embedded);
+    if path.is_file() && !may_be_file {
         return Err(file_for_folder(path));
     }
     Ok(match format {
@@ -110,6 +119,7 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
         Format::Cifar10 => Arc::new(cifar::open(Variant::Cifar10, path, split)?),
         Format::Cifar100 => Arc::new(cifar::open(Variant::Cifar100, path, split)?),
         Format::ImageFolder => Arc::new(Cached::new(folder::open(path, split)?)),
+        Format::WebDataset => Arc::new(Cached::new(webdataset::open(path, split)?)),
         #[cfg(feature = "parquet")]
         Format::Parquet => Arc::new(Cached::new(super::parquet::open(path, split)?)),
         #[cfg(not(feature = "parquet"))]
@@ -121,14 +131,21 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
 }
 
 fn file_for_folder(path: &Path) -> Error {
-    let problem = "it is a file; give the folder it is in, or a .parquet file".into();
+    let problem = "it is a file; give the folder it is in, or a .parquet or .tar file".into();
     Error::NotRecognised { path: path.into(), problem }
 }
 
 /// By the training files: a set is recognised as the same format for both parts.
 fn detect(path: &Path) -> Result<Format, Error> {
+    if webdataset::is_pattern(path) {
+        return Ok(Format::WebDataset);
+    }
     if path.is_file() {
-        return if is_parquet(path) { Ok(Format::Parquet) } else { Err(file_for_folder(path)) };
+        return match path {
+            _ if is_parquet(path) => Ok(Format::Parquet),
+            _ if webdataset::is_web_dataset(path) => Ok(Format::WebDataset),
+            _ => Err(file_for_folder(path)),
+        };
     }
     if pack::is_packed(path) {
         return Ok(Format::Packed);
@@ -147,23 +164,23 @@ fn detect(path: &Path) -> Result<Format, Error> {
     if let Some(format) = is_there(Split::Train).or_else(|| is_there(Split::Test)) {
         return Ok(format);
     }
-    let mut entries = fs::read_dir(path).map_err(Error::unreadable(path))?.flatten().peekable();
-    if entries.peek().is_none() {
+    if fs::read_dir(path).map_err(Error::unreadable(path))?.next().is_none() {
         return Err(Error::NotRecognised { path: path.into(), problem: "it is empty".into() });
     }
-    let holds_parquet = |folder: &Path| {
-        fs::read_dir(folder).is_ok_and(|files| files.flatten().any(|f| is_parquet(&f.path())))
-    };
-    if holds_parquet(path) || entries.any(|e| e.path().is_dir() && holds_parquet(&e.path())) {
+    if Kind::PARQUET.is_in(path) {
         return Ok(Format::Parquet);
     }
+    // Before shards: the archives that images were unpacked from may still be beside them.
     if folder::is_image_folder(path) {
         return Ok(Format::ImageFolder);
+    }
+    if webdataset::is_web_dataset(path) {
+        return Ok(Format::WebDataset);
     }
     Err(Error::NotRecognised {
         path: path.into(),
         problem: format!(
-            "looked for {}; {}; {}; {}; *.parquet; {}",
+            "looked for {}; {}; {}; {}; *.parquet; *.tar; {}",
             pack::LOOKED_FOR,
             idx::LOOKED_FOR,
             Variant::Cifar10.looked_for(),
@@ -173,8 +190,8 @@ fn detect(path: &Path) -> Result<Format, Error> {
     })
 }
 
-pub(super) fn is_parquet(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+fn is_parquet(path: &Path) -> bool {
+    Kind::PARQUET.is_of(path)
 }
 
 #[cfg(test)]
@@ -206,12 +223,17 @@ mod tests {
             (&["train/a/1.jpg"], Format::ImageFolder),
             (&["a/1.WEBP", "readme.txt"], Format::ImageFolder),
             (&["1.png"], Format::ImageFolder),
+            (&["train-000000.tar", "notes.txt"], Format::WebDataset),
+            (&["train/0.tar", "val/0.tar"], Format::WebDataset),
+            (&["ILSVRC2012_img_train.tar", "train/a/1.jpg"], Format::ImageFolder),
         ] {
             let root = folder(files);
             assert_eq!(detect(root.path()).unwrap(), expected, "{files:?}");
         }
-        let root = folder(&["x.parquet"]);
+        let root = folder(&["x.parquet", "y.tar"]);
         assert_eq!(detect(&root.path().join("x.parquet")).unwrap(), Format::Parquet);
+        assert_eq!(detect(&root.path().join("y.tar")).unwrap(), Format::WebDataset);
+        assert_eq!(detect(&root.path().join("{0..9}.tar")).unwrap(), Format::WebDataset);
     }
 
     #[test]
@@ -233,6 +255,16 @@ mod tests {
         refused(Format::Cifar10, path, &["looked for", "data_batch_"]);
         refused(Format::Idx, None, &["idx: give the path"]);
         refused(Format::Embedded, path, &["take no path"]);
+    }
+
+    #[test]
+    fn names_are_those_of_recipes() {
+        for format in Format::ALL {
+            assert_eq!(format.name().parse(), Ok(format));
+            assert_eq!(serde_json::to_value(format).unwrap(), format.name());
+        }
+        let error = "tar".parse::<Format>().unwrap_err();
+        assert!(error.contains("auto, embedded, idx") && error.contains("webdataset"), "{error}");
     }
 
     #[test]

@@ -8,25 +8,18 @@ mod columns;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
 
-use super::open::is_parquet;
-use super::packed::numbered;
+use super::shards::{Kind, name_classes};
 use super::{Error, Image, Source, Split, decode};
 use columns::Columns;
 
 /// The most bytes of encoded images of one set: 8 GiB.
 const MAX_BYTES: usize = 8 << 30;
-
-/// Labels without names count classes up to the largest; more are taken for a mistake.
-const MAX_UNNAMED_CLASSES: u32 = 1 << 20;
-
-const TRAIN: [&str; 1] = ["train"];
-const TEST: [&str; 4] = ["test", "validation", "valid", "val"];
 
 /// Encoded images.
 #[derive(Default)]
@@ -41,7 +34,7 @@ pub(super) struct Encoded {
 }
 
 pub(super) fn open(path: &Path, split: Split) -> Result<Encoded, Error> {
-    let files = if path.is_file() { vec![path.into()] } else { find(path, split)? };
+    let files = if path.is_file() { vec![path.into()] } else { Kind::PARQUET.find(path, split)? };
     let mut set = Encoded::default();
     for file in &files {
         // The library's checks of damaged files are not complete: some make it panic.
@@ -51,62 +44,13 @@ pub(super) fn open(path: &Path, split: Split) -> Result<Encoded, Error> {
     if set.ends.is_empty() {
         return Err(malformed(&files[0], "there is no row in it"));
     }
-    if set.labels.iter().all(Option::is_none) {
-        set.class_names.clear();
-    } else {
-        name_classes(&mut set, &files[0])?;
-    }
+    name_classes(&mut set.class_names, set.labels.iter().flatten().copied())
+        .map_err(|problem| malformed(&files[0], problem))?;
     Ok(set)
 }
 
 fn malformed(file: &Path, problem: impl std::fmt::Display) -> Error {
     Error::malformed(file, format!("{problem}; fetch it again or convert it to an image folder"))
-}
-
-/// The files of a part, in the order of names: in the folder, or in the one folder below that has any.
-fn find(path: &Path, split: Split) -> Result<Vec<PathBuf>, Error> {
-    let parts: &[&str] = match split {
-        Split::Train => &TRAIN,
-        Split::Test => &TEST,
-    };
-    let entries = |folder: &Path| -> Result<Vec<PathBuf>, Error> {
-        let entries = fs::read_dir(folder).map_err(Error::unreadable(folder))?;
-        let mut found: Vec<_> = entries.flatten().map(|e| e.path()).collect();
-        found.sort_unstable();
-        Ok(found)
-    };
-    let mut folders = vec![path.to_path_buf()];
-    folders.extend(entries(path)?.into_iter().filter(|entry| entry.is_dir()));
-    for part in parts {
-        let mut found = Vec::new();
-        for folder in &folders {
-            let files: Vec<_> =
-                entries(folder)?.into_iter().filter(|f| is_parquet(f) && is_of(f, part)).collect();
-            if !files.is_empty() {
-                found.push(files);
-            }
-        }
-        if found.len() > 1 {
-            let problem = format!(
-                "both {} and {} have {part} files; give the folder of one set",
-                found[0][0].display(),
-                found[1][0].display()
-            );
-            return Err(Error::NotRecognised { path: path.into(), problem });
-        }
-        if let Some(files) = found.pop() {
-            return Ok(files);
-        }
-    }
-    let problem =
-        format!("looked for {}*.parquet in it and in the folders below", parts.join("*, "));
-    Err(Error::NotRecognised { path: path.into(), problem })
-}
-
-/// `train.parquet`, `train-00000-of-00003.parquet`, but not `training_notes.parquet`.
-fn is_of(file: &Path, part: &str) -> bool {
-    let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    name.strip_prefix(part).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
@@ -147,24 +91,6 @@ fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
         }
         // Without a column of labels, or with too few.
         set.labels.resize(set.ends.len(), None);
-    }
-    Ok(())
-}
-
-/// Holds the labels against the names, or names classes by their numbers.
-fn name_classes(set: &mut Encoded, path: &Path) -> Result<(), Error> {
-    let Some(largest) = set.labels.iter().flatten().copied().max() else { return Ok(()) };
-    if set.class_names.is_empty() {
-        if largest >= MAX_UNNAMED_CLASSES {
-            return Err(malformed(path, format!("label {largest} is too large for a class")));
-        }
-        set.class_names = numbered(largest as usize + 1);
-    } else if largest as usize >= set.class_names.len() {
-        let num_classes = set.class_names.len();
-        return Err(malformed(
-            path,
-            format!("label {largest} is not below the {num_classes} classes"),
-        ));
     }
     Ok(())
 }

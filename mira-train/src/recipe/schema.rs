@@ -84,7 +84,7 @@ pub(super) const ARCHITECTURES: &[&str] =
 /// All keys, in the order of the resolved recipe.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    key("data.source", Choice(&["auto", "embedded", "idx", "cifar10", "cifar100", "image-folder", "parquet", "packed"]), Value("\"auto\""), "\"auto\""),
+    key("data.source", Choice(&["auto", "embedded", "idx", "cifar10", "cifar100", "image-folder", "parquet", "packed", "webdataset"]), Value("\"auto\""), "\"auto\""),
     key("data.path", Text, Optional, "\"/data/imagenet\""),
     key("data.mean", Triple(Unit), Value("[0.485, 0.456, 0.406]"), "[0.485, 0.456, 0.406]"),
     key("data.std", Triple(Positive), Value("[0.229, 0.224, 0.225]"), "[0.229, 0.224, 0.225]"),

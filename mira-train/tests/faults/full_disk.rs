@@ -15,7 +15,7 @@ use crate::support::{as_other, say, snapshot};
 const CANNOT_MOUNT: i32 = 42;
 
 /// Runs `role` behind a line of shell that prepares things and ends with `exec "$0" "$@"`; `None` where it may not.
-fn run_behind(launcher: &[&str], script: &str, role: &str, folder: &Path) -> Option<()> {
+pub(crate) fn run_behind(launcher: &[&str], script: &str, role: &str, folder: &Path) -> Option<()> {
     let mut command = Command::new(launcher[0]);
     command.args(&launcher[1..]).arg(script).arg(std::env::current_exe().unwrap());
     as_other(&mut command, role, folder);
@@ -30,7 +30,7 @@ fn run_behind(launcher: &[&str], script: &str, role: &str, folder: &Path) -> Opt
 }
 
 /// Runs `role` with a file system of 4 MB at `folder`, which nobody else sees and which goes with the process.
-fn on_small_disk(options: &str, role: &str) {
+pub(crate) fn on_small_disk(options: &str, role: &str) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().display();
     let script = format!(

@@ -9,6 +9,8 @@ mod hostile;
 mod kill;
 mod metrics;
 mod mismatch;
+mod pack;
+mod shards;
 #[cfg(unix)]
 mod signals;
 mod support;

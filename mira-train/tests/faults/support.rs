@@ -149,6 +149,7 @@ fn other_process() {
     match role.as_str() {
         "save for ever" => crate::kill::save_for_ever(folder),
         "hold" => crate::folder::hold(folder),
+        "pack" => crate::pack::pack_in(folder),
         #[cfg(unix)]
         "stop when asked" => crate::signals::stop_when_asked(),
         #[cfg(unix)]
@@ -157,6 +158,10 @@ fn other_process() {
         "fill the disk" => crate::full_disk::fill(folder),
         #[cfg(unix)]
         "outgrow the limit" => crate::full_disk::outgrow(folder),
+        #[cfg(unix)]
+        "pack on a full disk" => crate::pack::on_a_full_disk(folder),
+        #[cfg(unix)]
+        "pack a file that may not grow" => crate::pack::that_may_not_grow(folder),
         #[cfg(unix)]
         "read-only" => crate::full_disk::read_only(folder),
         _ => panic!("no role {role}"),

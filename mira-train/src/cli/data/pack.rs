@@ -31,7 +31,7 @@ pub struct PackArgs {
     #[arg(value_name = "DST")]
     pub dst: PathBuf,
 
-    /// Format of SRC: auto, idx, cifar10, cifar100, image-folder, parquet, packed
+    /// Format of SRC: auto, idx, cifar10, cifar100, image-folder, parquet, packed, webdataset
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Data")]
     pub source: Format,
 

@@ -31,15 +31,15 @@ struct Shard {
 
 /// Whether a folder holds a packed set, or one that was begun.
 pub(in crate::data) fn is_packed(folder: &Path) -> bool {
-    begins_with(&folder.join(INDEX), &index::MAGIC)
-        || begins_with(&folder.join(journal::NAME), &journal::MAGIC)
+    begins_with(&folder.join(INDEX), index::MAGIC)
+        || begins_with(&folder.join(journal::NAME), journal::MAGIC)
 }
 
-fn begins_with(path: &Path, magic: &[u8; 8]) -> bool {
+fn begins_with(path: &Path, magic: [u8; 8]) -> bool {
     let mut first = [0; 8];
     path.is_file()
         && File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
-        && first == *magic
+        && first == magic
 }
 
 /// The index of a set, which must be complete.
@@ -72,7 +72,9 @@ pub(in crate::data) fn open(folder: &Path, split: Split) -> Result<PackedSet, Er
         return refuse(format!("the packed set has no {part} images"));
     }
     let mut is_used = vec![false; lengths.len()];
-    entries.iter().for_each(|entry| is_used[entry.shard as usize] = true);
+    for entry in &entries {
+        is_used[entry.shard as usize] = true;
+    }
     let mut shards = Vec::with_capacity(lengths.len());
     for (number, (expected, is_used)) in lengths.into_iter().zip(is_used).enumerate() {
         let path = shard_path(folder, number);

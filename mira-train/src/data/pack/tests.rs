@@ -288,7 +288,9 @@ fn every_state_that_a_kill_leaves_is_gone_on_from() {
     let whole = contents(whole.path());
     let goes_on = |files: &BTreeMap<String, Vec<u8>>, what: &str| {
         let to = tempfile::tempdir().unwrap();
-        files.iter().for_each(|(name, bytes)| fs::write(to.path().join(name), bytes).unwrap());
+        for (name, bytes) in files {
+            fs::write(to.path().join(name), bytes).unwrap();
+        }
         let report = pack_to(&input(root.path()), to.path(), &options).unwrap();
         assert!(contents(to.path()) == whole, "{what}");
         report.num_resumed

@@ -1,5 +1,6 @@
 //! Files written here by the library's own writer, and the real CIFAR-10 where it is at hand.
 
+use std::fs;
 use std::sync::Arc;
 
 use ::parquet::basic::Compression;

@@ -1,0 +1,187 @@
+//! Sets of several files: which of them belong to which split, and what their labels are called.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::packed::numbered;
+use super::{Error, Split};
+
+/// Labels without names count classes up to the largest; more are taken for a mistake.
+const MAX_UNNAMED_CLASSES: u32 = 1 << 20;
+
+const TRAIN: [&str; 1] = ["train"];
+const TEST: [&str; 4] = ["test", "validation", "valid", "val"];
+
+/// The words in names of files that say which split they are of, the first choice first.
+const fn parts(split: Split) -> &'static [&'static str] {
+    match split {
+        Split::Train => &TRAIN,
+        Split::Test => &TEST,
+    }
+}
+
+/// A kind of file that sets are made of.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// Without the dot.
+    pub(super) extension: &'static str,
+    /// Whether files are for training where no name says anything.
+    pub(super) unnamed_is_train: bool,
+}
+
+impl Kind {
+    pub(super) const PARQUET: Self = Self { extension: "parquet", unnamed_is_train: false };
+    pub(super) const TAR: Self = Self { extension: "tar", unnamed_is_train: true };
+
+    pub(super) fn is_of(self, path: &Path) -> bool {
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case(self.extension))
+    }
+
+    /// Whether a folder holds such files, or a folder in it does.
+    pub(super) fn is_in(self, path: &Path) -> bool {
+        let holds = |folder: &Path| {
+            fs::read_dir(folder).is_ok_and(|files| files.flatten().any(|f| self.is_of(&f.path())))
+        };
+        holds(path)
+            || fs::read_dir(path).is_ok_and(|entries| {
+                entries.flatten().any(|e| e.path().is_dir() && holds(&e.path()))
+            })
+    }
+
+    /// The files of a split, in the order of names: in the folder, or in the one folder below that has any.
+    pub(super) fn find(self, path: &Path, split: Split) -> Result<Vec<PathBuf>, Error> {
+        let mut folders = vec![path.to_path_buf()];
+        folders.extend(entries(path)?.into_iter().filter(|entry| entry.is_dir()));
+        let mut groups = Vec::new();
+        for folder in folders {
+            let files = entries(&folder)?.into_iter().filter(|file| self.is_of(file)).collect();
+            groups.push(files);
+        }
+        self.of_split(path, &groups, split)
+    }
+
+    /// The files of a split, all of one group; `path` is what they were looked for in.
+    pub(super) fn of_split(
+        self,
+        path: &Path,
+        groups: &[Vec<PathBuf>],
+        split: Split,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let of_part = |part: Option<&str>| -> Result<Option<Vec<PathBuf>>, Error> {
+            let chosen = groups.iter().map(|files| {
+                let files = files.iter().filter(|file| part_of(file, path) == part);
+                files.cloned().collect::<Vec<_>>()
+            });
+            let mut found: Vec<_> = chosen.filter(|files| !files.is_empty()).collect();
+            if found.len() > 1 {
+                let problem = format!(
+                    "both {} and {} have {} files; give the folder of one set",
+                    found[0][0].display(),
+                    found[1][0].display(),
+                    part.unwrap_or(self.extension)
+                );
+                return Err(Error::NotRecognised { path: path.into(), problem });
+            }
+            Ok(found.pop())
+        };
+        for &part in parts(split) {
+            if let Some(files) = of_part(Some(part))? {
+                return Ok(files);
+            }
+        }
+        let no_name_says = || {
+            let mut files = groups.iter().flatten();
+            files.all(|file| part_of(file, path).is_none())
+        };
+        if self.unnamed_is_train
+            && split == Split::Train
+            && no_name_says()
+            && let Some(files) = of_part(None)?
+        {
+            return Ok(files);
+        }
+        let problem = format!(
+            "looked for {}*.{} in it and in the folders below",
+            parts(split).join("*, "),
+            self.extension
+        );
+        Err(Error::NotRecognised { path: path.into(), problem })
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).map_err(Error::unreadable(folder))?;
+    let mut found: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What a file is of by the first word of its name that says so: `train.parquet`, `imagenet1k-train-0000.tar`, but not
+/// `training_notes.parquet`. Where none does, the name of its folder below `root` decides.
+fn part_of(file: &Path, root: &Path) -> Option<&'static str> {
+    let in_name = |name: &str| {
+        let mut words = name.split(|c: char| !c.is_alphanumeric());
+        words.find_map(|word| TRAIN.iter().chain(&TEST).copied().find(|part| *part == word))
+    };
+    let folder = file.parent().filter(|folder| *folder != root).and_then(Path::file_name);
+    let name =
+        |part: Option<&std::ffi::OsStr>| in_name(&part.unwrap_or_default().to_string_lossy());
+    name(file.file_stem()).or_else(|| name(folder))
+}
+
+/// Holds labels against the classes' names, or names classes by their numbers where there are no names; without labels there are no
+/// classes.
+pub(super) fn name_classes(
+    names: &mut Vec<String>,
+    labels: impl Iterator<Item = u32>,
+) -> Result<(), String> {
+    let Some(largest) = labels.max() else {
+        names.clear();
+        return Ok(());
+    };
+    if names.is_empty() {
+        if largest >= MAX_UNNAMED_CLASSES {
+            return Err(format!("label {largest} is too large for a class"));
+        }
+        *names = numbered(largest as usize + 1);
+    } else if largest as usize >= names.len() {
+        return Err(format!("label {largest} is not below the {} classes", names.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(files: &[&str], kind: Kind, split: Split) -> Result<Vec<String>, String> {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"?").unwrap();
+        }
+        let found = kind.find(root.path(), split).map_err(|e| e.to_string())?;
+        let relative = |f: &PathBuf| f.strip_prefix(root.path()).unwrap().display().to_string();
+        Ok(found.iter().map(relative).collect())
+    }
+
+    #[test]
+    fn names_say_which_split_a_file_is_of() {
+        let train = |files: &[&str]| found(files, Kind::TAR, Split::Train);
+        let test = |files: &[&str]| found(files, Kind::TAR, Split::Test);
+        let hub = ["in1k-train-0001.tar", "in1k-train-0000.tar", "in1k-validation-00.tar", "x.txt"];
+        assert_eq!(train(&hub).unwrap(), ["in1k-train-0000.tar", "in1k-train-0001.tar"]);
+        assert_eq!(test(&hub).unwrap(), ["in1k-validation-00.tar"]);
+        let folders = ["train/0.tar", "train/1.TAR", "val/0.tar"];
+        assert_eq!(train(&folders).unwrap(), ["train/0.tar", "train/1.TAR"]);
+        assert_eq!(test(&folders).unwrap(), ["val/0.tar"]);
+        assert_eq!(test(&["train_val.tar", "val_train.tar"]).unwrap(), ["val_train.tar"]);
+        assert_eq!(test(&["a/val.tar", "a/test.tar"]).unwrap(), ["a/test.tar"]);
+        assert_eq!(train(&["x/trained.tar", "x/b.tar"]).unwrap(), ["x/b.tar", "x/trained.tar"]);
+        assert!(test(&["0.tar", "1.tar"]).unwrap_err().contains("looked for test*, validation*"));
+        assert!(train(&["val.tar", "other.tar"]).unwrap_err().contains("train*.tar"));
+        assert!(train(&["a/train.tar", "b/train.tar"]).unwrap_err().contains("of one set"));
+        assert!(found(&["0.parquet"], Kind::PARQUET, Split::Train).is_err());
+    }
+}
