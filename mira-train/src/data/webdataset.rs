@@ -87,7 +87,7 @@ pub(super) fn open(path: &Path, split: Split) -> Result<WebDataset, Error> {
         let problem = "there is no sample with an image (jpg, jpeg, png, webp) in it";
         return Err(Error::malformed(first, problem));
     }
-    let mut class_names = class_names(first)?;
+    let mut class_names = class_names(path, first)?;
     let labels = images.iter().filter_map(|place| place.sample.label);
     name_classes(&mut class_names, labels).map_err(|problem| {
         Error::malformed(first, format!("{problem}; correct the labels or the file of class names"))
@@ -172,9 +172,9 @@ fn scan(shard: &Shard) -> Result<Vec<Sample>, Error> {
     })
 }
 
-/// The names in the file beside the shards, or in the folder above; none where there is no such file.
-fn class_names(shard: &Path) -> Result<Vec<String>, Error> {
-    let folders = [shard.parent(), shard.parent().and_then(Path::parent)];
+/// The names in the file beside the shards, or in the folder that was opened; none where there is no such file.
+fn class_names(opened: &Path, shard: &Path) -> Result<Vec<String>, Error> {
+    let folders = [shard.parent(), opened.is_dir().then_some(opened)];
     for folder in folders.into_iter().flatten() {
         for name in ["classes.txt", "classnames.txt"] {
             let path = folder.join(name);

@@ -112,3 +112,43 @@ fn devices() {
     }
     assert_eq!(Device::Cuda(1).to_string().parse(), Ok(Device::Cuda(1)));
 }
+
+#[test]
+fn data_pack_packs_goes_on_and_refuses() {
+    let root = tempfile::tempdir().unwrap();
+    let (src, dst) = (root.path().join("src"), root.path().join("dst"));
+    std::fs::create_dir(&src).unwrap();
+    for name in ["a.png", "b.png"] {
+        let file = std::fs::File::create(src.join(name)).unwrap();
+        let mut encoder = png::Encoder::new(file, 6, 4);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.write_header().unwrap().write_image_data(&[7; 72]).unwrap();
+    }
+    let run = |dst: &std::path::Path, flags: &[&str]| {
+        let paths = [src.to_str().unwrap(), dst.to_str().unwrap()];
+        let output = mira_train(&[&["data", "pack"], &paths[..], flags].concat());
+        let code = output.status.code().unwrap();
+        (code, text(&output.stdout).to_owned(), text(&output.stderr).to_owned())
+    };
+    let (code, said, _) = run(&dst, &["--raw", "2", "--dry-run"]);
+    assert!(code == 0 && said.contains("2 training and 0 test images into"), "{said}");
+    assert!(said.contains("nothing was written") && !dst.exists());
+    let (code, said, silence) = run(&dst, &["--raw", "2", "--threads", "1"]);
+    assert!(code == 0 && said.starts_with("2 training and 0 test images in "), "{said}");
+    // The prologue of 64 bytes, a shard's 16 and its length, and 40 bytes and 3 × 2 pixels an image.
+    assert!(said.ends_with("dst, 204 B\n") && silence.is_empty(), "{said}{silence}");
+    let (code, said, _) = run(&dst, &["--raw", "2"]);
+    assert!(code == 0 && said.ends_with("; 2 were there from before\n"), "{said}");
+    let refused = |dst: &std::path::Path, flags: &[&str], words: &str| {
+        let (code, said, error) = run(dst, flags);
+        assert!(code == 2 && said.is_empty() && error.contains(words), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    };
+    refused(&dst, &["--short-side", "2"], "another packed set");
+    refused(&src.join("packed"), &[], "it is inside");
+    refused(&root.path().join("x"), &["--quality", "50"], "--short-side");
+    std::fs::write(src.join("c.jpg"), b"?").unwrap();
+    refused(&root.path().join("y"), &[], "1 of 3 images cannot be read");
+    let (code, said, _) = run(&root.path().join("y"), &["--max-bad-fraction", "0.5"]);
+    assert!(code == 0 && said.contains("1 that cannot be read are listed in skipped"), "{said}");
+}
