@@ -145,9 +145,12 @@ fn long_names_of_all_kinds_are_read() {
     let gnu = archive(Header::new_gnu, &[(&image, b"gnu"), (&label, b"4")]);
     assert_eq!(found(&gnu), [(&b"gnu"[..], Some(4))]);
     // The first part in the header's field for it.
-    let folder = "f".repeat(120);
-    let (image, label) = (format!("{folder}/{}.jpg", "k".repeat(90)), format!("{folder}/k.cls"));
+    let (folder, file) = ("f".repeat(120), "k".repeat(90));
+    let (image, label) = (format!("{folder}/{file}.jpg"), format!("{folder}/{file}.cls"));
     let ustar = archive(Header::new_ustar, &[(&image, b"a"), (&label, b"4")]);
+    assert_eq!(found(&ustar), [(&b"a"[..], Some(4))]);
+    let other = format!("{}/{file}.cls", "g".repeat(120));
+    let ustar = archive(Header::new_ustar, &[(&image, b"a"), (&other, b"4")]);
     assert_eq!(found(&ustar), [(&b"a"[..], None)]);
 
     // Extended headers: a name, a size that the header's field has not, a comment for all files, a link with a long name.
