@@ -61,6 +61,7 @@
 mod error;
 mod fingerprint;
 mod index;
+mod input;
 mod journal;
 mod map;
 mod prepare;
@@ -74,10 +75,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use error::PackError;
+pub use input::{PackInput, PackOptions, PackProgress, PackReport, SplitReport};
 pub use prepare::Pixels;
-pub use run::{
-    Estimate, PackInput, PackOptions, PackProgress, PackReport, SplitReport, estimate, pack,
-};
+pub use run::{Estimate, estimate, pack};
 pub(super) use source::{LOOKED_FOR, is_packed, open};
 
 const INDEX: &str = "index";

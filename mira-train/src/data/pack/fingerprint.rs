@@ -4,7 +4,7 @@ use std::hash::Hasher as _;
 
 use twox_hash::XxHash3_64;
 
-use super::run::{PackInput, PackOptions};
+use super::input::{PackInput, PackOptions};
 use super::{Pixels, VERSION};
 
 /// Settings that decide over the bytes, and every image's label and file name without its folder, so that a set may be moved.

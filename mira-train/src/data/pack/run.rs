@@ -1,7 +1,6 @@
 //! Packing: images are prepared by threads and written in order.
 
 use std::fs;
-use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,178 +9,17 @@ use rayon::prelude::*;
 
 use super::fingerprint::fingerprint;
 use super::index::Index;
+use super::input::{PackInput, PackOptions, PackProgress, PackReport, SplitReport};
 use super::journal::{self, Journal, Record, Skipped};
 use super::prepare::{Blob, Scratch};
 use super::source::read_index;
 use super::writer::Writer;
-use super::{INDEX, LOCK, PackError, Pixels, SKIPPED, shard_path};
-use crate::data::{self, Error, Format, Source, Split};
+use super::{INDEX, LOCK, PackError, SKIPPED, shard_path};
+use crate::data::{Error, Source};
 use crate::run_folder::{Lock, is_leftover, remove_leftovers, write_bytes_atomically};
 
 /// Images a thread prepares ahead of the writing.
 const AHEAD: usize = 8;
-
-/// What is packed.
-#[derive(Clone)]
-pub struct PackInput {
-    /// Training images.
-    pub train: Arc<dyn Source>,
-    /// Test images of the same classes, where there are any.
-    pub test: Option<Arc<dyn Source>>,
-}
-
-/// How.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PackOptions {
-    /// What an image becomes.
-    pub pixels: Pixels,
-    /// Threads; 0 for one a processor. The bytes do not depend on it.
-    pub num_threads: usize,
-    /// Fraction of the images that may be unreadable and are left out; one more ends the work.
-    pub max_bad_fraction: f64,
-    /// Bytes of a shard, at most, unless a single image has more; part of what makes sets equal.
-    pub shard_bytes: u64,
-    /// Bytes of images between commits: as much work an interruption may cost.
-    pub commit_bytes: u64,
-}
-
-impl Default for PackOptions {
-    /// Original bytes in shards of 1 GiB; at most 1 % bad images.
-    fn default() -> Self {
-        Self {
-            pixels: Pixels::Original,
-            num_threads: 0,
-            max_bad_fraction: 0.01,
-            shard_bytes: 1 << 30,
-            commit_bytes: 64 << 20,
-        }
-    }
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackProgress {
-    /// Images packed or left out, those of an interrupted run before this one included.
-    pub num_done: usize,
-    /// All images.
-    pub num_images: usize,
-    /// Images left out.
-    pub num_skipped: usize,
-    /// Bytes of images.
-    pub num_bytes: u64,
-}
-
-/// What a finished set holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackReport {
-    /// Images in it and left out, by split.
-    pub train: SplitReport,
-    /// `None` where the input has no test split.
-    pub test: Option<SplitReport>,
-    /// Bytes of all files.
-    pub num_bytes: u64,
-    /// Images that an interrupted run had already packed or left out; all of them where the set was complete.
-    pub num_resumed: usize,
-}
-
-/// Images of a split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SplitReport {
-    /// In the set.
-    pub num_packed: usize,
-    /// Left out.
-    pub num_skipped: usize,
-}
-
-/// What packing would come to, from some images.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Bytes of the set.
-    pub num_bytes: u64,
-    /// Time, if threads do not hinder each other.
-    pub duration: Duration,
-    /// Images looked at.
-    pub num_looked_at: usize,
-    /// Of these, unreadable.
-    pub num_bad: usize,
-}
-
-impl std::fmt::Debug for PackInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let test = self.test.as_ref().map(|test| test.len());
-        f.debug_struct("PackInput").field("train", &self.train.len()).field("test", &test).finish()
-    }
-}
-
-impl PackInput {
-    /// Opens both splits of a data set; the test split may be missing.
-    ///
-    /// # Errors
-    /// As [`open`](data::open()); [`Error::NotRecognised`] where the splits have different classes.
-    pub fn open(format: Format, path: &Path) -> Result<Self, Error> {
-        let train = data::open(format, Some(path), Split::Train)?;
-        let test = match data::open(format, Some(path), Split::Test) {
-            Ok(test) => Some(test),
-            Err(Error::NotRecognised { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        if let Some(test) = &test
-            && test.num_classes().is_some()
-            && !train.class_names().starts_with(test.class_names())
-        {
-            let problem = format!(
-                "its test images have {} classes, its training images {}, or of other names; make them the same",
-                test.class_names().len(),
-                train.class_names().len()
-            );
-            return Err(Error::NotRecognised { path: path.into(), problem });
-        }
-        Ok(Self { train, test })
-    }
-
-    /// The splits that are there, with their names.
-    pub(super) fn splits(&self) -> impl Iterator<Item = (&'static str, &Arc<dyn Source>)> {
-        [("train", Some(&self.train)), ("test", self.test.as_ref())]
-            .into_iter()
-            .filter_map(|(name, source)| Some((name, source?)))
-    }
-
-    /// All images.
-    pub fn num_images(&self) -> usize {
-        self.splits().map(|(_, source)| source.len()).sum()
-    }
-
-    /// The split and the place in it of an image counted through all splits.
-    fn at(&self, position: usize) -> (&'static str, &Arc<dyn Source>, usize) {
-        match &self.test {
-            Some(test) if position >= self.train.len() => {
-                ("test", test, position - self.train.len())
-            }
-            _ => ("train", &self.train, position),
-        }
-    }
-}
-
-impl PackOptions {
-    fn validate(&self, input: &PackInput) -> Result<(), Error> {
-        self.pixels.validate()?;
-        if !(0.0..=1.0).contains(&self.max_bad_fraction) {
-            return Err(Error::setting("max_bad_fraction", &self.max_bad_fraction, "0 to 1"));
-        }
-        let num_images = input.num_images();
-        if u32::try_from(num_images).is_err() {
-            return Err(Error::setting("number of images", &num_images, "less than 2^32"));
-        }
-        Ok(())
-    }
-
-    fn threads(&self) -> usize {
-        match self.num_threads {
-            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
-            n => n.min(1024),
-        }
-    }
-}
 
 /// Packs a data set into a folder, which is made, or goes on where an interrupted run stopped. A set that is complete is left as it is.
 ///
@@ -508,6 +346,19 @@ impl<'a> Packing<'a> {
             num_train,
         })
     }
+}
+
+/// What packing would come to, from some images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Bytes of the set.
+    pub num_bytes: u64,
+    /// Time, if threads do not hinder each other.
+    pub duration: Duration,
+    /// Images looked at.
+    pub num_looked_at: usize,
+    /// Of these, unreadable.
+    pub num_bad: usize,
 }
 
 /// Prepares some images, spread over the set, and says what all would come to; writes nothing.
