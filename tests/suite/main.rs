@@ -99,6 +99,6 @@ conforms!(candle_f64: crate::candle::F64, distributed);
 conforms!(candle_f32: crate::candle::F32, distributed);
 conforms!(candle_bf16: crate::candle::Bf16, distributed);
 #[cfg(feature = "cuda")]
-conforms!(cuda_device_f32: crate::device::F32);
+conforms!(cuda_device_f32: crate::device::F32, distributed);
 #[cfg(feature = "cuda")]
-conforms!(cuda_device_bf16: crate::device::Bf16);
+conforms!(cuda_device_bf16: crate::device::Bf16, distributed);
