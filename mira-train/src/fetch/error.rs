@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// The same failure, too often.
     #[error(
-        "{what}: {problem}, the last of {num_failures} failures in a row; check the network and run the same command again, what has been fetched is kept"
+        "{what}: {problem}; given up after {num_failures} failure(s) in a row: check the network and run the same command again, what has been fetched is kept"
     )]
     GaveUp {
         /// What was asked for.

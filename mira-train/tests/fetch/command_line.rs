@@ -106,7 +106,8 @@ fn a_dry_run_lists_and_fetches_nothing() {
     let output = command(folder.path(), &server, &["cifar10", "--dry-run"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stdout(&output);
-    let size = pictures(7).len();
+    let len = pictures(7).len();
+    let size = format!("{},{:03}", len / 1000, len % 1000);
     for words in [
         &format!("{size}  train-00000-of-00001.parquet  sha256:"),
         "2 file(s)",
@@ -142,7 +143,7 @@ fn failures_are_one_line_with_their_exit_code() {
             2,
             "expected an address such as https://huggingface.co",
         ),
-        (&["cifar10", "--retries", "0"], 1, "status 500, the last of 1 failures"),
+        (&["cifar10", "--retries", "0"], 1, "status 500; given up after 1 failure(s)"),
     ] {
         server.script(TRAIN, &[Act::Status(500, "")]);
         let output = command(folder.path(), &server, arguments).output().unwrap();

@@ -8,7 +8,9 @@ use crate::support::{Sandbox, names};
 fn all_pages_of_the_list_are_read() {
     let sandbox = Sandbox::empty();
     let files: Vec<_> = (0..10).map(|i| format!("data/train-{i:05}-of-00010.parquet")).collect();
-    files.iter().for_each(|file| drop(sandbox.server.file("o/n/main", file, file.as_bytes())));
+    for file in &files {
+        sandbox.server.file("o/n/main", file, file.as_bytes());
+    }
     assert_eq!(sandbox.fetch("hf:o/n").unwrap().num_fetched, 10);
     assert_eq!(sandbox.server.requests("/api/").len(), 4);
     let expected: Vec<_> = files.iter().map(|file| file.replace("data/", "")).collect();
@@ -55,7 +57,9 @@ fn several_sets_are_told_before_anything_is_fetched_and_one_can_be_chosen() {
 fn image_files_keep_their_folders() {
     let sandbox = Sandbox::empty();
     let files = ["train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3 ü.png", "val/cat/notes.txt"];
-    files.iter().for_each(|file| drop(sandbox.server.file("o/n/main", file, file.as_bytes())));
+    for file in &files {
+        sandbox.server.file("o/n/main", file, file.as_bytes());
+    }
     // Addresses are encoded; this server does not decode.
     sandbox.server.file("o/n/main", "val/cat/3%20%C3%BC.png", files[2].as_bytes());
     sandbox

@@ -23,15 +23,18 @@ fn with_part() -> Sandbox {
     sandbox
 }
 
-fn resumed() -> Option<String> {
-    Some(format!("bytes={HAVE}-"))
+/// The ranges asked for: the rest, then everything, so many times.
+fn rest_then(num_wholes: usize) -> Vec<Option<String>> {
+    let mut ranges = vec![Some(format!("bytes={HAVE}-"))];
+    ranges.resize(1 + num_wholes, None);
+    ranges
 }
 
 #[test]
 fn only_the_rest_is_asked_for_under_the_same_name() {
     let sandbox = with_part();
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed()]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(0));
     assert_eq!(sandbox.server.requests("/resolve/")[0].header("if-range"), Some("\"one\""));
 }
 
@@ -56,7 +59,7 @@ fn a_server_without_ranges_sends_everything() {
     let sandbox = with_part();
     sandbox.server.script(FILE, &[Act::Whole]);
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed()]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(0));
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn a_range_that_is_refused_starts_over() {
     let sandbox = with_part();
     sandbox.server.script(FILE, &[Act::Status(416, "")]);
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed(), None]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(1));
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn another_range_than_asked_for_starts_over() {
     let sandbox = with_part();
     sandbox.server.script(FILE, &[Act::Shifted]);
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed(), None]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(1));
 }
 
 #[test]
@@ -81,13 +84,13 @@ fn content_under_another_name_starts_over() {
     let sandbox = Sandbox::with_file(LEN);
     sandbox.leave_part(&content(LEN)[..HAVE], &note(&content(LEN), r#""\"zero\"""#));
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed()]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(0));
     // It does not, but its own name says that the content is another.
     let sandbox = Sandbox::with_file(LEN);
     sandbox.leave_part(&content(LEN)[..HAVE], &note(&content(LEN), r#""\"zero\"""#));
     sandbox.server.script(FILE, &[Act::Careless]);
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed(), None]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(1));
 }
 
 #[test]
@@ -105,12 +108,12 @@ fn without_a_name_the_checksum_decides() {
     let sandbox = Sandbox::with_file(LEN);
     sandbox.leave_part(&content(LEN)[..HAVE], &note(&content(LEN), "null"));
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed()]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(0));
     // A part that a power cut damaged.
     let sandbox = Sandbox::with_file(LEN);
-    sandbox.leave_part(&[0; HAVE], &note(&content(LEN), "null"));
+    sandbox.leave_part(&vec![0; HAVE], &note(&content(LEN), "null"));
     sandbox.fetches(LEN);
-    assert_eq!(sandbox.server.ranges(FILE), [resumed(), None]);
+    assert_eq!(sandbox.server.ranges(FILE), rest_then(1));
 }
 
 #[test]

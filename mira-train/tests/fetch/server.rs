@@ -33,9 +33,9 @@ pub(crate) enum Act {
     Shifted,
     /// Ranges without regard to `If-Range`.
     Careless,
-    /// Other content, with an ETag of its own, and no end announced.
+    /// Other content, with an entity tag of its own, and no end announced.
     Other(Vec<u8>),
-    /// Another content of the same length, under the same ETag.
+    /// Another content of the same length, under the same entity tag.
     Damaged,
     /// To another address.
     Redirect(String),
@@ -201,10 +201,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let content = {
         let state = state.lock().expect("a lock");
         let wanted = path.strip_prefix("/datasets/").unwrap_or(&path).replace("/resolve", "");
-        let content = state.sets.iter().find_map(|(set, files)| {
+        state.sets.iter().find_map(|(set, files)| {
             files.get(wanted.strip_prefix(set.as_str())?.strip_prefix('/')?).cloned()
-        });
-        content
+        })
     };
     match content {
         Some(content) => serve(&mut stream, &act, &request, content),
@@ -307,7 +306,9 @@ fn serve(
         content.clone_from(other);
     }
     if let Act::Damaged = act {
-        content.iter_mut().for_each(|byte| *byte ^= 0x20);
+        for byte in &mut content {
+            *byte ^= 0x20;
+        }
     }
     let asked = request
         .header("range")
