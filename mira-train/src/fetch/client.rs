@@ -397,7 +397,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         for text in [None, Some("nothing"), Some("-----BEGIN CERTIFICATE-----\n!\n-----END")] {
-            text.iter().for_each(|text| fs::write(&file, text).unwrap());
+            if let Some(text) = text {
+                fs::write(&file, text).unwrap();
+            }
             let error = certificates(&file).unwrap_err().to_string();
             assert!(error.contains("ca.pem") && error.contains("SSL_CERT_FILE"), "{error}");
         }

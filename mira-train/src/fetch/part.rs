@@ -97,12 +97,7 @@ impl Part {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // After a failure in the middle, the length in hand is that of the bytes in the checksum.
-        if let Err(error) = self.file.write_all(bytes) {
-            let _ = self.file.set_len(self.len);
-            let _ = self.file.seek(SeekFrom::Start(self.len));
-            return Err(error);
-        }
+        self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
         Ok(())

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mira_train::data::{Format, Image, Split, open};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -160,16 +161,24 @@ fn ctrl_c_leaves_a_part_and_the_same_command_goes_on() {
     let (folder, server) = (TempDir::new().unwrap(), Server::start());
     let (path, whole) = ("train.parquet", content(100_000));
     server.file("o/n/main", path, &whole).script(path, &[Act::Stall(60_000)]);
-    let mut child = command(folder.path(), &server, &["hf:o/n", "--out", "here"]);
-    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command(folder.path(), &server, &["hf:o/n", "--out", "here", "--timeout", "3600"]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let part = folder.path().join("here/train.parquet.part");
     while fs::metadata(&part).map_or(0, |m| m.len()) < 60_000 {
         std::thread::yield_now();
     }
-    // The server is silent for good: without an end of the connection, the time limit of 30 s would be waited for.
+    // The server is silent for good, and the time limit is an hour: only closing the connection ends this.
     let pid = i32::try_from(child.id()).unwrap();
     let killed = Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
+    let given_up = Instant::now() + Duration::from_mins(2);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > given_up {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(75), "{}", stderr(&output));
     assert!(stdout(&output).starts_with("stopped by SIGINT"), "{}", stdout(&output));

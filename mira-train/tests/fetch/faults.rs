@@ -164,10 +164,11 @@ fn a_file_given_up_ends_the_others_and_leaves_them_resumable() {
     let sandbox = Sandbox::with_file(LEN);
     let other = "data/test-00000-of-00001.parquet";
     sandbox.server.file("o/n/main", other, &content(10)).script(FILE, &[Act::Stall(5000)]);
-    // The stalled file waits 20 s unless it is told to end: the test is as fast as the refusal of the other.
     sandbox.server.script(other, &[Act::Status(403, "")]);
     let error = sandbox.fetch("hf:o/n").unwrap_err();
     assert!(matches!(error, Error::Denied { status: 403, .. }), "{error}");
+    // Without being told to end, it would have been asked for again.
+    assert!(sandbox.server.ranges(FILE).len() <= 1);
     assert_eq!(sandbox.fetch("hf:o/n").unwrap().num_fetched, 2);
     assert_eq!(fs::read(sandbox.path(LOCAL)).unwrap(), content(LEN));
     assert_eq!(names(&sandbox.out()).len(), 2);

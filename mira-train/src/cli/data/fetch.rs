@@ -12,7 +12,7 @@ Examples:
       one folder of any data set of the hub
   mira-train data fetch hf:ylecun/mnist@refs/convert/parquet --dry-run
       what there is at a revision, and how large; nothing is fetched
-  mira-train data fetch cifar10 --endpoint https://hf-mirror.com
+  mira-train data fetch cifar10 --endpoint https://hub.example.com
       from another server with the hub's layout
 
 Sets by name:
@@ -20,11 +20,14 @@ Sets by name:
   fashion-mnist  hf:zalando-datasets/fashion_mnist:fashion_mnist/
   imagenette     hf:frgfm/imagenette:160px/
 
-Of other sets, Parquet files are taken whose names or folders say their split, or else image and IDX files; where the main branch has
-neither, those of refs/convert/parquet. The same command goes on after an interruption, of which NAME.part files are left. A file that
-is there is fetched again only if its checksum is wrong.
+Of other sets, Parquet files are taken whose names or folders say their split, or else image
+and IDX files; where the main branch has neither, those of refs/convert/parquet.
 
-Environment: HF_ENDPOINT, HF_TOKEN (sent to the endpoint alone), HTTPS_PROXY and its kin, SSL_CERT_FILE.";
+The same command goes on after an interruption, of which NAME.part files are left. A file that
+is there already is fetched again, and replaced, only if its checksum is wrong.
+
+Environment: HF_ENDPOINT; HF_TOKEN, sent to the endpoint alone; HTTPS_PROXY and NO_PROXY;
+SSL_CERT_FILE, certificates to trust instead of the built-in ones.";
 
 /// Flags of `mira-train data fetch`.
 #[derive(Args, Clone, Debug)]
