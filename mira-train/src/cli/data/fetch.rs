@@ -51,7 +51,7 @@ pub struct FetchArgs {
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
 
-    /// Address of the hub [default: HF_ENDPOINT, else https://huggingface.co]
+    /// Address of the hub [default: HF_ENDPOINT, else huggingface.co over https]
     #[arg(long, value_name = "URL", help_heading = "Network")]
     pub endpoint: Option<String>,
 
