@@ -33,9 +33,9 @@ SSL_CERT_FILE, certificates to trust instead of the built-in ones.";
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct FetchArgs {
-    /// Data set: cifar10, fashion-mnist, imagenette, or hf:OWNER/NAME[@REVISION][:SUBSET]
+    /// Data set: cifar10, fashion-mnist, imagenette, or one of the hub as hf:OWNER/NAME
     ///
-    /// SUBSET is a folder, a file, or a pattern in which * is any text.
+    /// In full hf:OWNER/NAME@REVISION:SUBSET, either part left out at will. SUBSET is a folder, a file, or a pattern in which * is any text.
     #[arg(value_name = "NAME")]
     pub name: String,
 
