@@ -7,6 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::assign::AssignArgs;
 
 #[allow(clippy::doc_markdown)] // help texts, where backticks would show
+pub mod data;
+#[allow(clippy::doc_markdown)] // as above
 pub mod eval;
 pub mod export;
 pub mod plot;
@@ -30,6 +32,8 @@ pub enum Command {
     Assign(AssignArgs),
     /// Pre-train an encoder, and measure what it learned
     Run(run::RunArgs),
+    /// Get images to train on
+    Data(data::DataArgs),
     /// Evaluate an encoder: k-NN or linear probe
     Eval(eval::EvalArgs),
     /// Write a run's weights for other programs
@@ -105,6 +109,9 @@ mod tests {
             ("mira-train eval", "see 'mira-train eval --help'"),
             ("mira-train eval linear run --epochs x", "see 'mira-train eval linear --help'"),
             ("mira-train export run --format onnx --out f", "see 'mira-train export --help'"),
+            ("mira-train data", "see 'mira-train data --help'"),
+            ("mira-train data fetch", "see 'mira-train data fetch --help'"),
+            ("mira-train data fetch cifar10 --jobs 0", "see 'mira-train data fetch --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),
         ] {
             let got = refused(line);
@@ -116,7 +123,8 @@ mod tests {
     fn every_help_has_examples_that_parse() {
         let program = program();
         let mut num_examples = 0;
-        for sub in program.get_subcommands() {
+        let groups = program.get_subcommands().flat_map(Command::get_subcommands);
+        for sub in program.get_subcommands().chain(groups) {
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter(|line| line.trim().starts_with("mira-train ")) {
                 let parsed = program.clone().try_get_matches_from(line.trim().split(' '));

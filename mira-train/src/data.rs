@@ -24,7 +24,7 @@ mod loader;
 mod open;
 mod packed;
 #[cfg(feature = "parquet")]
-mod parquet;
+pub(crate) mod parquet;
 mod view;
 
 pub use augment::Augmenter;
@@ -33,6 +33,8 @@ pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
 pub use loader::{Batch, Crops, Loader, LoaderConfig};
 pub use open::{Format, open};
+#[cfg(feature = "fetch")]
+pub(crate) use open::{is_parquet, is_picture};
 pub use view::{Interpolation, ViewSpec};
 
 /// An RGB image: rows of pixels, three bytes each; grey is replicated.

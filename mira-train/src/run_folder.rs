@@ -32,8 +32,10 @@ pub use metrics::{MetricsLog, Resumed};
 pub use mismatch::{Difference, MAY_CHANGE, check_resume, diff};
 pub use signals::{EXIT_INTERRUPTED, Signal, StopRequest};
 
+#[cfg(feature = "fetch")]
+pub(crate) use disk::sync_folder;
 use disk::{Disk, System};
-use lock::Lock;
+pub(crate) use lock::Lock;
 
 const RECIPE: &str = "recipe.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -93,7 +95,7 @@ impl RunFolder {
         if !path.join(RECIPE).is_file() {
             return Err(Error::NotARun { path });
         }
-        let lock = Lock::acquire(&path)?;
+        let lock = Lock::acquire(&path, lock::NAME)?;
         let folder = Self { path, keep: 2, disk: Box::new(System), _lock: lock };
         for cleaned in [folder.path.clone(), folder.path.join(CHECKPOINTS)] {
             match disk::remove_leftovers(&cleaned) {
@@ -115,7 +117,7 @@ impl RunFolder {
         if !lock_file.exists() {
             made.0.push(lock_file);
         }
-        let lock = match Lock::acquire(path) {
+        let lock = match Lock::acquire(path, lock::NAME) {
             Err(refused @ Error::Locked { .. }) => {
                 made.0.clear(); // all of it is the other's now
                 return Err(refused);

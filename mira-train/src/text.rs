@@ -22,6 +22,26 @@ pub(crate) fn thousands(number: &str) -> String {
     out + &part
 }
 
+/// A number of bytes in its unit: 512 B, 1.5 KiB, 3.0 GiB.
+pub(crate) fn bytes(n: u64) -> String {
+    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
+}
+
+/// A number in the largest of its units, each `base` of the one before, in which it is at least 1; the first has no decimals.
+pub(crate) fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
+    let (mut units, mut is_whole) = (units.iter(), true);
+    let mut unit = units.next().copied().unwrap_or_default();
+    for larger in units {
+        // What would be written as 1000 is one of the larger unit.
+        if n < base - 0.05 {
+            break;
+        }
+        n /= base;
+        (unit, is_whole) = (larger, false);
+    }
+    if is_whole { format!("{n:.0} {unit}") } else { format!("{n:.1} {unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +51,11 @@ mod tests {
         assert_eq!([count(0), count(999), count(1000)], ["0", "999", "1,000"]);
         assert_eq!([count(1_234_567), count(100_000)], ["1,234,567", "100,000"]);
         assert_eq!([thousands("-1234.5678"), thousands("-12")], ["−1,234.5678", "−12"]);
+    }
+
+    #[test]
+    fn bytes_in_their_units() {
+        assert_eq!([bytes(0), bytes(1023), bytes(1024)], ["0 B", "1023 B", "1.0 KiB"]);
+        assert_eq!([bytes(3 << 30), bytes(u64::MAX)], ["3.0 GiB", "16.0 EiB"]);
     }
 }

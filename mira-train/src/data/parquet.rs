@@ -103,8 +103,14 @@ fn find(path: &Path, split: Split) -> Result<Vec<PathBuf>, Error> {
     Err(Error::NotRecognised { path: path.into(), problem })
 }
 
+/// What the names of files begin with, for either part.
+#[cfg(feature = "fetch")]
+pub(crate) fn parts() -> impl Iterator<Item = &'static str> {
+    TRAIN.into_iter().chain(TEST)
+}
+
 /// `train.parquet`, `train-00000-of-00003.parquet`, but not `training_notes.parquet`.
-fn is_of(file: &Path, part: &str) -> bool {
+pub(crate) fn is_of(file: &Path, part: &str) -> bool {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     name.strip_prefix(part).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }

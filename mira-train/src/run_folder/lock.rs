@@ -1,4 +1,4 @@
-//! One trainer a folder: an advisory lock that the kernel releases however its holder ends, SIGKILL included.
+//! One process a folder: an advisory lock that the kernel releases however its holder ends, SIGKILL included.
 //!
 //! The lock file stays when the lock goes; who it names matters only while it is locked.
 
@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::Error;
 
+/// The lock file of a run.
 pub(super) const NAME: &str = "lock";
 
 /// Held as long as it lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     file: File,
 }
 
@@ -26,16 +27,16 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// Locks `folder`, or says who has it.
-    pub(super) fn acquire(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(NAME);
+    /// Locks `folder` by its file `name`, or says who has it.
+    pub(crate) fn acquire(folder: &Path, name: &str) -> Result<Self, Error> {
+        let path = folder.join(name);
         let unwritable = |source| Error::Unwritable { path: folder.into(), source };
         loop {
             let mut file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
-                .truncate(false) // it names the other trainer
+                .truncate(false) // it names the other process
                 .open(&path)
                 .map_err(unwritable)?;
             match file.try_lock() {

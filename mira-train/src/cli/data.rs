@@ -1,0 +1,29 @@
+//! The flags of `mira-train data`: a subcommand each in a file of its own.
+
+use clap::{Args, Subcommand};
+
+pub mod fetch;
+
+const EXAMPLES: &str = "\
+Examples:
+  mira-train data fetch cifar10
+      CIFAR-10 from the Hugging Face hub into data/cifar10
+
+`mira-train data fetch --help` says which sets there are.";
+
+/// Flags of `mira-train data`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES, subcommand_required = true)]
+pub struct DataArgs {
+    /// What to do with data.
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// The subcommands of `mira-train data`.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum DataCommand {
+    /// Download a data set from the Hugging Face hub, with checksums, and go on where an earlier download stopped
+    Fetch(fetch::FetchArgs),
+}

@@ -1,0 +1,18 @@
+//! `mira-train data`: what its subcommands do.
+
+mod fetch;
+
+use std::process::ExitCode;
+
+use crate::Error;
+use crate::cli::data::{DataArgs, DataCommand};
+
+/// Runs a subcommand of `mira-train data`; what it prints on stdout is the second part of the result.
+///
+/// # Errors
+/// Every [`Error`].
+pub fn run(args: &DataArgs) -> Result<(ExitCode, String), Error> {
+    match &args.command {
+        DataCommand::Fetch(args) => fetch::run(args),
+    }
+}
