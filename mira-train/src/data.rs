@@ -12,6 +12,7 @@
 )]
 
 mod augment;
+mod bench;
 mod cache;
 mod cifar;
 mod decode;
@@ -28,6 +29,7 @@ pub(crate) mod parquet;
 mod view;
 
 pub use augment::Augmenter;
+pub use bench::{StageTimes, measure_loader, measure_stages};
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};

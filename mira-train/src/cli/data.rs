@@ -2,12 +2,15 @@
 
 use clap::{Args, Subcommand};
 
+pub mod bench;
 pub mod fetch;
 
 const EXAMPLES: &str = "\
 Examples:
   mira-train data fetch cifar10
       CIFAR-10 from the Hugging Face hub into data/cifar10
+  mira-train data bench imagenet
+      how many images a second this machine augments
 
 `mira-train data fetch --help` says which sets there are.";
 
@@ -24,6 +27,8 @@ pub struct DataArgs {
 #[derive(Clone, Debug, Subcommand)]
 #[non_exhaustive]
 pub enum DataCommand {
+    /// Measure how fast images become views, by stage and by number of threads
+    Bench(bench::BenchArgs),
     /// Download a data set from the Hugging Face hub, with checksums, and go on where an earlier download stopped
     Fetch(fetch::FetchArgs),
 }

@@ -1,5 +1,6 @@
 //! `mira-train data`: what its subcommands do.
 
+mod bench;
 mod fetch;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use crate::cli::data::{DataArgs, DataCommand};
 /// Every [`Error`].
 pub fn run(args: &DataArgs) -> Result<(ExitCode, String), Error> {
     match &args.command {
+        DataCommand::Bench(args) => bench::run(args),
         DataCommand::Fetch(args) => fetch::run(args),
     }
 }
