@@ -52,11 +52,11 @@ pub struct CudaAssigner<L = f32, A = f32> {
 /// Besides 18 K-vectors of f64 it holds one K-vector of f32 for each block of at most 64 rows; there is no array of B × K.
 #[derive(Debug)]
 pub struct CudaWorkspace {
-    plan: Plan,
-    memory: CudaSlice<u8>,
-    num_problems: usize,
-    /// Whether log weights of a run are there.
-    assigned: bool,
+    pub(crate) plan: Plan,
+    pub(crate) memory: CudaSlice<u8>,
+    pub(crate) num_problems: usize,
+    /// Whether log weights of a run are there, or restored ones.
+    pub(crate) assigned: bool,
 }
 
 impl CudaWorkspace {
@@ -97,10 +97,14 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             let what = "problems of one launch, at most";
             return Err(Error::Problems { what, expected: MAX_PROBLEMS, got: num_problems });
         }
-        let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
-        let plan = Plan::new(self.method, shape, dtypes, num_problems, self.kernels.hardware)?;
+        let plan = self.plan(shape, num_problems)?;
         let memory = self.stream.alloc_zeros(plan.workspace_bytes * num_problems)?;
         Ok(CudaWorkspace { plan, memory, num_problems, assigned: false })
+    }
+
+    fn plan(&self, shape: Shape, num_problems: usize) -> Result<Plan, Error> {
+        let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
+        Ok(Plan::new(self.method, shape, dtypes, num_problems, self.kernels.hardware)?)
     }
 
     /// Computes several problems of one shape and row stride, as the two views of a batch are, in one launch. Each has its own blocks, its own
@@ -140,6 +144,14 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
                 }
             }
         }
+        // The memory's layout is of the shape alone, so whatever made it, this assigner's method and element types are computed.
+        let ours = self.plan(plan.shape(), *num_problems)?;
+        if ours.workspace_bytes != plan.workspace_bytes {
+            let what = "bytes of the workspace (make it on this device)";
+            let (expected, got) = (ours.workspace_bytes, plan.workspace_bytes);
+            return Err(Error::Problems { what, expected, got });
+        }
+        *plan = ours;
         let mut params = plan.params;
         #[allow(clippy::cast_possible_wrap)] // checked when the rows were made
         {
@@ -211,20 +223,16 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Ok(plan.report(&control, &log_weights, &log_marginal)?)
     }
 
-    /// Natural-log column weights of the last assignment of `problem`, up to an additive constant; waits for the stream.
+    /// [`CudaWorkspace::log_weights`].
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// As there.
     pub fn log_weights(
         &self,
         workspace: &CudaWorkspace,
         problem: usize,
     ) -> Result<Vec<f64>, Error> {
-        let CudaWorkspace { plan, memory, .. } = workspace;
-        let at = problem * plan.workspace_bytes + plan.at(KVector::LogWeights);
-        let bytes = memory.slice(at..at + 8 * plan.shape().num_prototypes());
-        let bytes = self.stream.clone_dtoh(&bytes)?;
-        Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
+        workspace.log_weights(problem)
     }
 }
 
@@ -267,5 +275,37 @@ impl<L: Logit, A: Probability> Assigner for CudaAssigner<L, A> {
 
     fn as_assignment(output: &mut DeviceMatrix<A>) -> RowsMut<'_, A> {
         output.rows_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mira_core::{Centered, Mira, Sinkhorn, Softmax};
+
+    use super::*;
+    use crate::plan::Hardware;
+
+    #[test]
+    fn the_layout_of_a_workspace_is_of_its_shape_alone() {
+        let hardware = Hardware { multiprocessors: 132, shared_memory: 232_448, threads: 512 };
+        let methods: [Method; 4] = [
+            Mira::default().into(),
+            Sinkhorn::swav().into(),
+            Centered::dino().into(),
+            Softmax::new(0.1).unwrap().into(),
+        ];
+        for shape in [Shape::new(64, 300).unwrap(), Shape::new(4096, 9000).unwrap()] {
+            let layout = |method, dtypes| {
+                let plan = Plan::new(method, shape, dtypes, 2, hardware).unwrap();
+                let vectors = [KVector::LogWeights, KVector::LogMarginal, KVector::Center];
+                (plan.workspace_bytes, plan.at_control(), vectors.map(|v| plan.at(v)))
+            };
+            let first = layout(methods[0], (Dtype::F32, Dtype::F32));
+            for method in methods {
+                for logits in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                    assert_eq!(layout(method, (logits, Dtype::Bf16)), first, "{method:?}");
+                }
+            }
+        }
     }
 }

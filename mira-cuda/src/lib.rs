@@ -30,6 +30,7 @@ mod matrix;
 pub mod params;
 #[doc(hidden)]
 pub mod plan;
+mod state;
 
 pub use assigner::{CudaAssigner, CudaWorkspace};
 pub use cudarc;

@@ -22,6 +22,7 @@ mod golden;
 mod optimum;
 mod oracle;
 mod properties;
+mod restored;
 mod rows;
 mod soundness;
 mod support;
