@@ -9,7 +9,7 @@ use crate::{Error, Workspace};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     Cpu,
-    #[cfg(feature = "cuda")]
+    /// With feature `cuda`.
     Cuda {
         gpu_id: usize,
     },
@@ -20,39 +20,17 @@ impl Backend {
     pub(crate) fn of(what: &'static str, location: DeviceLocation) -> Result<Self, Error> {
         match location {
             DeviceLocation::Cpu => Ok(Self::Cpu),
-            #[cfg(feature = "cuda")]
-            DeviceLocation::Cuda { gpu_id } => Ok(Self::Cuda { gpu_id }),
-            #[cfg(not(feature = "cuda"))]
+            DeviceLocation::Cuda { gpu_id } if cfg!(feature = "cuda") => Ok(Self::Cuda { gpu_id }),
             DeviceLocation::Cuda { gpu_id } => Err(Error::NoCuda { what, gpu_id }),
             DeviceLocation::Metal { gpu_id } => Err(Error::Metal { what, gpu_id }),
         }
     }
 
-    /// The one backend for tensors and workspace.
-    fn of_all(
-        logits: DeviceLocation,
-        assignment: DeviceLocation,
-        workspace: DeviceLocation,
-    ) -> Result<Self, Error> {
-        let backend = Self::of("logits", logits)?;
-        Self::of("assignment", assignment)?;
-        if assignment != logits {
-            return Err(Error::DeviceMismatch { logits, assignment });
-        }
-        if workspace != logits {
-            return Err(Error::WorkspaceDevice { expected: logits, got: workspace });
-        }
-        Ok(backend)
-    }
-
     /// Whether the backend computes what is asked for in `arithmetic`, F32 or F64.
-    #[cfg_attr(not(feature = "cuda"), allow(clippy::unnecessary_wraps, clippy::unused_self))] // the CPU's computes everything
     pub(crate) fn check(self, options: &Options, arithmetic: DType) -> Result<(), Error> {
         match self {
             Self::Cpu => Ok(()),
-            #[cfg(feature = "cuda")]
             Self::Cuda { gpu_id } if arithmetic == DType::F64 => Err(Error::CudaF64 { gpu_id }),
-            #[cfg(feature = "cuda")]
             Self::Cuda { .. } => match options.collective.world_size() {
                 1 => Ok(()),
                 world_size => Err(Error::CudaCollective { world_size }),
@@ -64,7 +42,6 @@ impl Backend {
     pub(crate) fn also_writes(self, dtype: DType) -> bool {
         match self {
             Self::Cpu => false,
-            #[cfg(feature = "cuda")]
             Self::Cuda { .. } => dtype == DType::BF16,
         }
     }
@@ -74,10 +51,24 @@ impl Backend {
         match self {
             Self::Cpu => true,
             // Its kernels are promised rows that do not overlap, which one row broadcast to many does.
-            #[cfg(feature = "cuda")]
             Self::Cuda { .. } => dims.last().is_some_and(|columns| stride >= *columns),
         }
     }
+}
+
+/// Tensors and workspace must be on one device.
+fn check_places(
+    logits: DeviceLocation,
+    assignment: DeviceLocation,
+    workspace: DeviceLocation,
+) -> Result<(), Error> {
+    if assignment != logits {
+        return Err(Error::DeviceMismatch { logits, assignment });
+    }
+    if workspace != logits {
+        return Err(Error::WorkspaceDevice { expected: logits, got: workspace });
+    }
+    Ok(())
 }
 
 /// Assigns `logits` into the memory of `assignment`, both of the workspace's shape.
@@ -94,7 +85,9 @@ pub(crate) fn assign(
         return Err(Error::SharedMemory);
     }
     let [from, to] = [logits, assignment].map(|tensor| tensor.device().location());
-    let backend = Backend::of_all(from, to, workspace.device().location())?;
+    let backend = Backend::of("logits", from)?;
+    Backend::of("assignment", to)?;
+    check_places(from, to, workspace.device().location())?;
     operation::assign(backend, options, logits, assignment, workspace)
 }
 
@@ -106,111 +99,99 @@ fn address(tensor: &Tensor) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mira_core::{Mira, SingleProcess, ThreadCollective};
+
     use super::*;
 
     const CPU: DeviceLocation = DeviceLocation::Cpu;
     const CUDA: DeviceLocation = DeviceLocation::Cuda { gpu_id: 3 };
     const METAL: DeviceLocation = DeviceLocation::Metal { gpu_id: 1 };
+    const ON_CUDA: Backend = Backend::Cuda { gpu_id: 3 };
 
     #[test]
-    fn the_cpu_has_a_backend_and_metal_is_told_the_way_round() {
-        assert_eq!(Backend::of_all(CPU, CPU, CPU).unwrap(), Backend::Cpu);
-        for (logits, assignment, argument) in
-            [(METAL, METAL, "logits"), (METAL, CPU, "logits"), (CPU, METAL, "assignment")]
-        {
-            let error = Backend::of_all(logits, assignment, CPU).unwrap_err();
-            assert!(
-                matches!(error, Error::Metal { what, gpu_id: 1 } if what == argument),
-                "{error}"
-            );
-            assert!(error.to_string().contains("fall back to the CPU with `logits.to_device"));
-        }
+    fn metal_is_told_the_way_round() {
+        assert_eq!(Backend::of("logits", CPU).unwrap(), Backend::Cpu);
+        let error = Backend::of("logits", METAL).unwrap_err();
+        assert!(matches!(error, Error::Metal { what: "logits", gpu_id: 1 }), "{error}");
+        assert!(error.to_string().contains("fall back to the CPU with `logits.to_device"));
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn cuda_has_a_backend() {
+        assert_eq!(Backend::of("logits", CUDA).unwrap(), ON_CUDA);
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn cuda_is_told_the_feature_and_the_way_round() {
-        for (logits, assignment, argument) in
-            [(CUDA, CUDA, "logits"), (CUDA, CPU, "logits"), (CPU, CUDA, "assignment")]
-        {
-            let error = Backend::of_all(logits, assignment, CPU).unwrap_err();
+        let error = Backend::of("logits", CUDA).unwrap_err();
+        assert!(matches!(error, Error::NoCuda { what: "logits", gpu_id: 3 }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("without its feature `cuda`"), "{message}");
+        assert!(message.contains("logits.to_device(&Device::Cpu)"), "{message}");
+    }
+
+    #[test]
+    fn all_must_be_on_one_device() {
+        let other = DeviceLocation::Cuda { gpu_id: 0 };
+        for place in [CPU, CUDA, METAL] {
+            check_places(place, place, place).unwrap();
+        }
+        for (logits, assignment) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
+            let error = check_places(logits, assignment, logits).unwrap_err();
             assert!(
-                matches!(error, Error::NoCuda { what, gpu_id: 3 } if what == argument),
+                matches!(error, Error::DeviceMismatch { logits: l, assignment: a } if (l, a) == (logits, assignment)),
                 "{error}"
             );
-            let message = error.to_string();
-            assert!(message.contains("without its feature `cuda`"), "{message}");
-            assert!(message.contains("logits.to_device(&Device::Cpu)"), "{message}");
+            assert!(error.to_string().contains("logits.device()"), "{error}");
+        }
+        for (tensors, workspace) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
+            let error = check_places(tensors, tensors, workspace).unwrap_err();
+            assert!(
+                matches!(error, Error::WorkspaceDevice { expected, got } if (expected, got) == (tensors, workspace)),
+                "{error}"
+            );
+            assert!(error.to_string().contains("with_device(logits.device())"), "{error}");
         }
     }
 
-    #[cfg(feature = "cuda")]
-    mod with_cuda {
-        use std::sync::Arc;
+    #[test]
+    fn cuda_refuses_f64_and_ranks_and_names_the_remedies() {
+        let mut options = Options {
+            method: Mira::default().into(),
+            warm_start: false,
+            objective: false,
+            collective: Arc::new(SingleProcess),
+        };
+        ON_CUDA.check(&options, DType::F32).unwrap();
+        let error = ON_CUDA.check(&options, DType::F64).unwrap_err();
+        assert!(matches!(error, Error::CudaF64 { gpu_id: 3 }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("to_dtype(DType::F32)"), "{message}");
+        assert!(message.contains("to_device(&Device::Cpu)"), "{message}");
+        Backend::Cpu.check(&options, DType::F64).unwrap();
 
-        use mira_core::{Mira, SingleProcess, ThreadCollective};
+        options.collective = Arc::new(ThreadCollective::world(2).remove(0));
+        let error = ON_CUDA.check(&options, DType::F32).unwrap_err();
+        assert!(matches!(error, Error::CudaCollective { world_size: 2 }), "{error}");
+        assert!(error.to_string().contains("mira-cuda"), "{error}");
+        Backend::Cpu.check(&options, DType::F32).unwrap();
+    }
 
-        use super::*;
-
-        const ON_CUDA: Backend = Backend::Cuda { gpu_id: 3 };
-
-        #[test]
-        fn all_must_be_on_one_device() {
-            let other = DeviceLocation::Cuda { gpu_id: 0 };
-            assert_eq!(Backend::of_all(CUDA, CUDA, CUDA).unwrap(), ON_CUDA);
-            for (logits, assignment) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
-                let error = Backend::of_all(logits, assignment, logits).unwrap_err();
-                assert!(
-                    matches!(error, Error::DeviceMismatch { logits: l, assignment: a } if (l, a) == (logits, assignment)),
-                    "{error}"
-                );
-                assert!(error.to_string().contains("logits.device()"), "{error}");
-            }
-            for (tensors, workspace) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
-                let error = Backend::of_all(tensors, tensors, workspace).unwrap_err();
-                assert!(
-                    matches!(error, Error::WorkspaceDevice { expected, got } if (expected, got) == (tensors, workspace)),
-                    "{error}"
-                );
-                assert!(error.to_string().contains("with_device(logits.device())"), "{error}");
-            }
+    #[test]
+    fn rows_that_overlap_are_lent_to_the_cpu_only() {
+        for (stride, lent) in [(5, true), (9, true), (4, false), (0, false)] {
+            assert_eq!(ON_CUDA.reads(&[3, 5], stride), lent, "{stride}");
+            assert!(Backend::Cpu.reads(&[3, 5], stride), "{stride}");
         }
+    }
 
-        #[test]
-        fn cuda_refuses_f64_and_ranks_and_names_the_remedies() {
-            let mut options = Options {
-                method: Mira::default().into(),
-                warm_start: false,
-                objective: false,
-                collective: Arc::new(SingleProcess),
-            };
-            ON_CUDA.check(&options, DType::F32).unwrap();
-            let error = ON_CUDA.check(&options, DType::F64).unwrap_err();
-            assert!(matches!(error, Error::CudaF64 { gpu_id: 3 }), "{error}");
-            let message = error.to_string();
-            assert!(message.contains("to_dtype(DType::F32)"), "{message}");
-            assert!(message.contains("to_device(&Device::Cpu)"), "{message}");
-            Backend::Cpu.check(&options, DType::F64).unwrap();
-
-            options.collective = Arc::new(ThreadCollective::world(2).remove(0));
-            let error = ON_CUDA.check(&options, DType::F32).unwrap_err();
-            assert!(matches!(error, Error::CudaCollective { world_size: 2 }), "{error}");
-            assert!(error.to_string().contains("mira-cuda"), "{error}");
-            Backend::Cpu.check(&options, DType::F32).unwrap();
-        }
-
-        #[test]
-        fn rows_that_overlap_are_lent_to_the_cpu_only() {
-            for (stride, lent) in [(5, true), (9, true), (4, false), (0, false)] {
-                assert_eq!(ON_CUDA.reads(&[3, 5], stride), lent, "{stride}");
-                assert!(Backend::Cpu.reads(&[3, 5], stride), "{stride}");
-            }
-        }
-
-        #[test]
-        fn bf16_assignments_are_written_on_cuda_only() {
-            assert!(ON_CUDA.also_writes(DType::BF16) && !Backend::Cpu.also_writes(DType::BF16));
-            assert!(!ON_CUDA.also_writes(DType::F16) && !ON_CUDA.also_writes(DType::F64));
-        }
+    #[test]
+    fn bf16_assignments_are_written_on_cuda_only() {
+        assert!(ON_CUDA.also_writes(DType::BF16) && !Backend::Cpu.also_writes(DType::BF16));
+        assert!(!ON_CUDA.also_writes(DType::F16) && !ON_CUDA.also_writes(DType::F64));
     }
 }

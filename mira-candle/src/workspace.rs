@@ -60,10 +60,7 @@ impl Workspace {
 
     /// The arithmetic, F32 or F64; also the assignment's type (on CUDA, that may be BF16 instead).
     pub fn dtype(&self) -> DType {
-        match self.memory {
-            Memory::F64(_) => DType::F64,
-            _ => DType::F32,
-        }
+        if matches!(self.memory, Memory::F64(_)) { DType::F64 } else { DType::F32 }
     }
 
     /// The device this memory is on, which must be the tensors'.

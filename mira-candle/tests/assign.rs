@@ -210,6 +210,16 @@ fn options_reach_the_backend() {
 }
 
 #[test]
+fn the_device_is_the_cpu_unless_said() {
+    let plain = CandleAssigner::new(mira());
+    let said = plain.clone().with_device(&Device::Cpu).expect("has a backend");
+    for assigner in [plain, said] {
+        assert!(assigner.workspace(shape()).expect("memory").device().is_cpu());
+        assert!(assigner.output(shape()).expect("memory").device().is_cpu());
+    }
+}
+
+#[test]
 fn two_ranks_are_one_batch() {
     let logits = logits(DType::F32);
     let halves = [logits.narrow(0, 0, 20), logits.narrow(0, 20, BATCH - 20)];

@@ -22,7 +22,6 @@ mod golden;
 mod optimum;
 mod oracle;
 mod properties;
-mod restored;
 mod rows;
 mod soundness;
 mod support;
