@@ -57,18 +57,19 @@ pub struct CudaAssigner<L = f32, A = f32> {
 /// Besides 18 K-vectors of f64 it holds one K-vector of f32 for each block of at most 64 rows; there is no array of B × K.
 #[derive(Debug)]
 pub struct CudaWorkspace {
-    plan: Plan,
+    pub(crate) plan: Plan,
     kernels: Arc<Kernels>,
-    memory: CudaSlice<u8>,
+    pub(crate) memory: CudaSlice<u8>,
     exchange: Option<Exchange>,
-    num_problems: usize,
-    /// Whether log weights of a run are there.
-    assigned: bool,
+    pub(crate) num_problems: usize,
+    /// Whether log weights of a run are there, or restored ones.
+    pub(crate) assigned: bool,
 }
 
 /// What this rank tells the others after a pass, and what all of them told.
 #[derive(Debug)]
 struct Exchange {
+    ranks: Ranks,
     mine: CudaSlice<f64>,
     all: CudaSlice<f64>,
 }
@@ -134,7 +135,6 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             let what = "problems of one launch, at most";
             return Err(Error::Problems { what, expected: MAX_PROBLEMS, got: num_problems });
         }
-        let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
         let (ranks, kernels) = match &self.collective {
             Some(collective) => (
                 Some(self.agree(&**collective, shape, num_problems)?),
@@ -142,14 +142,13 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             ),
             None => (None, self.kernels.clone()),
         };
-        let hardware = kernels.hardware;
-        let plan = Plan::over_ranks(self.method, shape, dtypes, num_problems, hardware, ranks)?;
+        let plan = self.plan(shape, num_problems, ranks)?;
         let memory = self.stream.alloc_zeros(plan.workspace_bytes * num_problems)?;
         let exchange = match ranks {
-            Some(Ranks { world_size, .. }) => {
+            Some(ranks) => {
                 let len = plan.contribution_len() * num_problems;
-                let [mine, all] = [len, world_size * len].map(|n| self.stream.alloc_zeros(n));
-                Some(Exchange { mine: mine?, all: all? })
+                let [mine, all] = [len, ranks.world_size * len].map(|n| self.stream.alloc_zeros(n));
+                Some(Exchange { ranks, mine: mine?, all: all? })
             }
             None => None,
         };
@@ -176,6 +175,12 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         collective.gather(&self.stream, &mine.as_view(), &mut all.as_view_mut())?;
         collective.wait(&self.stream)?;
         Ok(ranks.agree(&self.stream.clone_dtoh(&all)?)?)
+    }
+
+    fn plan(&self, shape: Shape, num_problems: usize, ranks: Option<Ranks>) -> Result<Plan, Error> {
+        let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
+        let hardware = self.kernels.hardware;
+        Ok(Plan::over_ranks(self.method, shape, dtypes, num_problems, hardware, ranks)?)
     }
 
     /// Computes several problems of one shape and row stride, as the two views of a batch are, in one launch. Each has its own blocks, its own
@@ -215,6 +220,22 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
                 }
             }
         }
+        // The memory's layout is of the shape alone, so whatever made it, this assigner's method and element types are computed.
+        let ranks = exchange.as_ref().map(|exchange| exchange.ranks);
+        let ours = self.plan(plan.shape(), *num_problems, ranks)?;
+        if ours.workspace_bytes != plan.workspace_bytes {
+            let what = "bytes of the workspace (make it on this device)";
+            let (expected, got) = (ours.workspace_bytes, plan.workspace_bytes);
+            return Err(Error::Problems { what, expected, got });
+        }
+        if ours.num_exchanges() != plan.num_exchanges()
+            || ranks.is_some() != self.collective.is_some()
+        {
+            let what = "exchanges between the ranks (make a workspace for this method and collective on all of them)";
+            let (expected, got) = (plan.num_exchanges(), ours.num_exchanges());
+            return Err(Error::Problems { what, expected, got });
+        }
+        *plan = ours;
         let mut params = plan.params;
         #[allow(clippy::cast_possible_wrap)] // checked when the rows were made
         {
@@ -252,7 +273,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             shared_bytes: plan.shared_bytes,
             cooperative: true,
         };
-        if let Some(Exchange { mine, all }) = exchange {
+        if let Some(Exchange { mine, all, .. }) = exchange {
             // Written and read on this stream alone.
             params.contribution = mine.device_ptr_mut(&self.stream).0;
             params.gathered = all.device_ptr_mut(&self.stream).0;
@@ -260,7 +281,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         // SAFETY: the kernel takes `Params`; the plan's sizes are those of the workspace, shapes and strides were checked against
         // the matrices, and all of them outlive the stream's use of them by the guards. So for the launches below.
         unsafe { kernels.launch(&self.stream, &launch, &params) }?;
-        let (Some(collective), Some(Exchange { mine, all })) = (&self.collective, exchange) else {
+        let (Some(collective), Some(Exchange { mine, all, .. })) = (&self.collective, exchange)
+        else {
             return Ok(());
         };
         params.resume = 1;
@@ -304,20 +326,16 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Ok(plan.report(&control, &log_weights, &log_marginal)?)
     }
 
-    /// Natural-log column weights of the last assignment of `problem`, up to an additive constant; waits for the stream.
+    /// [`CudaWorkspace::log_weights`].
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// As there.
     pub fn log_weights(
         &self,
         workspace: &CudaWorkspace,
         problem: usize,
     ) -> Result<Vec<f64>, Error> {
-        let CudaWorkspace { plan, memory, .. } = workspace;
-        let at = problem * plan.workspace_bytes + plan.at(KVector::LogWeights);
-        let bytes = memory.slice(at..at + 8 * plan.shape().num_prototypes());
-        let bytes = self.stream.clone_dtoh(&bytes)?;
-        Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
+        workspace.log_weights(problem)
     }
 }
 
@@ -360,5 +378,37 @@ impl<L: Logit, A: Probability> Assigner for CudaAssigner<L, A> {
 
     fn as_assignment(output: &mut DeviceMatrix<A>) -> RowsMut<'_, A> {
         output.rows_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mira_core::{Centered, Mira, Sinkhorn, Softmax};
+
+    use super::*;
+    use crate::plan::Hardware;
+
+    #[test]
+    fn the_layout_of_a_workspace_is_of_its_shape_alone() {
+        let hardware = Hardware { multiprocessors: 132, shared_memory: 232_448, threads: 512 };
+        let methods: [Method; 4] = [
+            Mira::default().into(),
+            Sinkhorn::swav().into(),
+            Centered::dino().into(),
+            Softmax::new(0.1).unwrap().into(),
+        ];
+        for shape in [Shape::new(64, 300).unwrap(), Shape::new(4096, 9000).unwrap()] {
+            let layout = |method, dtypes| {
+                let plan = Plan::new(method, shape, dtypes, 2, hardware).unwrap();
+                let vectors = [KVector::LogWeights, KVector::LogMarginal, KVector::Center];
+                (plan.workspace_bytes, plan.at_control(), vectors.map(|v| plan.at(v)))
+            };
+            let first = layout(methods[0], (Dtype::F32, Dtype::F32));
+            for method in methods {
+                for logits in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                    assert_eq!(layout(method, (logits, Dtype::Bf16)), first, "{method:?}");
+                }
+            }
+        }
     }
 }

@@ -59,8 +59,7 @@ impl Operation {
 /// # Ok::<(), mira_cuda::Error>(())
 /// ```
 pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
-    // SAFETY: loading libcuda runs its initialisers, as any use of it does.
-    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+    if !is_driver_present() {
         return Err(Error::NoDriver);
     }
     // cudarc panics where a driver lacks a symbol it was generated for.
@@ -74,6 +73,14 @@ pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
         return Err(Error::NoDevice { ordinal, found });
     }
     Ok(quietly(move || CudaContext::new(ordinal))??)
+}
+
+/// Whether there is a libcuda. (cudarc's own question is there only where cudarc loads libcuda itself, not where it is linked, as with candle's
+/// CUDA in the tree.)
+fn is_driver_present() -> bool {
+    // SAFETY: loading libcuda runs its initialisers, as any use of it does.
+    let loads = |name: &&str| unsafe { libloading::Library::new(*name) }.is_ok();
+    ["libcuda.so.1", "libcuda.so", "nvcuda.dll"].iter().any(loads)
 }
 
 /// A call during which a panic means a driver without what cudarc looks for.

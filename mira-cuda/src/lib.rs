@@ -36,6 +36,7 @@ mod nccl;
 pub mod params;
 #[doc(hidden)]
 pub mod plan;
+mod state;
 
 pub use assigner::{CudaAssigner, CudaWorkspace};
 pub use collective::{DeviceCollective, ThroughHost};

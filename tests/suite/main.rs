@@ -102,3 +102,7 @@ conforms!(candle_bf16: crate::candle::Bf16, distributed);
 conforms!(cuda_device_f32: crate::device::F32, distributed);
 #[cfg(feature = "cuda")]
 conforms!(cuda_device_bf16: crate::device::Bf16, distributed);
+#[cfg(feature = "candle-cuda")]
+conforms!(candle_cuda_device_f32: crate::candle::on_device::F32);
+#[cfg(feature = "candle-cuda")]
+conforms!(candle_cuda_device_bf16: crate::candle::on_device::Bf16);
