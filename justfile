@@ -1,5 +1,8 @@
 # The same commands CI runs. `just` lists them.
 
+# All but candle-cuda, for which candle compiles kernels with nvcc; see check-candle-cuda
+features := "mira/candle,mira/cuda,mira/serde"
+
 default:
     @just --list
 
@@ -14,16 +17,21 @@ test:
 # Formatting, lints, documentation
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets --all-features -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+    cargo clippy --workspace --all-targets --features {{features}} -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features {{features}}
 
 # Every combination of features compiles
 features:
-    cargo hack --workspace --feature-powerset check
+    cargo hack --workspace --exclude mira-candle --feature-powerset --exclude-features candle-cuda check
+    cargo check -p mira-candle
 
 # The CUDA kernels for every architecture, without a GPU: registers, spills, shared memory (installs NVRTC)
 check-kernels *args:
     dev/check_kernels {{args}}
+
+# candle tensors on CUDA, without a GPU: lints and types; with --build everything, by nvcc (installs it; takes minutes)
+check-candle-cuda *args:
+    dev/check_candle_cuda {{args}}
 
 # CUDA's compilers into target/cuda, on machines without a GPU too
 cuda-toolchain *args:

@@ -47,17 +47,40 @@ fn logits(batch: usize, num_prototypes: usize) -> Array2<f32> {
     })
 }
 
-/// The backends that are not everywhere; what is absent is said to be.
-fn others(group: &mut BenchmarkGroup<'_, WallTime>, logits: &Array2<f32>, method: Method) {
+/// A CUDA device as candle opens it, or why there is none.
+fn candle_cuda() -> Result<Device, String> {
+    if cfg!(not(feature = "candle-cuda")) {
+        return Err("built without feature `candle-cuda`".into());
+    }
+    mira_cuda::device(0).map_err(|error| error.to_string())?;
+    Device::new_cuda(0).map_err(|error| error.to_string())
+}
+
+/// The same tensors on any device of candle's.
+fn candle(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    device: &Device,
+    logits: &Array2<f32>,
+    method: Method,
+) {
     let shape = Shape::new(logits.nrows(), logits.ncols()).expect("not empty");
     let values: Vec<f32> = logits.iter().copied().collect();
-    let tensor = Tensor::from_slice(&values, logits.dim(), &Device::Cpu).expect("as many");
-    let candle = CandleAssigner::new(method);
-    let mut workspace = candle.workspace(shape).expect("memory");
-    let output = candle.output(shape).expect("memory");
-    group.bench_function(BenchmarkId::from_parameter("candle-cpu"), |bencher| {
-        bencher.iter(|| candle.assign_into(&tensor, &output, &mut workspace));
+    let tensor = Tensor::from_vec(values, logits.dim(), device).expect("as many");
+    let assigner = CandleAssigner::new(method).with_device(device).expect("one with a backend");
+    let mut workspace = assigner.workspace(shape).expect("memory");
+    let output = assigner.output(shape).expect("memory");
+    group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+        bencher.iter(|| {
+            assigner.assign_into(&tensor, &output, &mut workspace).expect("valid logits");
+            device.synchronize().expect("the device");
+        });
     });
+}
+
+fn cuda(group: &mut BenchmarkGroup<'_, WallTime>, logits: &Array2<f32>, method: Method) {
+    let shape = Shape::new(logits.nrows(), logits.ncols()).expect("not empty");
+    let values: Vec<f32> = logits.iter().copied().collect();
     let Ok(context) = mira_cuda::device(0) else { return };
     let stream = context.default_stream();
     let cuda = CudaAssigner::<f32>::new(method, &stream).expect("the kernels load");
@@ -79,7 +102,11 @@ fn assign(criterion: &mut Criterion) {
         Ok(_) => println!("  cuda: present"),
         Err(error) => println!("  cuda: absent, {error}"),
     }
-    println!("  candle-cuda: absent, candle tensors on a device have no backend yet");
+    let candle_cuda = candle_cuda();
+    match &candle_cuda {
+        Ok(_) => println!("  candle-cuda: present"),
+        Err(why) => println!("  candle-cuda: absent, {why}"),
+    }
     let limit: usize = std::env::var("MIRA_BENCH_REFERENCE_LIMIT")
         .ok()
         .and_then(|v| v.parse().ok())
@@ -106,7 +133,12 @@ fn assign(criterion: &mut Criterion) {
                     flops(report.passes, shape.len()) as f64 / 1e9
                 );
             }
-            others(&mut group, &logits, method);
+            // The backends that are not everywhere, too.
+            candle(&mut group, "candle-cpu", &Device::Cpu, &logits, method);
+            cuda(&mut group, &logits, method);
+            if let Ok(device) = &candle_cuda {
+                candle(&mut group, "candle-cuda", device, &logits, method);
+            }
             if shape.len() > limit {
                 println!(
                     "  reference: left out, above MIRA_BENCH_REFERENCE_LIMIT = {limit} elements"

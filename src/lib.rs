@@ -16,7 +16,7 @@
 //! | the f64 oracle | [`Reference`] | |
 //! | CPU, SIMD and threads, `ndarray` views | [`cpu::CpuAssigner`] | `cpu` (default) |
 //! | CUDA, device memory, one launch an assignment | `cuda::CudaAssigner` | `cuda` |
-//! | the CPU backend over candle tensors, without copies | `candle::CandleAssigner` | `candle` |
+//! | either of the two over candle tensors, without copies | `candle::CandleAssigner` | `candle`; `candle-cuda` |
 //!
 //! # Example
 //! ```
@@ -35,8 +35,8 @@
 //! In a training loop, make a workspace once and call [`Assigner::assign_into`]: from the second call on it allocates nothing.
 //!
 //! # Features
-//! `cpu` (default) brings the CPU backend, `cuda` the CUDA backend, `candle` candle tensors and the swapped-prediction loss (Rust 1.95), `serde` serialisation of
-//! methods and reports. Features only add.
+//! `cpu` (default) brings the CPU backend, `cuda` the CUDA backend, `candle` candle tensors and the swapped-prediction loss (Rust 1.95),
+//! `candle-cuda` both together (its build needs `nvcc`, for candle's own kernels), `serde` serialisation of methods and reports. Features only add.
 
 pub use mira_core::*;
 
@@ -48,7 +48,7 @@ pub use mira_cuda as cuda;
 #[cfg(feature = "cpu")]
 pub use mira_cpu as cpu;
 
-/// candle tensors on the CPU backend, and the swapped-prediction loss.
+/// candle tensors, and the swapped-prediction loss.
 #[cfg(feature = "candle")]
 pub use mira_candle as candle;
 

@@ -105,6 +105,8 @@ fn main() {
         pool.broadcast(|_| ()); // all have started, so what that allocates is not counted below
         pool.install(|| methods().into_iter().for_each(cpu));
     }
+    #[cfg(feature = "cuda")]
+    methods().into_iter().for_each(cuda);
     println!("the second assignment allocates nothing: ok");
 }
 
@@ -209,4 +211,33 @@ fn cpu(method: Method) {
     check!(f32, f32, to_f32);
     check!(f16, f32, f16::from_f64);
     check!(bf16, f32, bf16::from_f64);
+}
+
+/// Nor on the device. With feature `cuda`; fails where there is no device, for then nothing was tested.
+#[cfg(feature = "cuda")]
+fn cuda(method: Method) {
+    use mira::cuda::{CudaAssigner, DeviceMatrix, device};
+    use mira_core::{Assigner, Shape};
+
+    let context = device(0).unwrap_or_else(|e| panic!("feature `cuda` tests a device: {e}"));
+    let stream = context.new_stream().expect("a stream");
+    let shape = Shape::new(BATCH, NUM_PROTOTYPES).expect("not empty");
+    #[allow(clippy::cast_possible_truncation)] // storing in fewer bits is what is meant
+    let [first, second] =
+        [0.7, 1.3].map(|step| logits(step).iter().map(|x| *x as f32).collect::<Vec<_>>());
+    let assigner =
+        CudaAssigner::<f32>::new(method, &stream).expect("kernels").with_warm_start(true);
+    let mut workspace = assigner.workspace(shape).expect("memory");
+    let mut out = assigner.output(shape).expect("memory");
+    let batches = [first, second].map(|batch| DeviceMatrix::from_host(&stream, shape, &batch));
+    let batches = batches.map(|batch| batch.expect("memory"));
+    let mut run = |batch: &DeviceMatrix<f32>| {
+        assigner.assign_into(batch.rows(), out.rows_mut(), &mut workspace).expect("enqueued");
+    };
+    run(&batches[0]);
+    stream.synchronize().expect("a device");
+    let free = || context.mem_get_info().expect("a device").0;
+    let before = free();
+    let count = requests(|| run(&batches[1]));
+    assert_eq!((count, free()), (0, before), "cuda: {method:?}");
 }

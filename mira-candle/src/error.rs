@@ -1,6 +1,6 @@
 //! What this crate refuses, and what to do about it.
 
-use candle_core::DType;
+use candle_core::{DType, DeviceLocation};
 
 /// Errors of `mira-candle`.
 ///
@@ -27,6 +27,10 @@ pub enum Error {
     /// A failure of the CPU backend's own.
     #[error(transparent)]
     Cpu(mira_cpu::Error),
+    /// A failure of the CUDA backend's own.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(mira_cuda::Error),
     /// A failure inside candle.
     #[error("candle failed: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -68,7 +72,7 @@ pub enum Error {
     },
     /// An output of the wrong type.
     #[error(
-        "the assignment of {logits:?} logits must be {expected:?}, got {got:?}; make it with `Tensor::zeros(shape, DType::{expected:?}, &Device::Cpu)`"
+        "the assignment of {logits:?} logits must be {expected:?}, got {got:?}; make it with `Tensor::zeros(shape, DType::{expected:?}, logits.device())`"
     )]
     AssignmentDType {
         /// Type of the logits.
@@ -98,15 +102,51 @@ pub enum Error {
         "logits and assignment share their memory, and the logits are read until the last sweep; pass an assignment with memory of its own"
     )]
     SharedMemory,
-    /// Tensors on a CUDA device.
+    /// Tensors on a CUDA device, which this build has no backend for.
     #[error(
-        "{what} are on CUDA device {gpu_id}, and mira-candle is built without CUDA support; use `logits.to_device(&Device::Cpu)` and an assignment on the CPU"
+        "{what} are on CUDA device {gpu_id}, and mira-candle was built without its feature `cuda`; turn it on, or use `logits.to_device(&Device::Cpu)` and an assignment on the CPU"
     )]
-    Cuda {
+    NoCuda {
         /// Which argument.
         what: &'static str,
         /// Ordinal of the device.
         gpu_id: usize,
+    },
+    /// f64 logits, or an assigner of such, on a CUDA device.
+    #[error(
+        "assignments on CUDA device {gpu_id} are computed in F32, got F64; convert the logits with `logits.to_dtype(DType::F32)`, or use `logits.to_device(&Device::Cpu)` and an assignment on the CPU"
+    )]
+    CudaF64 {
+        /// Ordinal of the device.
+        gpu_id: usize,
+    },
+    /// A batch spread over ranks, on a CUDA device.
+    #[error(
+        "a collective of {world_size} ranks cannot be used on CUDA tensors: sums over ranks on CUDA go through mira-cuda's own collective; leave `with_collective` out, or assign on the CPU"
+    )]
+    CudaCollective {
+        /// Ranks of the collective.
+        world_size: usize,
+    },
+    /// Logits and assignment on different devices.
+    #[error(
+        "logits and assignment must be on one device, got logits on {logits:?} and an assignment on {assignment:?}; make the assignment with `Tensor::zeros(shape, dtype, logits.device())`"
+    )]
+    DeviceMismatch {
+        /// Where the logits are.
+        logits: DeviceLocation,
+        /// Where the assignment is.
+        assignment: DeviceLocation,
+    },
+    /// A workspace on another device than the tensors.
+    #[error(
+        "tensors on {expected:?} need a workspace there, got one on {got:?}; make it with an assigner `with_device(logits.device())`"
+    )]
+    WorkspaceDevice {
+        /// Where the tensors are.
+        expected: DeviceLocation,
+        /// Where the workspace is.
+        got: DeviceLocation,
     },
     /// Tensors on a Metal device.
     #[error(
@@ -149,6 +189,16 @@ impl From<mira_cpu::Error> for Error {
         match error {
             mira_cpu::Error::Core(error) => Self::Core(error),
             other => Self::Cpu(other),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<mira_cuda::Error> for Error {
+    fn from(error: mira_cuda::Error) -> Self {
+        match error {
+            mira_cuda::Error::Core(error) => Self::Core(error),
+            other => Self::Cuda(other),
         }
     }
 }

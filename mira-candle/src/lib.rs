@@ -9,15 +9,24 @@
 //!
 //! | tensor | shape | dtype |
 //! |---|---|---|
-//! | logits | B × K, any row stride | f32, f16, bf16, or f64 |
-//! | assignment | B × K, rows contiguous, each on the simplex | f32; f64 for f64 logits |
+//! | logits | B × K, any row stride | f32, f16, bf16, or f64 (CPU) |
+//! | assignment | B × K, rows contiguous, each on the simplex | f32, or bf16 (CUDA); f64 for f64 logits |
 //!
-//! **No copies.** Tensors on the CPU are lent to [`mira_cpu`] where they lie, slices of larger tensors included, and the assignment is
+//! **No copies.** Tensors are lent to their device's backend where they lie, slices of larger tensors included, and the assignment is
 //! written into its tensor's own memory. Only logits whose *columns* are not contiguous (a transposed tensor) are copied, once;
 //! [`Workspace::copied_bytes`] says so. **No gradients.** Assignments are constants of the autograd graph, whatever the logits
 //! depend on.
 //!
-//! CUDA and Metal tensors are refused with an error that names the way round, `logits.to_device(&Device::Cpu)`.
+//! | tensors on | computed by | |
+//! |---|---|---|
+//! | the CPU | [`mira_cpu`] | |
+//! | a CUDA device | `mira_cuda`, feature `cuda` | one launch on candle's own stream, which nothing waits for until the report |
+//! | a Metal device | nobody | an error that names the way round, `logits.to_device(&Device::Cpu)` |
+//!
+//! # Feature `cuda`
+//! It turns on candle's own, which compiles candle's kernels: building needs CUDA's compiler `nvcc` (in the repository, `dev/cuda-toolchain` fetches
+//! one), running a driver 580 or later, cuBLAS and cuRAND. Without the feature CUDA tensors are refused with an error that names it. **The CUDA
+//! path has been compiled and linked, and has not run on a device yet.**
 //!
 //! # Example
 //! ```
@@ -49,8 +58,11 @@
 
 mod assigner;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod error;
 mod loss;
+mod operation;
 mod storage;
 mod workspace;
 

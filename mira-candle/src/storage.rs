@@ -1,30 +1,74 @@
-//! Where tensors lie decides who computes: the one place that maps candle's devices to backends.
-//!
-//! A further backend takes over its arm of the `match` in [`assign`].
+//! Where tensors lie decides who computes: the one place that maps candle's devices to backends, and says what each can do.
 
-use candle_core::{DeviceLocation, Tensor};
+use candle_core::{DType, DeviceLocation, Tensor};
 
-use crate::cpu::{self, Options};
+use crate::operation::{self, Options};
 use crate::{Error, Workspace};
 
 /// A device there is a backend for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Backend {
+pub(crate) enum Backend {
     Cpu,
+    /// With feature `cuda`.
+    Cuda {
+        gpu_id: usize,
+    },
 }
 
 impl Backend {
-    /// The backend for logits and assignment where they are.
-    fn of(logits: DeviceLocation, assignment: DeviceLocation) -> Result<Self, Error> {
-        for (what, location) in [("logits", logits), ("assignment", assignment)] {
-            match location {
-                DeviceLocation::Cpu => {}
-                DeviceLocation::Cuda { gpu_id } => return Err(Error::Cuda { what, gpu_id }),
-                DeviceLocation::Metal { gpu_id } => return Err(Error::Metal { what, gpu_id }),
-            }
+    /// The backend for `what` where it is.
+    pub(crate) fn of(what: &'static str, location: DeviceLocation) -> Result<Self, Error> {
+        match location {
+            DeviceLocation::Cpu => Ok(Self::Cpu),
+            DeviceLocation::Cuda { gpu_id } if cfg!(feature = "cuda") => Ok(Self::Cuda { gpu_id }),
+            DeviceLocation::Cuda { gpu_id } => Err(Error::NoCuda { what, gpu_id }),
+            DeviceLocation::Metal { gpu_id } => Err(Error::Metal { what, gpu_id }),
         }
-        Ok(Self::Cpu)
     }
+
+    /// Whether the backend computes what is asked for in `arithmetic`, F32 or F64.
+    pub(crate) fn check(self, options: &Options, arithmetic: DType) -> Result<(), Error> {
+        match self {
+            Self::Cpu => Ok(()),
+            Self::Cuda { gpu_id } if arithmetic == DType::F64 => Err(Error::CudaF64 { gpu_id }),
+            Self::Cuda { .. } => match options.collective.world_size() {
+                1 => Ok(()),
+                world_size => Err(Error::CudaCollective { world_size }),
+            },
+        }
+    }
+
+    /// Whether assignments may be of type `dtype` that is not the arithmetic's.
+    pub(crate) fn also_writes(self, dtype: DType) -> bool {
+        match self {
+            Self::Cpu => false,
+            Self::Cuda { .. } => dtype == DType::BF16,
+        }
+    }
+
+    /// Whether logits whose rows start `stride` elements apart are read where they lie.
+    pub(crate) fn reads(self, dims: &[usize], stride: usize) -> bool {
+        match self {
+            Self::Cpu => true,
+            // Its kernels are promised rows that do not overlap, which one row broadcast to many does.
+            Self::Cuda { .. } => dims.last().is_some_and(|columns| stride >= *columns),
+        }
+    }
+}
+
+/// Tensors and workspace must be on one device.
+fn check_places(
+    logits: DeviceLocation,
+    assignment: DeviceLocation,
+    workspace: DeviceLocation,
+) -> Result<(), Error> {
+    if assignment != logits {
+        return Err(Error::DeviceMismatch { logits, assignment });
+    }
+    if workspace != logits {
+        return Err(Error::WorkspaceDevice { expected: logits, got: workspace });
+    }
+    Ok(())
 }
 
 /// Assigns `logits` into the memory of `assignment`, both of the workspace's shape.
@@ -40,9 +84,11 @@ pub(crate) fn assign(
     if address(logits) == address(assignment) {
         return Err(Error::SharedMemory);
     }
-    match Backend::of(logits.device().location(), assignment.device().location())? {
-        Backend::Cpu => cpu::assign(options, logits, assignment, workspace),
-    }
+    let [from, to] = [logits, assignment].map(|tensor| tensor.device().location());
+    let backend = Backend::of("logits", from)?;
+    Backend::of("assignment", to)?;
+    check_places(from, to, workspace.device().location())?;
+    operation::assign(backend, options, logits, assignment, workspace)
 }
 
 /// Tells storages apart. Slices of one tensor have the same, whatever their offsets.
@@ -53,29 +99,99 @@ fn address(tensor: &Tensor) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mira_core::{Mira, SingleProcess, ThreadCollective};
+
     use super::*;
 
+    const CPU: DeviceLocation = DeviceLocation::Cpu;
+    const CUDA: DeviceLocation = DeviceLocation::Cuda { gpu_id: 3 };
+    const METAL: DeviceLocation = DeviceLocation::Metal { gpu_id: 1 };
+    const ON_CUDA: Backend = Backend::Cuda { gpu_id: 3 };
+
     #[test]
-    fn only_the_cpu_has_a_backend_and_the_others_are_told_the_way_round() {
-        const CPU: DeviceLocation = DeviceLocation::Cpu;
-        let (cuda, metal) =
-            (DeviceLocation::Cuda { gpu_id: 3 }, DeviceLocation::Metal { gpu_id: 1 });
-        assert_eq!(Backend::of(CPU, CPU).unwrap(), Backend::Cpu);
-        for (logits, assignment, argument) in
-            [(cuda, cuda, "logits"), (cuda, CPU, "logits"), (CPU, cuda, "assignment")]
-        {
-            let error = Backend::of(logits, assignment).unwrap_err();
-            assert!(
-                matches!(error, Error::Cuda { what, gpu_id: 3 } if what == argument),
-                "{error}"
-            );
-            let message = error.to_string();
-            assert!(
-                message.contains("without CUDA") && message.contains("to_device(&Device::Cpu)")
-            );
-        }
-        let error = Backend::of(metal, metal).unwrap_err();
+    fn metal_is_told_the_way_round() {
+        assert_eq!(Backend::of("logits", CPU).unwrap(), Backend::Cpu);
+        let error = Backend::of("logits", METAL).unwrap_err();
         assert!(matches!(error, Error::Metal { what: "logits", gpu_id: 1 }), "{error}");
         assert!(error.to_string().contains("fall back to the CPU with `logits.to_device"));
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn cuda_has_a_backend() {
+        assert_eq!(Backend::of("logits", CUDA).unwrap(), ON_CUDA);
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn cuda_is_told_the_feature_and_the_way_round() {
+        let error = Backend::of("logits", CUDA).unwrap_err();
+        assert!(matches!(error, Error::NoCuda { what: "logits", gpu_id: 3 }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("without its feature `cuda`"), "{message}");
+        assert!(message.contains("logits.to_device(&Device::Cpu)"), "{message}");
+    }
+
+    #[test]
+    fn all_must_be_on_one_device() {
+        let other = DeviceLocation::Cuda { gpu_id: 0 };
+        for place in [CPU, CUDA, METAL] {
+            check_places(place, place, place).unwrap();
+        }
+        for (logits, assignment) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
+            let error = check_places(logits, assignment, logits).unwrap_err();
+            assert!(
+                matches!(error, Error::DeviceMismatch { logits: l, assignment: a } if (l, a) == (logits, assignment)),
+                "{error}"
+            );
+            assert!(error.to_string().contains("logits.device()"), "{error}");
+        }
+        for (tensors, workspace) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
+            let error = check_places(tensors, tensors, workspace).unwrap_err();
+            assert!(
+                matches!(error, Error::WorkspaceDevice { expected, got } if (expected, got) == (tensors, workspace)),
+                "{error}"
+            );
+            assert!(error.to_string().contains("with_device(logits.device())"), "{error}");
+        }
+    }
+
+    #[test]
+    fn cuda_refuses_f64_and_ranks_and_names_the_remedies() {
+        let mut options = Options {
+            method: Mira::default().into(),
+            warm_start: false,
+            objective: false,
+            collective: Arc::new(SingleProcess),
+        };
+        ON_CUDA.check(&options, DType::F32).unwrap();
+        let error = ON_CUDA.check(&options, DType::F64).unwrap_err();
+        assert!(matches!(error, Error::CudaF64 { gpu_id: 3 }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("to_dtype(DType::F32)"), "{message}");
+        assert!(message.contains("to_device(&Device::Cpu)"), "{message}");
+        Backend::Cpu.check(&options, DType::F64).unwrap();
+
+        options.collective = Arc::new(ThreadCollective::world(2).remove(0));
+        let error = ON_CUDA.check(&options, DType::F32).unwrap_err();
+        assert!(matches!(error, Error::CudaCollective { world_size: 2 }), "{error}");
+        assert!(error.to_string().contains("mira-cuda"), "{error}");
+        Backend::Cpu.check(&options, DType::F32).unwrap();
+    }
+
+    #[test]
+    fn rows_that_overlap_are_lent_to_the_cpu_only() {
+        for (stride, lent) in [(5, true), (9, true), (4, false), (0, false)] {
+            assert_eq!(ON_CUDA.reads(&[3, 5], stride), lent, "{stride}");
+            assert!(Backend::Cpu.reads(&[3, 5], stride), "{stride}");
+        }
+    }
+
+    #[test]
+    fn bf16_assignments_are_written_on_cuda_only() {
+        assert!(ON_CUDA.also_writes(DType::BF16) && !Backend::Cpu.also_writes(DType::BF16));
+        assert!(!ON_CUDA.also_writes(DType::F16) && !ON_CUDA.also_writes(DType::F64));
     }
 }

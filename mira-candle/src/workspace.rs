@@ -1,15 +1,15 @@
-//! Memory and state between batches: the CPU backend's, in one of its two arithmetics.
+//! Memory and state between batches: the CPU backend's, in one of its two arithmetics, or the CUDA backend's.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use mira_core::Shape;
 use mira_cpu::CpuWorkspace;
 
 use crate::Error;
 
-/// Scratch and state for problems of one shape; made by [`CandleAssigner`](crate::CandleAssigner).
+/// Scratch and state for problems of one shape on one device; made by [`CandleAssigner`](crate::CandleAssigner).
 ///
-/// Wraps [`CpuWorkspace`] in f32 or, for f64 logits, in f64. No B × K memory is in it. Keep one per stream of batches: it carries the
-/// column weights (a warm start) and DINO's centre.
+/// Wraps [`CpuWorkspace`] in f32 or, for f64 logits, in f64; on a CUDA device, `mira_cuda`'s workspace. No B × K memory is in it. Keep one
+/// per stream of batches: it carries the column weights (a warm start) and DINO's centre.
 ///
 /// # Example
 /// ```
@@ -21,7 +21,7 @@ use crate::Error;
 /// let assigner = CandleAssigner::new(Mira::default());
 /// let (mut workspace, output) = (assigner.workspace(Shape::new(3, 2)?)?, assigner.output(Shape::new(3, 2)?)?);
 /// assigner.assign_into(&logits, &output, &mut workspace)?;
-/// assert_eq!(workspace.log_weights().len(), 2);
+/// assert_eq!(workspace.log_weights()?.len(), 2);
 /// assert_eq!(workspace.copied_bytes(), 0);
 /// # Ok::<(), mira_candle::Error>(())
 /// ```
@@ -31,19 +31,23 @@ pub struct Workspace {
     pub(crate) copied_bytes: usize,
 }
 
-/// By arithmetic.
+/// By device and arithmetic.
 #[derive(Debug)]
 pub(crate) enum Memory {
     F32(CpuWorkspace<f32>),
     F64(CpuWorkspace<f64>),
+    #[cfg(feature = "cuda")]
+    Cuda(crate::cuda::CudaMemory),
 }
 
-/// `$body` with the workspace of either arithmetic.
-macro_rules! either {
-    ($memory:expr, $workspace:ident => $body:expr) => {
+/// `$on_cpu` with the CPU's workspace of either arithmetic, `$on_cuda` with CUDA's.
+macro_rules! on {
+    ($memory:expr, $cpu:ident => $on_cpu:expr, $cuda:ident => $on_cuda:expr) => {
         match $memory {
-            Memory::F32($workspace) => $body,
-            Memory::F64($workspace) => $body,
+            Memory::F32($cpu) => $on_cpu,
+            Memory::F64($cpu) => $on_cpu,
+            #[cfg(feature = "cuda")]
+            Memory::Cuda($cuda) => $on_cuda,
         }
     };
 }
@@ -51,46 +55,64 @@ macro_rules! either {
 impl Workspace {
     /// The shape this memory is for.
     pub fn shape(&self) -> Shape {
-        either!(&self.memory, workspace => workspace.shape())
+        on!(&self.memory, cpu => cpu.shape(), cuda => cuda.workspace.shape())
     }
 
-    /// The arithmetic, and the assignment's type: F32 or F64.
+    /// The arithmetic, F32 or F64; also the assignment's type (on CUDA, that may be BF16 instead).
     pub fn dtype(&self) -> DType {
-        match self.memory {
-            Memory::F32(_) => DType::F32,
-            Memory::F64(_) => DType::F64,
-        }
+        if matches!(self.memory, Memory::F64(_)) { DType::F64 } else { DType::F32 }
     }
 
-    /// Natural-log column weights `a` of the last assignment (`W_ij ∝ e^{a_j + S_ij/ε}`; K values), up to an additive constant.
+    /// The device this memory is on, which must be the tensors'.
+    pub fn device(&self) -> Device {
+        on!(&self.memory, _cpu => Device::Cpu, cuda => Device::Cuda(cuda.device.clone()))
+    }
+
+    /// Natural-log column weights `a` of the last assignment (`W_ij ∝ e^{a_j + S_ij/ε}`; K values), up to an additive constant. On CUDA they
+    /// are fetched, which waits for the device.
     ///
     /// What [`verify_at`](mira_core::verify_at) takes as the dual point, and what a warm start continues from.
-    pub fn log_weights(&self) -> &[f64] {
-        either!(&self.memory, workspace => workspace.log_weights())
-    }
-
-    /// Restores a warm start, as from a checkpoint.
     ///
     /// # Errors
-    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values.
-    pub fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), Error> {
-        either!(&mut self.memory, workspace => Ok(workspace.set_log_weights(log_weights)?))
+    /// When the device failed; never on the CPU.
+    pub fn log_weights(&self) -> Result<Vec<f64>, Error> {
+        on!(&self.memory, cpu => Ok(cpu.log_weights().to_vec()), cuda => Ok(cuda.workspace.log_weights(0)?))
     }
 
-    /// DINO's centre `c` (K values), in units of the logits.
-    pub fn center(&self) -> &[f64] {
-        either!(&self.memory, workspace => workspace.center())
+    /// Restores a warm start, as from a checkpoint. On CUDA there is nothing to report until the next assignment.
+    ///
+    /// # Errors
+    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values; when the device failed.
+    pub fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), Error> {
+        on!(
+            &mut self.memory,
+            cpu => Ok(cpu.set_log_weights(log_weights)?),
+            cuda => Ok(cuda.workspace.set_log_weights(0, log_weights)?)
+        )
+    }
+
+    /// DINO's centre `c` (K values), in units of the logits. On CUDA it is fetched, which waits for the device.
+    ///
+    /// # Errors
+    /// When the device failed; never on the CPU.
+    pub fn center(&self) -> Result<Vec<f64>, Error> {
+        on!(&self.memory, cpu => Ok(cpu.center().to_vec()), cuda => Ok(cuda.workspace.center(0)?))
     }
 
     /// Restores the centre, as from a checkpoint.
     ///
     /// # Errors
-    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values.
+    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values; when the device failed.
     pub fn set_center(&mut self, center: &[f64]) -> Result<(), Error> {
-        either!(&mut self.memory, workspace => Ok(workspace.set_center(center)?))
+        on!(
+            &mut self.memory,
+            cpu => Ok(cpu.set_center(center)?),
+            cuda => Ok(cuda.workspace.set_center(0, center)?)
+        )
     }
 
-    /// Bytes of logits the last assignment had to copy: 0, unless their columns are not contiguous (a transposed tensor).
+    /// Bytes of logits the last assignment had to copy: 0, unless their columns are not contiguous (a transposed tensor) or, on CUDA,
+    /// rows overlap (one row broadcast).
     pub fn copied_bytes(&self) -> usize {
         self.copied_bytes
     }

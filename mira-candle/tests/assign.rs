@@ -200,13 +200,23 @@ fn options_reach_the_backend() {
     let (cold, again) = (sweeps(&mut workspace), sweeps(&mut workspace));
     assert!(again < cold, "{again} sweeps from the optimum, {cold} from nothing");
     // The same start, restored.
-    let weights = workspace.log_weights().to_vec();
+    let weights = workspace.log_weights().expect("on the CPU");
     let mut restored = warm.workspace(shape()).expect("memory");
     restored.set_log_weights(&weights).expect("K finite values");
     assert_eq!(sweeps(&mut restored), again);
     assert!(restored.set_log_weights(&[0.0]).is_err());
     restored.set_center(&[0.5; NUM_PROTOTYPES]).expect("K finite values");
-    assert_eq!(restored.center(), [0.5; NUM_PROTOTYPES]);
+    assert_eq!(restored.center().expect("on the CPU"), [0.5; NUM_PROTOTYPES]);
+}
+
+#[test]
+fn the_device_is_the_cpu_unless_said() {
+    let plain = CandleAssigner::new(mira());
+    let said = plain.clone().with_device(&Device::Cpu).expect("has a backend");
+    for assigner in [plain, said] {
+        assert!(assigner.workspace(shape()).expect("memory").device().is_cpu());
+        assert!(assigner.output(shape()).expect("memory").device().is_cpu());
+    }
 }
 
 #[test]

@@ -28,6 +28,21 @@ pub trait Collective: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As [`sum`](Self::sum).
     fn max(&self, values: &mut [f64]) -> Result<(), CollectiveError>;
+
+    /// Fills `all` with every rank's `mine`, one after the other in rank order. As provided, it is a sum with zeros in the others' places.
+    ///
+    /// # Errors
+    /// As [`sum`](Self::sum); [`CollectiveError::Length`] unless `all` is `world_size` times as long as `mine`.
+    fn gather(&self, mine: &[f64], all: &mut [f64]) -> Result<(), CollectiveError> {
+        let expected = self.world_size() * mine.len();
+        if all.len() != expected {
+            return Err(CollectiveError::Length { expected, got: all.len() });
+        }
+        all.fill(0.0);
+        let start = self.rank() * mine.len();
+        all[start..start + mine.len()].copy_from_slice(mine);
+        self.sum(all)
+    }
 }
 
 /// Why a collective failed.
@@ -59,6 +74,16 @@ pub enum CollectiveError {
         rank: usize,
         /// The time waited.
         seconds: u64,
+    },
+    /// The numbers of all ranks do not fit where they were to be gathered.
+    #[error(
+        "what all ranks give has {expected} numbers, but there is room for {got}; make room for the number of ranks times each one's"
+    )]
+    Length {
+        /// The number of ranks times the length of what each gives.
+        expected: usize,
+        /// The room there is.
+        got: usize,
     },
     /// A backend's transport failed.
     #[error("{0}")]

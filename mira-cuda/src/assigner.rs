@@ -7,10 +7,11 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr}
 use mira_core::{Assigner, Error as CoreError, Method, Report, Shape, StopRule};
 
 use crate::Error;
-use crate::kernels::{Kernels, Launch};
+use crate::collective::DeviceCollective;
+use crate::kernels::{Kernels, Launch, Operation};
 use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
 use crate::params::{Control, KVector, MAX_PROBLEMS, Params};
-use crate::plan::{Dtype, Plan};
+use crate::plan::{Dtype, NUM_TERMS, Plan, Ranks};
 
 // SAFETY: plain numbers, `#[repr(C)]`, field by field what the kernels take.
 unsafe impl DeviceRepr for Params {}
@@ -21,7 +22,8 @@ unsafe impl DeviceRepr for Params {}
 /// [`assign_into`](Assigner::assign_into) enqueues a memset and one cooperative launch on the stream and returns: the passes, the
 /// acceleration, the stop rule and the certificate run on the device. It allocates nothing and waits for nothing, and can be captured in
 /// a graph (disable event tracking first, see [`cudarc::driver::CudaContext::disable_event_tracking`]). Invalid logits are therefore told by
-/// [`report`](Assigner::report), which waits. The same device gives the same bits for the same batch.
+/// [`report`](Assigner::report), which waits. The same device gives the same bits for the same batch. Over ranks
+/// ([`with_collective`](Self::with_collective)) it enqueues a launch and an exchange for every pass instead.
 ///
 /// # Example
 /// ```no_run
@@ -42,7 +44,10 @@ unsafe impl DeviceRepr for Params {}
 pub struct CudaAssigner<L = f32, A = f32> {
     method: Method,
     warm_start: bool,
+    collective: Option<Arc<dyn DeviceCollective>>,
+    max_passes: usize,
     stream: Arc<CudaStream>,
+    /// Of the whole assignment in one launch.
     kernels: Arc<Kernels>,
     elements: PhantomData<fn(L) -> A>,
 }
@@ -52,19 +57,33 @@ pub struct CudaAssigner<L = f32, A = f32> {
 /// Besides 18 K-vectors of f64 it holds one K-vector of f32 for each block of at most 64 rows; there is no array of B × K.
 #[derive(Debug)]
 pub struct CudaWorkspace {
-    plan: Plan,
-    memory: CudaSlice<u8>,
-    num_problems: usize,
-    /// Whether log weights of a run are there.
-    assigned: bool,
+    pub(crate) plan: Plan,
+    kernels: Arc<Kernels>,
+    pub(crate) memory: CudaSlice<u8>,
+    exchange: Option<Exchange>,
+    pub(crate) num_problems: usize,
+    /// Whether log weights of a run are there, or restored ones.
+    pub(crate) assigned: bool,
+}
+
+/// What this rank tells the others after a pass, and what all of them told.
+#[derive(Debug)]
+struct Exchange {
+    ranks: Ranks,
+    mine: CudaSlice<f64>,
+    all: CudaSlice<f64>,
 }
 
 impl CudaWorkspace {
     /// Bytes of device memory it holds.
     pub fn num_bytes(&self) -> usize {
-        self.memory.num_bytes()
+        let exchange = self.exchange.as_ref();
+        self.memory.num_bytes() + exchange.map_or(0, |e| e.mine.num_bytes() + e.all.num_bytes())
     }
 }
+
+/// Enough for MIRA from any start at the default tolerance.
+const MAX_PASSES: usize = 32;
 
 impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     /// An assigner for `method` that works on `stream`.
@@ -75,8 +94,10 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Ok(Self {
             method: method.into(),
             warm_start: false,
+            collective: None,
+            max_passes: MAX_PASSES,
             stream: stream.clone(),
-            kernels: Kernels::of(stream.context())?,
+            kernels: Kernels::of(stream.context(), Operation::Assign)?,
             elements: PhantomData,
         })
     }
@@ -88,19 +109,78 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Self { warm_start, ..self }
     }
 
+    /// Treats the logits as this rank's rows of a batch spread over the collective's ranks.
+    ///
+    /// All ranks must then make workspaces and assignments alike and in the same order: making a workspace compares what they are
+    /// about to do. Each pass over the rows is a launch, followed by one exchange of a K-vector for each problem and rank.
+    #[must_use]
+    pub fn with_collective(self, collective: Arc<dyn DeviceCollective>) -> Self {
+        Self { collective: Some(collective), ..self }
+    }
+
+    /// Passes over the rows that are enqueued for a batch over ranks when the method stops at a tolerance (default 32): at most so
+    /// many are made, and those after the stop cost an exchange each. Ignored without a collective and by [`StopRule::Sweeps`].
+    #[must_use]
+    pub fn with_max_passes(self, max_passes: usize) -> Self {
+        Self { max_passes, ..self }
+    }
+
     /// Memory for `num_problems` problems of `shape` that [`assign_all_into`](Self::assign_all_into) computes in one launch.
     ///
     /// # Errors
-    /// [`Error::Problems`] for none or more than four, [`Error::Driver`] when memory is short.
+    /// [`Error::Problems`] for none or more than four, [`Error::Driver`] when memory is short; with a collective, those of an exchange:
+    /// [`mira_core::CollectiveError::Mismatch`] where ranks are about to do different things.
     pub fn workspace_for(&self, shape: Shape, num_problems: usize) -> Result<CudaWorkspace, Error> {
         if !(1..=MAX_PROBLEMS).contains(&num_problems) {
             let what = "problems of one launch, at most";
             return Err(Error::Problems { what, expected: MAX_PROBLEMS, got: num_problems });
         }
-        let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
-        let plan = Plan::new(self.method, shape, dtypes, num_problems, self.kernels.hardware)?;
+        let (ranks, kernels) = match &self.collective {
+            Some(collective) => (
+                Some(self.agree(&**collective, shape, num_problems)?),
+                Kernels::of(self.stream.context(), Operation::AssignOverRanks)?,
+            ),
+            None => (None, self.kernels.clone()),
+        };
+        let plan = self.plan(shape, num_problems, ranks)?;
         let memory = self.stream.alloc_zeros(plan.workspace_bytes * num_problems)?;
-        Ok(CudaWorkspace { plan, memory, num_problems, assigned: false })
+        let exchange = match ranks {
+            Some(ranks) => {
+                let len = plan.contribution_len() * num_problems;
+                let [mine, all] = [len, ranks.world_size * len].map(|n| self.stream.alloc_zeros(n));
+                Some(Exchange { ranks, mine: mine?, all: all? })
+            }
+            None => None,
+        };
+        Ok(CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned: false })
+    }
+
+    /// What the ranks agree on before their first run.
+    fn agree(
+        &self,
+        collective: &dyn DeviceCollective,
+        shape: Shape,
+        num_problems: usize,
+    ) -> Result<Ranks, Error> {
+        let ranks = Ranks {
+            rank: collective.rank(),
+            world_size: collective.world_size(),
+            multiprocessors: self.kernels.hardware.multiprocessors,
+            max_passes: self.max_passes,
+        };
+        let columns = shape.num_prototypes();
+        let mine = ranks.terms(&self.method, columns, num_problems, self.warm_start);
+        let mine = self.stream.clone_htod(&mine)?;
+        let mut all = self.stream.alloc_zeros::<f64>(ranks.world_size * NUM_TERMS)?;
+        collective.gather(&self.stream, &mine.as_view(), &mut all.as_view_mut())?;
+        collective.wait(&self.stream)?;
+        Ok(ranks.agree(&self.stream.clone_dtoh(&all)?)?)
+    }
+
+    fn plan(&self, shape: Shape, num_problems: usize, ranks: Option<Ranks>) -> Result<Plan, Error> {
+        let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
+        let hardware = self.kernels.hardware;
+        Ok(Plan::over_ranks(self.method, shape, dtypes, num_problems, hardware, ranks)?)
     }
 
     /// Computes several problems of one shape and row stride, as the two views of a batch are, in one launch. Each has its own blocks, its own
@@ -114,7 +194,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         assignments: &mut [RowsMut<'_, A>],
         workspace: &mut CudaWorkspace,
     ) -> Result<(), Error> {
-        let CudaWorkspace { plan, memory, num_problems, assigned } = workspace;
+        let CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned } = workspace;
         for (what, got) in [("logits", logits.len()), ("assignments", assignments.len())] {
             if got != *num_problems {
                 return Err(Error::Problems { what, expected: *num_problems, got });
@@ -140,6 +220,22 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
                 }
             }
         }
+        // The memory's layout is of the shape alone, so whatever made it, this assigner's method and element types are computed.
+        let ranks = exchange.as_ref().map(|exchange| exchange.ranks);
+        let ours = self.plan(plan.shape(), *num_problems, ranks)?;
+        if ours.workspace_bytes != plan.workspace_bytes {
+            let what = "bytes of the workspace (make it on this device)";
+            let (expected, got) = (ours.workspace_bytes, plan.workspace_bytes);
+            return Err(Error::Problems { what, expected, got });
+        }
+        if ours.num_exchanges() != plan.num_exchanges()
+            || ranks.is_some() != self.collective.is_some()
+        {
+            let what = "exchanges between the ranks (make a workspace for this method and collective on all of them)";
+            let (expected, got) = (plan.num_exchanges(), ours.num_exchanges());
+            return Err(Error::Problems { what, expected, got });
+        }
+        *plan = ours;
         let mut params = plan.params;
         #[allow(clippy::cast_possible_wrap)] // checked when the rows were made
         {
@@ -173,13 +269,29 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         let launch = Launch {
             kernel: plan.kernel,
             grid: (plan.blocks, u32::try_from(*num_problems).unwrap_or(1)),
-            threads: self.kernels.hardware.threads,
+            threads: kernels.hardware.threads,
             shared_bytes: plan.shared_bytes,
             cooperative: true,
         };
+        if let Some(Exchange { mine, all, .. }) = exchange {
+            // Written and read on this stream alone.
+            params.contribution = mine.device_ptr_mut(&self.stream).0;
+            params.gathered = all.device_ptr_mut(&self.stream).0;
+        }
         // SAFETY: the kernel takes `Params`; the plan's sizes are those of the workspace, shapes and strides were checked against
-        // the matrices, and all of them outlive the stream's use of them by the guards.
-        unsafe { self.kernels.launch(&self.stream, &launch, &params) }
+        // the matrices, and all of them outlive the stream's use of them by the guards. So for the launches below.
+        unsafe { kernels.launch(&self.stream, &launch, &params) }?;
+        let (Some(collective), Some(Exchange { mine, all, .. })) = (&self.collective, exchange)
+        else {
+            return Ok(());
+        };
+        params.resume = 1;
+        for _ in 0..plan.num_exchanges() {
+            collective.gather(&self.stream, &mine.as_view(), &mut all.as_view_mut())?;
+            // SAFETY: as above.
+            unsafe { kernels.launch(&self.stream, &launch, &params) }?;
+        }
+        Ok(())
     }
 
     /// The reports of every problem of the last launch, in order.
@@ -194,6 +306,9 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         let CudaWorkspace { plan, memory, assigned, .. } = workspace;
         if !assigned {
             return Err(CoreError::NothingAssigned.into());
+        }
+        if let Some(collective) = &self.collective {
+            collective.wait(&self.stream)?;
         }
         let base = problem * plan.workspace_bytes;
         let fetch = |at: usize, len: usize| -> Result<Vec<u8>, Error> {
@@ -211,20 +326,16 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Ok(plan.report(&control, &log_weights, &log_marginal)?)
     }
 
-    /// Natural-log column weights of the last assignment of `problem`, up to an additive constant; waits for the stream.
+    /// [`CudaWorkspace::log_weights`].
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// As there.
     pub fn log_weights(
         &self,
         workspace: &CudaWorkspace,
         problem: usize,
     ) -> Result<Vec<f64>, Error> {
-        let CudaWorkspace { plan, memory, .. } = workspace;
-        let at = problem * plan.workspace_bytes + plan.at(KVector::LogWeights);
-        let bytes = memory.slice(at..at + 8 * plan.shape().num_prototypes());
-        let bytes = self.stream.clone_dtoh(&bytes)?;
-        Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
+        workspace.log_weights(problem)
     }
 }
 
@@ -267,5 +378,37 @@ impl<L: Logit, A: Probability> Assigner for CudaAssigner<L, A> {
 
     fn as_assignment(output: &mut DeviceMatrix<A>) -> RowsMut<'_, A> {
         output.rows_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mira_core::{Centered, Mira, Sinkhorn, Softmax};
+
+    use super::*;
+    use crate::plan::Hardware;
+
+    #[test]
+    fn the_layout_of_a_workspace_is_of_its_shape_alone() {
+        let hardware = Hardware { multiprocessors: 132, shared_memory: 232_448, threads: 512 };
+        let methods: [Method; 4] = [
+            Mira::default().into(),
+            Sinkhorn::swav().into(),
+            Centered::dino().into(),
+            Softmax::new(0.1).unwrap().into(),
+        ];
+        for shape in [Shape::new(64, 300).unwrap(), Shape::new(4096, 9000).unwrap()] {
+            let layout = |method, dtypes| {
+                let plan = Plan::new(method, shape, dtypes, 2, hardware).unwrap();
+                let vectors = [KVector::LogWeights, KVector::LogMarginal, KVector::Center];
+                (plan.workspace_bytes, plan.at_control(), vectors.map(|v| plan.at(v)))
+            };
+            let first = layout(methods[0], (Dtype::F32, Dtype::F32));
+            for method in methods {
+                for logits in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                    assert_eq!(layout(method, (logits, Dtype::Bf16)), first, "{method:?}");
+                }
+            }
+        }
     }
 }

@@ -69,6 +69,14 @@ pub enum Error {
         /// As it was given.
         got: usize,
     },
+    /// No usable libnccl.
+    #[error(
+        "no NCCL: {problem}; install NCCL 2.17 or later and put libnccl.so.2 on LD_LIBRARY_PATH, or use ThroughHost"
+    )]
+    NoNccl {
+        /// What the loader says.
+        problem: String,
+    },
     /// The driver refused.
     #[error(
         "CUDA failed: {0}; run with CUDA_LAUNCH_BLOCKING=1 to see the call, and check nvidia-smi for the device's health"

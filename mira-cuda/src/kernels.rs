@@ -1,4 +1,4 @@
-//! The device and its kernels: PTX inside this crate, compiled by the driver for whatever device it meets, once a context.
+//! The device and its kernels: PTX inside this crate, compiled by the driver for whatever device it meets, once a context and operation.
 //!
 //! PTX rather than CUDA C, so that neither building nor running needs CUDA's toolkit; rather than machine code, so that devices newer than
 //! this crate work. The driver keeps what it compiled (`~/.nv/ComputeCache`), so only a machine's first start waits for it.
@@ -19,11 +19,31 @@ use crate::params::THREADS;
 use crate::plan::{self, Hardware};
 use crate::{Error, cross_entropy};
 
-/// Each operation's kernels: PTX and names.
-const MODULES: [(&[u8], &[&str]); 2] = [
-    (include_bytes!("assign/assign.ptx.gz"), &plan::KERNELS),
-    (include_bytes!("cross_entropy/cross_entropy.ptx.gz"), &cross_entropy::KERNEL_NAMES),
-];
+/// What kernels are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Operation {
+    /// A whole assignment in one launch.
+    Assign,
+    /// A pass of one over a batch spread over ranks.
+    AssignOverRanks,
+    /// Cross-entropy and its gradient.
+    CrossEntropy,
+}
+
+impl Operation {
+    /// Its kernels: PTX, and their names.
+    const fn module(self) -> (&'static [u8], &'static [&'static str]) {
+        match self {
+            Self::Assign => (include_bytes!("assign/assign.ptx.gz"), &plan::ASSIGN),
+            Self::AssignOverRanks => {
+                (include_bytes!("assign/over_ranks.ptx.gz"), &plan::OVER_RANKS)
+            }
+            Self::CrossEntropy => {
+                (include_bytes!("cross_entropy/cross_entropy.ptx.gz"), &cross_entropy::KERNEL_NAMES)
+            }
+        }
+    }
+}
 
 /// Opens a device, from 0; what is missing is an error, never a panic.
 ///
@@ -39,8 +59,7 @@ const MODULES: [(&[u8], &[&str]); 2] = [
 /// # Ok::<(), mira_cuda::Error>(())
 /// ```
 pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
-    // SAFETY: loading libcuda runs its initialisers, as any use of it does.
-    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+    if !is_driver_present() {
         return Err(Error::NoDriver);
     }
     // cudarc panics where a driver lacks a symbol it was generated for.
@@ -54,6 +73,14 @@ pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
         return Err(Error::NoDevice { ordinal, found });
     }
     Ok(quietly(move || CudaContext::new(ordinal))??)
+}
+
+/// Whether there is a libcuda. (cudarc's own question is there only where cudarc loads libcuda itself, not where it is linked, as with candle's
+/// CUDA in the tree.)
+fn is_driver_present() -> bool {
+    // SAFETY: loading libcuda runs its initialisers, as any use of it does.
+    let loads = |name: &&str| unsafe { libloading::Library::new(*name) }.is_ok();
+    ["libcuda.so.1", "libcuda.so", "nvcuda.dll"].iter().any(loads)
 }
 
 /// A call during which a panic means a driver without what cudarc looks for.
@@ -72,31 +99,32 @@ pub(crate) struct Launch<'a> {
     pub(crate) cooperative: bool,
 }
 
-/// The loaded kernels of a context.
+/// The loaded kernels of an operation in a context.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     functions: HashMap<&'static str, CudaFunction>,
     pub(crate) hardware: Hardware,
 }
 
-/// By context; a context that is gone leaves its kernels to be dropped.
-static LOADED: LazyLock<Mutex<HashMap<usize, Weak<Kernels>>>> = LazyLock::new(Mutex::default);
+/// By context and operation; a context that is gone leaves its kernels to be dropped.
+static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+type Loaded = HashMap<(usize, Operation), Weak<Kernels>>;
 
 impl Kernels {
-    /// The kernels of `context`, loaded by the first who asks.
-    pub(crate) fn of(context: &Arc<CudaContext>) -> Result<Arc<Self>, Error> {
+    /// The kernels of `operation` in `context`, loaded by the first who asks.
+    pub(crate) fn of(context: &Arc<CudaContext>, operation: Operation) -> Result<Arc<Self>, Error> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = context.cu_ctx().addr();
+        let key = (context.cu_ctx().addr(), operation);
         if let Some(kernels) = loaded.get(&key).and_then(Weak::upgrade) {
             return Ok(kernels);
         }
-        let kernels = Arc::new(Self::load(context)?);
+        let kernels = Arc::new(Self::load(context, operation)?);
         loaded.retain(|_, kernels| kernels.strong_count() > 0);
         loaded.insert(key, Arc::downgrade(&kernels));
         Ok(kernels)
     }
 
-    fn load(context: &Arc<CudaContext>) -> Result<Self, Error> {
+    fn load(context: &Arc<CudaContext>, operation: Operation) -> Result<Self, Error> {
         let (major, minor) = context.compute_capability()?;
         let cooperative = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)?;
         if major < 8 || cooperative == 0 {
@@ -112,22 +140,20 @@ impl Kernels {
             shared_memory,
             threads: THREADS,
         };
+        let (compressed, names) = operation.module();
+        let mut ptx = String::new();
+        GzDecoder::new(compressed).read_to_string(&mut ptx).map_err(Error::Kernels)?;
+        let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| match error.0 {
+            CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::OldDriver,
+            _ => Error::Driver(error),
+        })?;
         let mut functions = HashMap::new();
-        for (compressed, names) in MODULES {
-            let mut ptx = String::new();
-            GzDecoder::new(compressed).read_to_string(&mut ptx).map_err(Error::Kernels)?;
-            let module =
-                context.load_module(Ptx::from_src(ptx)).map_err(|error| match error.0 {
-                    CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::OldDriver,
-                    _ => Error::Driver(error),
-                })?;
-            for &name in names {
-                let function = module.load_function(name)?;
-                let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
-                let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                function.set_attribute(most, bytes)?;
-                functions.insert(name, function);
-            }
+        for &name in names {
+            let function = module.load_function(name)?;
+            let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
+            let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, bytes)?;
+            functions.insert(name, function);
         }
         Ok(Self { functions, hardware })
     }

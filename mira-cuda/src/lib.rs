@@ -6,6 +6,10 @@
 //! weights, Anderson acceleration, stop rule. The host launches and goes on; [`report`](mira_core::Assigner::report) fetches two
 //! K-vectors and computes the certificate from them in f64.
 //!
+//! Of a batch that is spread over ranks ([`with_collective`](CudaAssigner::with_collective), [`Nccl`]), each pass is a launch, and after
+//! each the ranks gather one K-vector from every rank. How many launches are enqueued is decided beforehand, since nobody waits for the
+//! device; those after the stop do nothing.
+//!
 //! **Nothing of this crate has run on a device yet.** Its kernels compile for `sm_80`, `sm_90a` and `sm_100` and pass the conformance suite under emulation.
 //!
 //! Building needs no CUDA toolkit and no device; running needs an NVIDIA driver, 580 or later, and a device of compute capability 8.0
@@ -22,17 +26,22 @@
 //! The kernels' source also runs on the CPU, under `mira-cuda-emulation`; that is how the conformance suite covers them without a device.
 
 mod assigner;
+mod collective;
 pub mod cross_entropy;
 mod error;
 mod kernels;
 mod matrix;
+mod nccl;
 #[doc(hidden)]
 pub mod params;
 #[doc(hidden)]
 pub mod plan;
+mod state;
 
 pub use assigner::{CudaAssigner, CudaWorkspace};
+pub use collective::{DeviceCollective, ThroughHost};
 pub use cudarc;
 pub use error::Error;
 pub use kernels::device;
 pub use matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
+pub use nccl::{Nccl, NcclId};

@@ -1,6 +1,6 @@
 //! What a launch is told and what it leaves: `assign/params.cuh` field by field.
 
-use std::ffi::{c_int, c_longlong, c_ulonglong};
+use std::ffi::{c_int, c_longlong, c_uint, c_ulonglong};
 
 /// Problems of one launch at most.
 pub const MAX_PROBLEMS: usize = 4;
@@ -22,6 +22,8 @@ pub enum KVector {
 
 /// K-vectors in all.
 pub(crate) const NUM_VECTORS: usize = 8 + 2 * DEPTH;
+/// f64 that a rank tells the others before its K column sums.
+pub(crate) const NUM_TOLD: usize = 8;
 /// f64 that blocks tell each other, each.
 pub(crate) const NUM_SCALARS: usize = 20 + 2 * DEPTH;
 
@@ -37,6 +39,10 @@ pub struct Params {
     pub workspace: c_ulonglong,
     /// Bytes from one problem's workspace to the next.
     pub workspace_stride: c_ulonglong,
+    /// Address of what this rank tells the others, of all problems.
+    pub contribution: c_ulonglong,
+    /// Address of what all ranks told.
+    pub gathered: c_ulonglong,
     pub(crate) at_vectors: c_ulonglong,
     pub(crate) at_weights: c_ulonglong,
     pub(crate) at_partials: c_ulonglong,
@@ -74,8 +80,14 @@ pub struct Params {
     pub(crate) stop: c_int,
     pub(crate) max_sweeps: c_int,
     pub(crate) patience: c_int,
+    pub(crate) max_passes: c_int,
     /// 1 to start from the log weights of the last run.
     pub warm: c_int,
+    pub(crate) ranks: c_int,
+    pub(crate) rank: c_int,
+    pub(crate) contribution_length: c_int,
+    /// 1 after an exchange between the ranks: the run goes on.
+    pub resume: c_int,
 }
 
 /// `struct Control`, as the last block-wide decision left it.
@@ -92,6 +104,7 @@ pub struct Control {
     best_middle: f64,
     previous_middle: f64,
     mass: f64,
+    batch: f64,
     delta_sum: [f64; DEPTH],
     delta_middle: [f64; DEPTH],
     gram: [[f64; DEPTH]; DEPTH],
@@ -108,4 +121,5 @@ pub struct Control {
     filled: c_int,
     next: c_int,
     primed: c_int,
+    barrier_target: c_uint,
 }

@@ -3,9 +3,11 @@
 
 use std::ffi::{c_int, c_ulonglong};
 
-use mira_core::{Arithmetic, Error, Method, Outcome, Report, Shape, StopRule, Target};
+use mira_core::{
+    Arithmetic, CollectiveError, Error, Method, Outcome, Report, Shape, StopRule, Target,
+};
 
-use crate::params::{Control, KVector, MAX_PROBLEMS, NUM_SCALARS, NUM_VECTORS, Params};
+use crate::params::{Control, KVector, MAX_PROBLEMS, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params};
 
 /// What a plan must know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +31,24 @@ pub enum Dtype {
     Bf16 = 2,
 }
 
-/// Kernels for rows of up to so many columns a thread; longer ones have a kernel of their own.
-const SHORT: [(usize, &str); 5] =
-    [(1, "assign_1"), (2, "assign_2"), (4, "assign_4"), (6, "assign_6"), (8, "assign_8")];
-const LONG: &str = "assign_long";
+/// Columns a thread that the kernels for short rows have room for; longer rows have a kernel of their own, the last.
+const SHORT: [usize; 5] = [1, 2, 4, 6, 8];
 
-/// All of them.
-pub(crate) const KERNELS: [&str; SHORT.len() + 1] =
-    [SHORT[0].1, SHORT[1].1, SHORT[2].1, SHORT[3].1, SHORT[4].1, LONG];
+/// Each computes a whole assignment.
+pub(crate) const ASSIGN: [&str; SHORT.len() + 1] =
+    ["assign_1", "assign_2", "assign_4", "assign_6", "assign_8", "assign_long"];
+/// Each makes one pass of one.
+pub(crate) const OVER_RANKS: [&str; SHORT.len() + 1] = [
+    "over_ranks_1",
+    "over_ranks_2",
+    "over_ranks_4",
+    "over_ranks_6",
+    "over_ranks_8",
+    "over_ranks_long",
+];
+
+/// One to begin with, one that writes, and that again in the log domain.
+const MIN_PASSES: usize = 3;
 
 /// Rows whose column sums are added up in f32.
 const MAX_ROWS_PER_BLOCK: usize = 64;
@@ -44,6 +56,89 @@ pub(crate) const WARP: usize = 32;
 /// Values exchanged at once in a reduction over a block, twice.
 pub(crate) const EXCHANGE: usize = 2 * 8;
 pub(crate) const ALIGNMENT: usize = 256;
+
+/// A rank's place among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranks {
+    /// From 0.
+    pub rank: usize,
+    /// Number of ranks.
+    pub world_size: usize,
+    /// Of the rank with the fewest; problems are dealt out alike everywhere.
+    pub multiprocessors: u32,
+    /// Passes at most for methods that stop at a tolerance: their number is not known when the launches are enqueued.
+    pub max_passes: usize,
+}
+
+/// What ranks must have in common.
+const TERMS: [&str; 12] = [
+    "prototypes",
+    "problems of a launch",
+    "passes at most",
+    "method",
+    "stop rule",
+    "sweeps at most",
+    "tolerance",
+    "ε",
+    "relaxation",
+    "β",
+    "momentum",
+    "warm start",
+];
+
+/// f64 that ranks tell each other before their first run.
+pub(crate) const NUM_TERMS: usize = TERMS.len() + 1;
+
+impl Ranks {
+    /// What this rank says of itself; `multiprocessors` are its own.
+    pub(crate) fn terms(
+        &self,
+        method: &Method,
+        num_prototypes: usize,
+        num_problems: usize,
+        warm_start: bool,
+    ) -> [f64; NUM_TERMS] {
+        let params = method_params(method);
+        [
+            num_prototypes as f64,
+            num_problems as f64,
+            self.max_passes as f64,
+            f64::from(params.method),
+            f64::from(params.stop),
+            f64::from(params.max_sweeps),
+            params.tolerance,
+            params.epsilon,
+            params.rho,
+            params.beta,
+            params.momentum,
+            f64::from(u8::from(warm_start)),
+            f64::from(self.multiprocessors),
+        ]
+    }
+
+    /// Compares what all ranks say; `multiprocessors` become those of the rank with the fewest.
+    ///
+    /// # Errors
+    /// [`CollectiveError::Mismatch`] naming the first rank and term that differ from rank 0's.
+    pub(crate) fn agree(self, terms: &[f64]) -> Result<Self, CollectiveError> {
+        let (terms, _) = terms.as_chunks::<NUM_TERMS>();
+        let mut multiprocessors = self.multiprocessors;
+        for (rank, other) in terms.iter().enumerate() {
+            let pairs = terms[0].iter().zip(other).zip(TERMS);
+            for ((expected, got), what) in pairs {
+                if expected.to_bits() != got.to_bits() {
+                    let call = |value| format!("an assignment with {what} {value}");
+                    let (expected, got) = (call(expected), call(got));
+                    return Err(CollectiveError::Mismatch { rank, expected, got });
+                }
+            }
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a u32
+            let theirs = other[TERMS.len()] as u32;
+            multiprocessors = multiprocessors.min(theirs);
+        }
+        Ok(Self { multiprocessors, ..self })
+    }
+}
 
 /// A launch for problems of one shape and method.
 #[derive(Clone, Debug)]
@@ -70,9 +165,25 @@ impl Plan {
     pub fn new(
         method: Method,
         shape: Shape,
+        dtypes: (Dtype, Dtype),
+        num_problems: usize,
+        hardware: Hardware,
+    ) -> Result<Self, Error> {
+        Self::over_ranks(method, shape, dtypes, num_problems, hardware, None)
+    }
+
+    /// The same for a rank's rows of a batch that is spread over several: a launch for each pass, and after each an exchange of
+    /// [`contribution_len`](Self::contribution_len) numbers between the ranks.
+    ///
+    /// # Errors
+    /// [`Error::ShapeTooLarge`].
+    pub fn over_ranks(
+        method: Method,
+        shape: Shape,
         (logits, assignment): (Dtype, Dtype),
         num_problems: usize,
         hardware: Hardware,
+        ranks: Option<Ranks>,
     ) -> Result<Self, Error> {
         let (batch, columns) = (shape.batch(), shape.num_prototypes());
         let too_large = || Error::ShapeTooLarge { batch, num_prototypes: columns };
@@ -82,9 +193,13 @@ impl Plan {
         int(columns.saturating_mul(2))?;
 
         let threads = hardware.threads as usize;
-        let resident =
-            (hardware.multiprocessors as usize / num_problems.clamp(1, MAX_PROBLEMS)).max(1);
-        let short = SHORT.iter().find(|(c, _)| columns <= c * threads);
+        let resident_of = |multiprocessors: u32| {
+            (multiprocessors as usize / num_problems.clamp(1, MAX_PROBLEMS)).max(1)
+        };
+        let resident = resident_of(hardware.multiprocessors);
+        let fit = SHORT.iter().position(|c| columns <= c * threads);
+        let short = fit.map(|i| SHORT[i]);
+        let kernels = if ranks.is_some() { OVER_RANKS } else { ASSIGN };
         let rows_per_block = match short {
             Some(_) => batch.div_ceil(resident).min(MAX_ROWS_PER_BLOCK),
             None => batch.min(MAX_ROWS_PER_BLOCK),
@@ -95,19 +210,22 @@ impl Plan {
             Some(_) => row_blocks.max(columns.div_ceil(2 * WARP)),
             None => resident,
         };
-        let blocks = wanted.min(resident);
+        // K-vectors are dealt out alike on all ranks, whatever their rows and devices, so that sums over columns have the same bits.
+        let blocks =
+            ranks.map_or(wanted.min(resident), |r| resident_of(r.multiprocessors).min(resident));
         let slice = columns.div_ceil(blocks);
-        let row_length = short.map_or(columns.next_multiple_of(threads), |(c, _)| c * threads);
+        let row_length = short.map_or(columns.next_multiple_of(threads), |c| c * threads);
 
         let warps = threads / WARP;
         let f64s = NUM_SCALARS + warps * EXCHANGE + slice.div_ceil(WARP).max(warps) * WARP;
         let at_chip = (size_of::<Control>() + 8 * f64s).next_multiple_of(16);
         let rows_on_chip = match short {
-            Some(_) => {
+            // Nothing stays on chip from launch to launch.
+            Some(_) if ranks.is_none() => {
                 let room = (hardware.shared_memory as usize).saturating_sub(at_chip);
                 rows_per_block.min(room / (4 * row_length))
             }
-            None => 0,
+            _ => 0,
         };
 
         // The barrier's counter comes first.
@@ -136,10 +254,17 @@ impl Plan {
             slice: int(slice)?,
             logits_dtype: logits as c_int,
             assignment_dtype: assignment as c_int,
+            rank: int(ranks.map_or(0, |r| r.rank))?,
+            ranks: int(ranks.map_or(0, |r| r.world_size))?,
+            contribution_length: int(if ranks.is_some() { columns + NUM_TOLD } else { 0 })?,
+            max_passes: match ranks {
+                Some(ranks) => int(max_passes(&method, ranks.max_passes))?,
+                None => c_int::MAX,
+            },
             ..method_params(&method)
         };
         Ok(Self {
-            kernel: short.map_or(LONG, |(_, name)| name),
+            kernel: kernels[fit.unwrap_or(SHORT.len())],
             blocks: u32::try_from(blocks).map_err(|_| too_large())?,
             shared_bytes: at_chip + 4 * rows_on_chip * row_length,
             workspace_bytes: end,
@@ -147,6 +272,18 @@ impl Plan {
             method,
             shape,
         })
+    }
+
+    /// f64 that a rank tells the others of each problem after a pass.
+    #[allow(clippy::cast_sign_loss)] // a length
+    pub const fn contribution_len(&self) -> usize {
+        self.params.contribution_length as usize
+    }
+
+    /// Exchanges between the ranks of a run; there is one launch more. 0 when the whole batch is here.
+    #[allow(clippy::cast_sign_loss)] // a number
+    pub const fn num_exchanges(&self) -> usize {
+        if self.params.ranks == 0 { 0 } else { self.params.max_passes as usize }
     }
 
     /// The method computed.
@@ -177,7 +314,7 @@ impl Plan {
     /// What a finished launch has to say.
     ///
     /// # Errors
-    /// [`Error::NothingAssigned`], [`Error::NonFiniteLogit`], [`Error::AllForbidden`].
+    /// [`Error::NothingAssigned`], [`Error::NonFiniteLogit`], [`Error::AllForbidden`], [`Error::PeerFailed`].
     pub fn report(
         &self,
         control: &Control,
@@ -196,7 +333,8 @@ impl Plan {
             return Err(match code % 4 {
                 0 => Error::NonFiniteLogit { row, column, value: f64::NAN },
                 1 => Error::NonFiniteLogit { row, column, value: f64::INFINITY },
-                _ => Error::AllForbidden { row },
+                2 => Error::AllForbidden { row },
+                _ => Error::PeerFailed,
             });
         }
         let count = |n: c_int| usize::try_from(n).unwrap_or(0);
@@ -218,6 +356,20 @@ impl Plan {
 #[allow(clippy::cast_possible_truncation)] // sizes of things in memory
 const fn usize_of(x: u64) -> usize {
     x as usize
+}
+
+/// Passes of a run over ranks, at most. In the log domain a pass may be made again.
+fn max_passes(method: &Method, with_tolerance: usize) -> usize {
+    let (first, again) = match method {
+        Method::Softmax(_) => return 2,
+        Method::Centered(_) => return 3, // with that over the logits
+        Method::Mira(_) => (2, 1),       // u⁰, and the one that writes
+        Method::Sinkhorn(_) => (1, 2),   // the one that writes
+    };
+    match method.stop() {
+        StopRule::Sweeps(n) => n.saturating_add(first + again),
+        _ => with_tolerance.max(MIN_PASSES),
+    }
 }
 
 /// What the method alone decides.
@@ -292,6 +444,36 @@ mod tests {
                     assert!(p.padded_columns >= p.columns, "{context}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn ranks_agree_or_are_told_what_differs() {
+        let ranks = |multiprocessors, max_passes| Ranks {
+            rank: 0,
+            world_size: 3,
+            multiprocessors,
+            max_passes,
+        };
+        let terms = |k, beta, multiprocessors, max_passes| {
+            let method = Mira::new(0.1, beta).unwrap().into();
+            ranks(multiprocessors, max_passes).terms(&method, k, 1, true)
+        };
+        let alike = [terms(300, 0.5, 132, 32), terms(300, 0.5, 108, 32), terms(300, 0.5, 132, 32)];
+        let agreed = ranks(132, 32).agree(alike.as_flattened()).unwrap();
+        assert_eq!(agreed, ranks(108, 32), "the smallest device decides");
+        for (rank, other, what) in [
+            (1, terms(301, 0.5, 132, 32), "prototypes 301"),
+            (2, terms(300, 0.6, 132, 32), "ε 0.04"),
+            (2, terms(300, 0.5, 132, 31), "passes at most 31"),
+        ] {
+            let mut told = alike;
+            told[rank] = other;
+            let error = ranks(132, 32).agree(told.as_flattened()).unwrap_err();
+            assert!(
+                matches!(&error, CollectiveError::Mismatch { rank: r, got, .. } if *r == rank && got.contains(what)),
+                "{error}"
+            );
         }
     }
 

@@ -6,8 +6,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::assign::AssignArgs;
 
-pub mod data;
 #[allow(clippy::doc_markdown)] // help texts, where backticks would show
+pub mod data;
+#[allow(clippy::doc_markdown)] // as above
 pub mod eval;
 pub mod export;
 pub mod plot;
@@ -31,14 +32,14 @@ pub enum Command {
     Assign(AssignArgs),
     /// Pre-train an encoder, and measure what it learned
     Run(run::RunArgs),
+    /// Get images to train on, prepare and measure them
+    Data(data::DataArgs),
     /// Evaluate an encoder: k-NN or linear probe
     Eval(eval::EvalArgs),
     /// Write a run's weights for other programs
     Export(export::ExportArgs),
     /// Draw the curves of runs into one file
     Plot(plot::PlotArgs),
-    /// Prepare images
-    Data(data::DataArgs),
     /// List the recipes in this binary, or print one
     Recipes(recipes::RecipesArgs),
 }
@@ -108,6 +109,9 @@ mod tests {
             ("mira-train eval", "see 'mira-train eval --help'"),
             ("mira-train eval linear run --epochs x", "see 'mira-train eval linear --help'"),
             ("mira-train export run --format onnx --out f", "see 'mira-train export --help'"),
+            ("mira-train data", "see 'mira-train data --help'"),
+            ("mira-train data fetch", "see 'mira-train data fetch --help'"),
+            ("mira-train data fetch cifar10 --jobs 0", "see 'mira-train data fetch --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),
             ("mira-train data pack a", "see 'mira-train data pack --help'"),
             (
@@ -125,8 +129,8 @@ mod tests {
     fn every_help_has_examples_that_parse() {
         let program = program();
         let mut num_examples = 0;
-        let groups = program.get_subcommands();
-        for sub in groups.flat_map(|group| [group].into_iter().chain(group.get_subcommands())) {
+        let groups = program.get_subcommands().flat_map(Command::get_subcommands);
+        for sub in program.get_subcommands().chain(groups) {
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter(|line| line.trim().starts_with("mira-train ")) {
                 let parsed = program.clone().try_get_matches_from(line.trim().split(' '));

@@ -12,6 +12,7 @@
 )]
 
 mod augment;
+mod bench;
 mod bytes;
 mod cache;
 mod cifar;
@@ -27,16 +28,19 @@ mod pack;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
-mod shards;
+pub(crate) mod shards;
 mod view;
 mod webdataset;
 
 pub use augment::Augmenter;
+pub use bench::{StageTimes, measure_loader, measure_stages};
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
 pub use loader::{Batch, Crops, Loader, LoaderConfig};
 pub use open::{Format, open};
+#[cfg(feature = "fetch")]
+pub(crate) use open::{is_parquet, is_picture};
 pub use pack::{
     Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
     estimate, pack,

@@ -119,6 +119,18 @@ pub enum Error {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] crate::train::Error),
+    /// A download failed.
+    #[cfg(feature = "fetch")]
+    #[error(transparent)]
+    Fetch(#[from] crate::fetch::Error),
+    /// A subcommand that this build does not have.
+    #[error("this build lacks {what}; build with the feature `{feature}`")]
+    NotBuilt {
+        /// The subcommand.
+        what: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
     /// A parameter out of its range, or a failure inside the core.
     #[error(transparent)]
     Core(#[from] mira_core::Error),
@@ -148,6 +160,8 @@ impl Error {
             Self::Core(_) | Self::Backend { .. } | Self::WriteFailed { .. } => 1,
             Self::Train(error) => error.exit_code(),
             Self::Pack(error) => error.exit_code(),
+            #[cfg(feature = "fetch")]
+            Self::Fetch(error) => error.exit_code(),
             _ => 2,
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! `mira-train run` pre-trains; data flows one way: [`recipe`] → [`data`] → views → student and teacher ([`nn`], [`model`]) → targets and loss
 //! ([`objective`]) → [`optim`] → metrics and checkpoints ([`run_folder`]) → [`eval`] and [`pages`]. [`train`] holds it together.
+//! `mira-train data` gets images to train on.
 //! `mira-train assign` ([`assign`]) turns a `.npy` file of logits into an assignment and a certificate of it.
 //!
 //! Exit codes: 0 done (also when the answer is not proven to the tolerance: that is a status, with a warning on stderr),
-//! 1 failures inside (a full disk, a backend), 2 anything the caller can put right, 75 interrupted
+//! 1 failures inside (a full disk, a backend) or of a network, 2 anything the caller can put right, 75 interrupted
 //! and saved. An error is one line on stderr.
 
 pub mod assign;
@@ -14,6 +15,8 @@ pub mod commands;
 pub mod data;
 mod error;
 pub mod eval;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod model;
 pub mod nn;
 pub mod objective;
@@ -24,6 +27,7 @@ pub mod recipe;
 pub mod rng;
 pub mod run_folder;
 pub mod schedule;
+mod terminal;
 mod text;
 pub mod train;
 pub mod weights;
@@ -69,10 +73,13 @@ fn dispatch(command: &cli::Command) -> Result<ExitCode, Error> {
             let (code, text) = commands::run::run(args)?;
             return print(&text).map(|()| code);
         }
+        cli::Command::Data(args) => {
+            let (code, text) = commands::data::run(args)?;
+            return print(&text).map(|()| code);
+        }
         cli::Command::Eval(args) => commands::eval::run(args)?,
         cli::Command::Export(args) => commands::export::run(args)?,
         cli::Command::Plot(args) => commands::plot::run(args)?,
-        cli::Command::Data(args) => commands::data::run(args)?,
         cli::Command::Recipes(args) => cli::recipes::text(args)?,
     };
     print(&text).map(|()| ExitCode::SUCCESS)

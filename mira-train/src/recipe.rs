@@ -12,7 +12,7 @@ mod defaults;
 mod dry_run;
 mod error;
 mod model;
-mod names;
+pub(crate) mod names;
 mod objective;
 mod optimisation;
 mod overrides;

@@ -21,7 +21,6 @@ pub use error::Error;
 pub use evaluation::{Evaluation, Representations, image_size};
 pub use images::Normaliser;
 pub use monitor::Monitor;
-pub(crate) use progress::bar;
 pub use progress::{Progress, hours};
 pub use session::{Ending, Session, Start};
 pub use sources::{Sources, loader, view_specs};

@@ -1,4 +1,5 @@
-//! `mira::candle` on CPU tensors, in each arithmetic and one type that is widened.
+//! `mira::candle` on CPU tensors, in each arithmetic and one type that is widened; with feature `candle-cuda` also on a real device, which fails
+//! where there is none, for then nothing was tested.
 
 use std::sync::Arc;
 
@@ -33,25 +34,28 @@ fn one(
     dtype: DType,
 ) -> Result<Answer, Failure> {
     let dims = (shape.batch(), shape.num_prototypes());
+    // Rounded on the CPU, as `Backend::stored` says.
     let logits = Tensor::from_slice(logits, dims, &Device::Cpu)?.to_dtype(dtype)?;
+    let logits = logits.to_device(&workspace.device())?;
     let assignment = assigner.output(shape)?;
     assigner.assign_into(&logits, &assignment, workspace)?;
     Ok(Answer {
-        assignment: assignment.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
         report: assigner.report(workspace)?,
-        log_weights: workspace.log_weights().to_vec(),
+        assignment: assignment.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
+        log_weights: workspace.log_weights()?,
     })
 }
 
-/// A backend of logits `$logits` and assignments `$dtype` in `$arithmetic`; `$stored` rounds a logit to its type.
+/// A backend of logits `$logits` and assignments `$dtype` in `$arithmetic` on `$device`; `$stored` rounds a logit to its type.
 macro_rules! candle_backend {
-    ($name:ident, $label:literal, $logits:ident, $dtype:ident, $arithmetic:expr, $stored:expr) => {
+    ($name:ident, $label:literal, $device:expr, $logits:ident, $dtype:ident, $arithmetic:expr, $stored:expr) => {
         pub(crate) struct $name;
 
         impl $name {
             fn assigner(method: Method) -> CandleAssigner {
                 let assigner = CandleAssigner::new(method).with_objective(true);
-                assigner.with_dtype(DType::$dtype).expect("F32 or F64")
+                let assigner = assigner.with_dtype(DType::$dtype).expect("F32 or F64");
+                assigner.with_device($device).expect("one with a backend")
             }
         }
 
@@ -78,6 +82,13 @@ macro_rules! candle_backend {
                     .collect()
             }
         }
+    };
+}
+
+/// The same with rows over ranks.
+macro_rules! distributed_backend {
+    ($name:ident, $label:literal, $logits:ident, $dtype:ident, $arithmetic:expr, $stored:expr) => {
+        candle_backend!($name, $label, &Device::Cpu, $logits, $dtype, $arithmetic, $stored);
 
         impl Distributed for $name {
             fn assign_on_rank(
@@ -102,6 +113,23 @@ fn as_bf16(logit: f64) -> f64 {
     bf16::from_f64(logit).to_f64()
 }
 
-candle_backend!(F64, "candle cpu f64", F64, F64, IN_F64, |s: f64| s);
-candle_backend!(F32, "candle cpu f32", F32, F32, IN_F32, as_f32);
-candle_backend!(Bf16, "candle cpu bf16", BF16, F32, IN_F32, as_bf16);
+distributed_backend!(F64, "candle cpu f64", F64, F64, IN_F64, |s: f64| s);
+distributed_backend!(F32, "candle cpu f32", F32, F32, IN_F32, as_f32);
+distributed_backend!(Bf16, "candle cpu bf16", BF16, F32, IN_F32, as_bf16);
+
+#[cfg(feature = "candle-cuda")]
+pub(crate) mod on_device {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    static DEVICE: LazyLock<Device> = LazyLock::new(|| {
+        if let Err(error) = mira::cuda::device(0) {
+            panic!("feature `candle-cuda` tests a device: {error}");
+        }
+        Device::new_cuda(0).expect("cuBLAS and cuRAND")
+    });
+
+    candle_backend!(F32, "candle cuda f32", &DEVICE, F32, F32, IN_F32, as_f32);
+    candle_backend!(Bf16, "candle cuda bf16", &DEVICE, BF16, F32, IN_F32, as_bf16);
+}

@@ -1,14 +1,19 @@
 //! The kernels of `mira-cuda`, planned as for a small device and run on the CPU.
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
-use mira_core::{Centered, Method, Shape, Softmax, StopRule};
+use mira_core::{
+    Centered, Collective, Method, Shape, SingleProcess, Softmax, Status, StopRule, ThreadCollective,
+};
 use mira_cuda::params::{Control, KVector};
-use mira_cuda::plan::{Dtype, Hardware, Plan};
+use mira_cuda::plan::{Dtype, Hardware, Plan, Ranks};
 use mira_cuda_emulation::{Element, Guarded, launch};
 
 use crate::oracle;
 use crate::support::{
-    Answer, Backend, Failure, IN_F32, Kind, Limits, Problem, shape, to_f32, total_variation,
+    Answer, Backend, Distributed, Failure, IN_F32, Kind, Limits, Problem, shape, to_f32,
+    total_variation,
 };
 
 /// Few blocks with little shared memory: some rows stay on chip, some do not, and blocks have several row blocks.
@@ -22,6 +27,7 @@ const ROOMY: Hardware = Hardware { multiprocessors: 9, shared_memory: 200 << 10,
 pub(crate) struct Emulated {
     plan: Plan,
     workspace: Guarded<u8>,
+    collective: Arc<dyn Collective>,
     seed: u64,
     assigned: bool,
 }
@@ -35,7 +41,25 @@ impl Emulated {
     ) -> Self {
         let plan = Plan::new(method, shape, dtypes, 1, hardware).expect("a small problem");
         let workspace = Guarded::from_slice(&vec![0; plan.workspace_bytes]);
-        Self { plan, workspace, seed: 1, assigned: false }
+        Self { plan, workspace, collective: Arc::new(SingleProcess), seed: 1, assigned: false }
+    }
+
+    /// As one rank of several, of different devices.
+    fn on_rank(
+        method: Method,
+        shape: Shape,
+        dtypes: (Dtype, Dtype),
+        collective: Arc<dyn Collective>,
+        max_passes: usize,
+    ) -> Self {
+        let (rank, world_size) = (collective.rank(), collective.world_size());
+        let multiprocessors = SMALL.multiprocessors.min(ROOMY.multiprocessors);
+        let ranks = Ranks { rank, world_size, multiprocessors, max_passes };
+        let hardware = if rank == 1 { ROOMY } else { SMALL };
+        let plan = Plan::over_ranks(method, shape, dtypes, 1, hardware, Some(ranks))
+            .expect("a small problem");
+        let workspace = Guarded::from_slice(&vec![0; plan.workspace_bytes]);
+        Self { plan, workspace, collective, seed: 1, assigned: false }
     }
 
     /// Rows may be apart; the assignment's are as far apart as the logits'.
@@ -56,12 +80,27 @@ impl Emulated {
         params.assignment_stride = stride.try_into().expect("small");
         params.warm = i32::from(warm_start && self.assigned && !sweeps);
         self.workspace.as_mut_slice()[..4].fill(0);
-        self.seed += 1;
+        let length = self.plan.contribution_len();
+        let mut mine = Guarded::<f64>::poisoned(length);
+        let mut all = Guarded::<f64>::poisoned(self.collective.world_size() * length);
+        params.contribution = mine.as_mut_ptr().addr() as u64;
+        params.gathered = all.as_mut_ptr().addr() as u64;
         let (grid, shared) = ((self.plan.blocks, 1), self.plan.shared_bytes);
-        // SAFETY: the pointers are those of arrays of the plan's sizes, which nothing else uses meanwhile.
-        unsafe { launch(self.plan.kernel, grid, SMALL.threads, shared, &params, self.seed) }
-            .map_err(|e| Failure::Backend(e.to_string()))?;
-        self.workspace.check().map_err(|e| Failure::Backend(e.to_string()))?;
+        for launched in 0..=self.plan.num_exchanges() {
+            if launched > 0 {
+                self.collective
+                    .gather(mine.as_slice(), all.as_mut_slice())
+                    .map_err(|e| Failure::Core(e.into()))?;
+                params.resume = 1;
+            }
+            self.seed += 1;
+            // SAFETY: the pointers are those of arrays of the plan's sizes, which nothing else uses meanwhile.
+            unsafe { launch(self.plan.kernel, grid, SMALL.threads, shared, &params, self.seed) }
+                .map_err(|e| Failure::Backend(e.to_string()))?;
+        }
+        for check in [self.workspace.check(), mine.check(), all.check()] {
+            check.map_err(|e| Failure::Backend(e.to_string()))?;
+        }
         assignment.check().map_err(|e| Failure::Backend(e.to_string()))?;
         let vector = |v| self.read::<f64>(self.plan.at(v), columns);
         let (log_weights, log_marginal) =
@@ -123,6 +162,22 @@ macro_rules! emulated_backend {
                     .collect()
             }
         }
+
+        impl Distributed for $name {
+            fn assign_on_rank(
+                method: Method,
+                shape: Shape,
+                logits: &[f64],
+                collective: Arc<dyn Collective>,
+            ) -> Result<Answer, Failure> {
+                let mut emulated =
+                    Emulated::on_rank(method, shape, ($dtype, Dtype::F32), collective, 40);
+                let logits: Vec<$logits> = logits.iter().map(|s| $store(*s)).collect();
+                let logits = Guarded::from_slice(&logits);
+                let mut assignment = Guarded::<f32>::poisoned(shape.len());
+                emulated.assign(&logits, &mut assignment, shape.num_prototypes(), false)
+            }
+        }
     };
 }
 
@@ -182,6 +237,97 @@ fn rows_of_any_length_on_any_device() {
                 if let (Some(ours), Some(theirs)) = (ours.objective, theirs.objective) {
                     assert!((ours - theirs).abs() < 1e-5 * theirs.abs().max(1.0), "{context}");
                 }
+            }
+        }
+    }
+}
+
+/// The answers of ranks with `parts` rows each.
+fn on_ranks(
+    method: Method,
+    problem: &Problem,
+    parts: &[usize],
+    max_passes: usize,
+) -> Vec<Result<Answer, Failure>> {
+    let columns = problem.num_prototypes();
+    let mut rows = problem.logits.chunks(columns);
+    let world = ThreadCollective::world(parts.len());
+    std::thread::scope(|scope| {
+        let ranks: Vec<_> = world
+            .into_iter()
+            .zip(parts)
+            .map(|(collective, &part)| {
+                let logits: Vec<f32> =
+                    rows.by_ref().take(part).flatten().map(|s| to_f32(*s)).collect();
+                scope.spawn(move || {
+                    let dtypes = (Dtype::F32, Dtype::F32);
+                    let shape = shape(part, columns);
+                    let collective = Arc::new(collective);
+                    let mut emulated =
+                        Emulated::on_rank(method, shape, dtypes, collective, max_passes);
+                    let mut assignment = Guarded::<f32>::poisoned(shape.len());
+                    let logits = Guarded::from_slice(&logits);
+                    emulated.assign(&logits, &mut assignment, columns, false)
+                })
+            })
+            .collect();
+        ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
+    })
+}
+
+/// A pass a launch, by every kernel: what the oracle has for the whole batch.
+#[test]
+fn ranks_with_rows_of_any_length() {
+    for columns in [5, 65, 255, 257, 512, 513] {
+        let problem = Problem::new(Kind::Clusters, shape(12, columns), 0.1, 0.8, 3, F32::stored);
+        let methods: [Method; 5] = [
+            problem.mira(StopRule::Sweeps(4)),
+            problem.mira(StopRule::default()),
+            problem.sinkhorn(StopRule::Sweeps(3)),
+            Softmax::new(0.1).expect("valid").into(),
+            Centered::new(0.1, 0.9).expect("valid").into(),
+        ];
+        for method in methods {
+            let expected = oracle::answer(method, problem.shape, &problem.logits);
+            for parts in [vec![12], vec![1, 4, 7]] {
+                let context = format!("12×{columns}, {method:?}, {parts:?}");
+                let answers: Vec<Answer> = on_ranks(method, &problem, &parts, 40)
+                    .into_iter()
+                    .map(|answer| answer.unwrap_or_else(|e| panic!("{context}: {e:?}")))
+                    .collect();
+                let together: Vec<f64> =
+                    answers.iter().flat_map(|a| a.assignment.iter().copied()).collect();
+                let tv = total_variation(&together, &expected.assignment, columns);
+                assert!(tv < 1e-5, "{context}: total variation {tv:e}");
+                if !matches!(method.stop(), StopRule::Tolerance { .. }) {
+                    // A wrong sum would be repeated in the log domain.
+                    let (ours, theirs) = (answers[0].report, expected.report);
+                    assert_eq!(ours.passes, theirs.passes, "{context}");
+                }
+            }
+        }
+    }
+}
+
+/// When the passes that were enqueued are used up, the best weights so far are written, and the report says that they are not the target's.
+#[test]
+fn passes_of_ranks_are_bounded() {
+    let problem = Problem::new(Kind::Clusters, shape(12, 70), 0.1, 0.9, 3, F32::stored);
+    let method = problem.mira(StopRule::default());
+    let unbounded = on_ranks(method, &problem, &[5, 7], 100);
+    let enough = unbounded[0].as_ref().expect("valid logits").report;
+    assert_eq!(enough.status, Status::Converged, "{enough:?}");
+    assert!(enough.passes > 7, "a problem that takes more passes: {enough:?}");
+    for max_passes in [3, 4, 7] {
+        let bounded = on_ranks(method, &problem, &[5, 7], max_passes);
+        let report = bounded[0].as_ref().expect("valid logits").report;
+        assert_eq!(report.status, Status::MaxIterations, "{report:?}");
+        assert!([max_passes - 1, max_passes].contains(&report.passes), "one to spare: {report:?}");
+        for answer in &bounded {
+            let answer = answer.as_ref().expect("valid logits");
+            for row in answer.assignment.chunks(70) {
+                let sum: f64 = row.iter().sum();
+                assert!((sum - 1.0).abs() < 1e-5, "an assignment: {sum}");
             }
         }
     }

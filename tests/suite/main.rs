@@ -92,13 +92,17 @@ conforms!(cpu_f32: crate::cpu::F32, distributed);
 conforms!(cpu_f16: crate::cpu::F16, distributed);
 #[cfg(feature = "cpu")]
 conforms!(cpu_bf16: crate::cpu::Bf16, distributed);
-conforms!(cuda_f32: crate::emulated::F32);
+conforms!(cuda_f32: crate::emulated::F32, distributed);
 conforms!(cuda_f16: crate::emulated::F16);
-conforms!(cuda_bf16: crate::emulated::Bf16);
+conforms!(cuda_bf16: crate::emulated::Bf16, distributed);
 conforms!(candle_f64: crate::candle::F64, distributed);
 conforms!(candle_f32: crate::candle::F32, distributed);
 conforms!(candle_bf16: crate::candle::Bf16, distributed);
 #[cfg(feature = "cuda")]
-conforms!(cuda_device_f32: crate::device::F32);
+conforms!(cuda_device_f32: crate::device::F32, distributed);
 #[cfg(feature = "cuda")]
-conforms!(cuda_device_bf16: crate::device::Bf16);
+conforms!(cuda_device_bf16: crate::device::Bf16, distributed);
+#[cfg(feature = "candle-cuda")]
+conforms!(candle_cuda_device_f32: crate::candle::on_device::F32);
+#[cfg(feature = "candle-cuda")]
+conforms!(candle_cuda_device_bf16: crate::candle::on_device::Bf16);

@@ -1,12 +1,15 @@
 // Between the row passes: from the row blocks' column sums to the marginal, the image of the log weights under the method's map, and
 // what blocks must know of each other's columns. Each block looks after a slice of the columns; everything here is f64.
+//
+// A batch over ranks is cut here: `tell` leaves this rank's column sums for the others, `run` goes on from what all of them told.
 
 #pragma once
 #include "context.cuh"
+#include "log_sum.cuh"
 
 constexpr double LOG2_E = 1.44269504088896340736;
 
-struct ColumnPhase {
+template <bool OVER_RANKS> struct ColumnPhase {
     Context& context;
     const Control& control;
     const int first, end; // the slice
@@ -18,20 +21,17 @@ struct ColumnPhase {
         : context(context), control(context.control()), first(context.first_column()), end(context.end_column()) {}
 
     DEVICE void run() {
-        const bool linear = control.domain == LINEAR || control.pass == PASS_LOGITS;
         double highest_shift = 0.0;
-        if (linear) {
-            if (control.pass == PASS_COLUMNS) {
-                highest_shift = -INFINITY_F64;
-                for (int b = 0; b < context.blocks(); b++) {
-                    highest_shift = fmax(highest_shift, context.scalars(b)[HIGHEST_SHIFT]);
-                }
-            }
+        if constexpr (OVER_RANKS) {
+            highest_shift = highest_shift_of_ranks();
+        } else if (is_linear()) {
+            highest_shift = highest_shift_here();
             add_row_blocks(highest_shift);
         }
+        const bool linear = is_linear();
         for (int j = first + threadIdx.x; j < end; j += THREADS) {
             if (control.pass == PASS_LOGITS) {
-                move_center(j, total(j));
+                move_center(j, sum_of(j, highest_shift));
             } else if (control.pass == PASS_COLUMNS) {
                 start(j, linear, highest_shift);
             } else {
@@ -39,6 +39,49 @@ struct ColumnPhase {
             }
         }
         publish();
+    }
+
+    // This rank's part, relative to its own highest shift.
+    DEVICE void tell() {
+        double* out = context.contribution() + NUM_TOLD;
+        if (is_linear()) add_row_blocks(highest_shift_here());
+        for (int j = first + threadIdx.x; j < end; j += THREADS) out[j] = is_linear() ? total(j) : context.vector(LOG_MARGINAL)[j];
+    }
+
+    DEVICE bool is_linear() const { return control.domain == LINEAR || control.pass == PASS_LOGITS; }
+
+    // What unnormalised columns are relative to.
+    DEVICE double highest_shift_here() const {
+        if (control.pass != PASS_COLUMNS) return 0.0;
+        double highest = -INFINITY_F64;
+        for (int b = 0; b < context.blocks(); b++) highest = fmax(highest, context.scalars(b)[HIGHEST_SHIFT]);
+        return highest;
+    }
+
+    DEVICE double highest_shift_of_ranks() const {
+        if (control.pass != PASS_COLUMNS) return 0.0;
+        double highest = -INFINITY_F64;
+        for (int r = 0; r < context.params.ranks; r++) highest = fmax(highest, context.gathered(r)[TOLD_HIGHEST_SHIFT]);
+        return highest;
+    }
+
+    // Σ_i over the rows of all ranks.
+    DEVICE double sum_of(int j, double highest_shift) const {
+        if constexpr (!OVER_RANKS) return total(j);
+        double sum = 0.0;
+        for (int r = 0; r < context.params.ranks; r++) {
+            const double* told = context.gathered(r);
+            const double factor = control.pass == PASS_COLUMNS ? exp2(told[TOLD_HIGHEST_SHIFT] - highest_shift) : 1.0;
+            sum += factor * told[NUM_TOLD + j];
+        }
+        return sum;
+    }
+
+    DEVICE double log_sum_of(int j) const {
+        if constexpr (!OVER_RANKS) return context.vector(LOG_MARGINAL)[j];
+        LogSum sum;
+        for (int r = 0; r < context.params.ranks; r++) sum.add(context.gathered(r)[NUM_TOLD + j]);
+        return sum.value();
     }
 
     // Parts of a tile of LANES columns go to different warps where there are fewer tiles than warps.
@@ -75,11 +118,13 @@ struct ColumnPhase {
 
     // Sinkhorn–Knopp starts at the inverse column sums of the unnormalised kernel.
     DEVICE void start(int j, bool linear, double highest_shift) {
-        double log_sum = linear ? 0.0 : context.vector(LOG_MARGINAL)[j];
+        double log_sum;
         if (linear) {
-            const double sum = total(j);
+            const double sum = sum_of(j, highest_shift);
             bounds_of(sum);
             log_sum = log(sum) + highest_shift * LN_2;
+        } else {
+            log_sum = log_sum_of(j);
         }
         const double image = log_sum == -INFINITY_F64 ? 0.0 : -log_sum;
         context.vector(IMAGE)[j] = image;
@@ -91,7 +136,7 @@ struct ColumnPhase {
     DEVICE void move_center(int j, double sum) {
         double& center = context.vector(CENTER)[j];
         const double momentum = context.params.momentum;
-        if (isfinite(sum)) center = momentum * center + (1.0 - momentum) * sum / context.params.batch;
+        if (isfinite(sum)) center = momentum * center + (1.0 - momentum) * sum / control.batch;
     }
 
     DEVICE void bounds_of(double sum) {
@@ -105,12 +150,12 @@ struct ColumnPhase {
         const double a = context.vector(LOG_WEIGHTS)[j];
         double log_marginal;
         if (linear) {
-            double sum = total(j);
+            double sum = sum_of(j, 0.0);
             if (control.pass == PASS_SWEEP) sum *= context.weights()[j];
             bounds_of(sum);
-            log_marginal = log(sum / params.batch);
+            log_marginal = log(sum / control.batch);
         } else {
-            log_marginal = context.vector(LOG_MARGINAL)[j] - log((double)params.batch);
+            log_marginal = log_sum_of(j) - log(control.batch);
         }
         context.vector(LOG_MARGINAL)[j] = log_marginal;
         const bool active = log_marginal > -INFINITY_F64;

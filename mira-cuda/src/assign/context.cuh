@@ -47,6 +47,12 @@ struct Context {
     DEVICE int first_column() const { return min(block() * params.slice, params.columns); }
     DEVICE int end_column() const { return min(first_column() + params.slice, params.columns); }
 
+    // NUM_TOLD numbers, then K column sums.
+    DEVICE double* contribution() const { return (double*)params.contribution + (long long)blockIdx.y * params.contribution_length; }
+    DEVICE const double* gathered(int rank) const {
+        return (const double*)params.gathered + ((long long)rank * gridDim.y + blockIdx.y) * params.contribution_length;
+    }
+
     DEVICE void all_blocks() { grid_barrier(arrivals(), barrier_target); }
 };
 

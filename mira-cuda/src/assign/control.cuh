@@ -18,17 +18,17 @@ struct Decision {
     DEVICE bool is_reliable() const {
         if (reduced[LARGEST_ARGUMENT] > MAX_EXPONENT_ARGUMENT) return false;
         if (control.pass == PASS_COLUMNS) {
-            return reduced[LOWEST_SUM] > exp2(0.5 * MIN_EXPONENT) * params.batch && reduced[HIGHEST_SUM] < INFINITY_F64;
+            return reduced[LOWEST_SUM] > exp2(0.5 * MIN_EXPONENT) * control.batch && reduced[HIGHEST_SUM] < INFINITY_F64;
         }
         const double low = (reduced[LOWEST_WEIGHT] - control.middle) * LOG2_E;
         const double high = (reduced[HIGHEST_WEIGHT] - control.middle) * LOG2_E;
         if (!(low >= -MOST_BITS && high <= MOST_BITS)) return false;
-        double floor = 1e-300 * params.batch;
+        double floor = 1e-300 * control.batch;
         if (reduced[LOWEST_ELEMENT] + fmin(low, 0.0) < MIN_EXPONENT) {
             // What may be missing from an element; a label as small as that must not be written.
             const double lost = exp2(MIN_EXPONENT + fmax(high, 0.0)) / reduced[LOWEST_TOTAL];
             if (control.pass == PASS_WRITE && !(lost < exp2(MIN_EXPONENT + MARGIN))) return false;
-            floor = fmax(floor, lost * params.batch / MAX_LOST_SHARE);
+            floor = fmax(floor, lost * control.batch / MAX_LOST_SHARE);
         }
         return reduced[LOWEST_SUM] >= floor && reduced[HIGHEST_SUM] < INFINITY_F64;
     }
@@ -64,7 +64,7 @@ struct Decision {
             start_sinkhorn();
             return;
         }
-        if (control.pass == PASS_WRITE) control.mean_log_row = reduced[LOG_ROW] / params.batch + control.middle;
+        if (control.pass == PASS_WRITE) control.mean_log_row = reduced[LOG_ROW] / control.batch + control.middle;
         if (control.last) {
             end();
         } else if (params.stop == STOP_SWEEPS) {
@@ -154,7 +154,7 @@ struct Decision {
             return;
         }
         const bool stalled = control.since_milestone > params.patience && control.best < params.noise;
-        if (stalled || control.count >= params.max_sweeps) {
+        if (stalled || control.count >= params.max_sweeps || control.passes >= params.max_passes - 2) {
             if (merit > control.best) {
                 control.action = TAKE_BEST;
                 control.middle = control.best_middle;
@@ -256,6 +256,35 @@ DEVICE void reduce_scalars(Context& context) {
         }
         value = s < NUM_MINIMA ? over_warp<Min>(value) : s < END_MAXIMA ? over_warp<Max>(value) : over_warp<Sum>(value);
         if (lane == 0) context.reduced()[s] = value;
+    }
+    __syncthreads();
+}
+
+// Which scalar of the blocks a rank tells as its i-th number.
+DEVICE int scalar_told(int i) {
+    if (i <= TOLD_LOWEST_ELEMENT) return BAD + (i - TOLD_BAD);
+    return i <= TOLD_HIGHEST_SHIFT ? LARGEST_ARGUMENT + (i - TOLD_LARGEST_ARGUMENT) : (int)LOG_ROW;
+}
+
+// What ranks agree on: each knows its own invalid logit, and that there is one elsewhere.
+DEVICE void reduce_over_ranks(Context& context) {
+    const int i = threadIdx.x;
+    if (i < TOLD_BATCH) {
+        const int own = context.params.rank;
+        double value = context.gathered(own)[i];
+        for (int r = 0; r < context.params.ranks; r++) {
+            const double other = context.gathered(r)[i];
+            if (i == TOLD_BAD) {
+                if (value == INFINITY_F64 && other < INFINITY_F64) value = OF_ANOTHER_RANK;
+            } else if (i <= TOLD_LOWEST_ELEMENT) {
+                value = fmin(value, other);
+            } else if (i <= TOLD_HIGHEST_SHIFT) {
+                value = fmax(value, other);
+            } else {
+                value = r == 0 ? other : value + other;
+            }
+        }
+        context.reduced()[scalar_told(i)] = value;
     }
     __syncthreads();
 }

@@ -14,6 +14,7 @@ struct AssignParams {
     unsigned long long logits[MAX_PROBLEMS];
     unsigned long long assignment[MAX_PROBLEMS];
     unsigned long long workspace, workspace_stride;
+    unsigned long long contribution, gathered; // of a batch spread over ranks: what this one tells, what all told; f64
     unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control;
     long long logits_stride, assignment_stride; // elements from row to row
     double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`
@@ -29,7 +30,11 @@ struct AssignParams {
     int slice;           // columns a block looks after between sweeps
     int logits_dtype, assignment_dtype;
     int method, stop, max_sweeps, patience;
+    int max_passes;      // so that the launches of a batch over ranks are enough
     int warm;            // start from the log weights of the last run
+    int ranks, rank;     // 0 ranks: the whole batch is here
+    int contribution_length; // of one problem, in f64
+    int resume;          // after an exchange between the ranks
 };
 
 // K-vectors of f64 in the workspace, `padded_columns` each.
@@ -79,7 +84,20 @@ enum Scalar {
     NUM_SCALARS = RIGHT + DEPTH
 };
 
-enum Invalid { NOT_A_NUMBER, POSITIVE_INFINITY, NO_FINITE_LOGIT };
+// What a rank tells the others, before its K column sums.
+enum Told {
+    TOLD_BAD,
+    TOLD_LOWEST_TOTAL,
+    TOLD_LOWEST_ELEMENT,
+    TOLD_LARGEST_ARGUMENT,
+    TOLD_ROW_SPAN,
+    TOLD_HIGHEST_SHIFT,
+    TOLD_LOG_ROW,
+    TOLD_BATCH,
+    NUM_TOLD
+};
+
+enum Invalid { NOT_A_NUMBER, POSITIVE_INFINITY, NO_FINITE_LOGIT, OF_ANOTHER_RANK };
 enum Pass { PASS_SWEEP, PASS_WRITE, PASS_COLUMNS, PASS_LOGITS };
 enum Domain { LINEAR, LOGARITHMIC };
 enum Action { KEEP, TAKE_IMAGE, TAKE_BEST, ACCELERATE };
@@ -93,6 +111,7 @@ struct Control {
     double best, last_distance, milestone;
     double best_middle, previous_middle;
     double mass;
+    double batch; // of all ranks
     double delta_sum[DEPTH], delta_middle[DEPTH];
     double gram[DEPTH][DEPTH];
     double theta[DEPTH];
@@ -102,4 +121,5 @@ struct Control {
     int built, done, last;
     int since_milestone;
     int filled, next, primed;
+    unsigned barrier_target; // where the grid barrier stands between launches
 };

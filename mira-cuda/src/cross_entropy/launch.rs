@@ -7,7 +7,7 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr}
 use mira_core::{Error as CoreError, Shape};
 
 use super::{CrossEntropyBuffers, CrossEntropyParams, CrossEntropyPlan, Matrix};
-use crate::kernels::{Kernels, Launch};
+use crate::kernels::{Kernels, Launch, Operation};
 use crate::matrix::{Logit, Probability, Rows, RowsMut};
 use crate::{Error, plan::Dtype};
 
@@ -52,7 +52,7 @@ impl<L: Logit, A: Probability> CrossEntropy<L, A> {
         temperature: f64,
         scale: f64,
     ) -> Result<Self, Error> {
-        let kernels = Kernels::of(stream.context())?;
+        let kernels = Kernels::of(stream.context(), Operation::CrossEntropy)?;
         let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
         let plan = CrossEntropyPlan::new(shape, dtypes, temperature, scale, kernels.hardware)?;
         let workspace = stream.alloc_zeros(plan.workspace_bytes)?;

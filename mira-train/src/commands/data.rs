@@ -1,16 +1,22 @@
-//! `mira-train data`: preparing images.
+//! `mira-train data`: what its subcommands do.
 
-pub mod pack;
+mod bench;
+mod fetch;
+mod pack;
+
+use std::process::ExitCode;
 
 use crate::Error;
 use crate::cli::data::{DataArgs, DataCommand};
 
-/// Runs `mira-train data` and returns what to print.
+/// Runs a subcommand of `mira-train data`; what it prints on stdout is the second part of the result.
 ///
 /// # Errors
 /// Every [`Error`].
-pub fn run(args: &DataArgs) -> Result<String, Error> {
+pub fn run(args: &DataArgs) -> Result<(ExitCode, String), Error> {
     match &args.command {
-        DataCommand::Pack(args) => pack::run(args),
+        DataCommand::Bench(args) => bench::run(args),
+        DataCommand::Fetch(args) => fetch::run(args),
+        DataCommand::Pack(args) => pack::run(args).map(|text| (ExitCode::SUCCESS, text)),
     }
 }

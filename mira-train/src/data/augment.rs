@@ -34,8 +34,20 @@ impl Augmenter {
     /// # Panics
     /// If `view` has another length, or the image has no pixels.
     pub fn view(&mut self, image: &Image, spec: &ViewSpec, rng: &mut Rng, view: &mut [u8]) {
+        self.view_in_stages(image, spec, rng, view, |_| ());
+    }
+
+    /// The same, calling `done` after each stage, whether or not there was anything to do in it.
+    pub(super) fn view_in_stages(
+        &mut self,
+        image: &Image,
+        spec: &ViewSpec,
+        rng: &mut Rng,
+        view: &mut [u8],
+        done: impl FnMut(Stage),
+    ) {
         let parameters = Parameters::draw(spec, image.width, image.height, rng);
-        self.apply(image, spec.size, spec.interpolation, &parameters, view);
+        self.apply(image, spec.size, spec.interpolation, &parameters, view, done);
     }
 
     fn apply(
@@ -45,25 +57,43 @@ impl Augmenter {
         interpolation: Interpolation,
         parameters: &Parameters,
         view: &mut [u8],
+        mut done: impl FnMut(Stage),
     ) {
         assert_eq!(view.len(), size * size * 3, "a view of {size} × {size} RGB pixels");
         self.resampler.resize(image, parameters.crop, interpolation, (size, size), view);
+        done(Stage::Resize);
         if let Some(jitter) = &parameters.jitter {
             jitter.apply(view);
         }
         if parameters.grayscale {
             colour::grayscale(view);
         }
+        done(Stage::Colour);
         if let Some(sigma) = parameters.blur_sigma {
             self.blur.apply(view, size, size, sigma);
         }
+        done(Stage::Blur);
         if let Some(threshold) = parameters.solarize {
             colour::solarize(view, threshold);
         }
         if parameters.flip {
             flip(view, size);
         }
+        done(Stage::Rest);
     }
+}
+
+/// Parts of the work on a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Crop and resampling.
+    Resize,
+    /// Colour jitter and greyscale.
+    Colour,
+    /// Gaussian blur.
+    Blur,
+    /// Solarisation and flip.
+    Rest,
 }
 
 /// Mirrors each row.

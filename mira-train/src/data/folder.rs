@@ -107,7 +107,7 @@ fn class_folders(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(folders.filter_map(|f| Some(f.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
-fn is_image(path: &Path) -> bool {
+pub(super) fn is_image(path: &Path) -> bool {
     path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 

@@ -60,6 +60,14 @@ fn reader(path: &Path) -> Result<Box<dyn Read>, Error> {
     Ok(if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
+/// Whether a file's name ends as those of IDX files do.
+#[cfg(feature = "fetch")]
+pub(super) fn is_idx(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.ends_with("idx3-ubyte") || name.ends_with("idx1-ubyte")
+}
+
 /// Reads a pair of files; without `class_names`, classes are numbered up to the largest label.
 pub(super) fn read(
     images: (&Path, impl Read),

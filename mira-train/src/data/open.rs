@@ -190,7 +190,13 @@ fn detect(path: &Path) -> Result<Format, Error> {
     })
 }
 
-fn is_parquet(path: &Path) -> bool {
+/// Whether a file by its name is one of those that sets other than Parquet's are made of: an image file, or IDX.
+#[cfg(feature = "fetch")]
+pub(crate) fn is_picture(path: &Path) -> bool {
+    folder::is_image(path) || idx::is_idx(path)
+}
+
+pub(crate) fn is_parquet(path: &Path) -> bool {
     Kind::PARQUET.is_of(path)
 }
 

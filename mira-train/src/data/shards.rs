@@ -20,6 +20,12 @@ const fn parts(split: Split) -> &'static [&'static str] {
     }
 }
 
+/// All of them.
+#[cfg(feature = "fetch")]
+pub(crate) fn all_parts() -> impl Iterator<Item = &'static str> {
+    TRAIN.into_iter().chain(TEST)
+}
+
 /// A kind of file that sets are made of.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
@@ -116,16 +122,18 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
+/// The first word of a name that says which part it is of.
+pub(crate) fn part_in(name: &str) -> Option<&'static str> {
+    let mut words = name.split(|c: char| !c.is_alphanumeric());
+    words.find_map(|word| TRAIN.iter().chain(&TEST).copied().find(|part| *part == word))
+}
+
 /// What a file is of by the first word of its name that says so: `train.parquet`, `imagenet1k-train-0000.tar`, but not
 /// `training_notes.parquet`. Where none does, the name of its folder below `root` decides.
 fn part_of(file: &Path, root: &Path) -> Option<&'static str> {
-    let in_name = |name: &str| {
-        let mut words = name.split(|c: char| !c.is_alphanumeric());
-        words.find_map(|word| TRAIN.iter().chain(&TEST).copied().find(|part| *part == word))
-    };
     let folder = file.parent().filter(|folder| *folder != root).and_then(Path::file_name);
     let name =
-        |part: Option<&std::ffi::OsStr>| in_name(&part.unwrap_or_default().to_string_lossy());
+        |part: Option<&std::ffi::OsStr>| part_in(&part.unwrap_or_default().to_string_lossy());
     name(file.file_stem()).or_else(|| name(folder))
 }
 

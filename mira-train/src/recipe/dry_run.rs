@@ -1,7 +1,7 @@
 //! What a run would cost, in words.
 
 use super::{Assignment, Method, OptimizerKind, Recipe, View};
-use crate::text::count;
+use crate::text::{bytes, count, scaled};
 
 /// Costs of a run, filled in by whoever builds the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,24 +132,6 @@ fn assignment(assignment: &Assignment) -> String {
 
 fn flops(n: f64) -> String {
     scaled(n, 1000.0, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"])
-}
-
-fn bytes(n: u64) -> String {
-    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
-}
-
-fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
-    let mut units = units.iter();
-    let mut unit = units.next().copied().unwrap_or_default();
-    for larger in units {
-        // What would be written as 1000 is one of the larger unit.
-        if n < base - 0.05 {
-            break;
-        }
-        n /= base;
-        unit = larger;
-    }
-    if unit == "B" || unit == "FLOP" { format!("{n:.0} {unit}") } else { format!("{n:.1} {unit}") }
 }
 
 fn time(seconds: f64) -> String {

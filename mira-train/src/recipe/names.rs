@@ -124,7 +124,7 @@ fn either(items: &[String]) -> String {
 }
 
 /// The candidate within a third of the name's length, in edits with transpositions.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

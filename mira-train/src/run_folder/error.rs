@@ -52,9 +52,9 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// Two trainers in one folder.
+    /// Two processes in one folder.
     #[error(
-        "{} is in use by another trainer ({owner}); wait for it or stop it, or give --out another folder",
+        "{} is in use by another mira-train ({owner}); wait for it or stop it, or give --out another folder",
         path.display()
     )]
     Locked {

@@ -1,17 +1,14 @@
 //! What a person sees while a run goes: a bar on a terminal, a line an epoch in a log.
 
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use super::StepReport;
+use crate::terminal::{BAR, Terminal};
 
 /// Progress on stderr.
 #[derive(Debug)]
 pub struct Progress {
-    bar: Option<ProgressBar>,
-    quiet: bool,
+    terminal: Terminal,
     started: Instant,
     first_step: u64,
     num_steps: u64,
@@ -21,8 +18,9 @@ pub struct Progress {
 impl Progress {
     /// For steps `first_step` to `num_steps`.
     pub fn new(first_step: u64, num_steps: u64, steps_per_epoch: u64, quiet: bool) -> Self {
-        let bar = bar(first_step, num_steps, quiet);
-        Self { bar, quiet, started: Instant::now(), first_step, num_steps, steps_per_epoch }
+        let terminal = Terminal::new(BAR, quiet);
+        terminal.start(first_step, num_steps);
+        Self { terminal, started: Instant::now(), first_step, num_steps, steps_per_epoch }
     }
 
     /// After a step.
@@ -38,10 +36,12 @@ impl Progress {
             report.marginal_entropy,
             report.log_prototypes,
         );
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.terminal.bar() {
             bar.set_position(report.step + 1);
             bar.set_message(text);
-        } else if !self.quiet && (report.step + 1).is_multiple_of(self.steps_per_epoch) {
+        } else if !self.terminal.is_quiet()
+            && (report.step + 1).is_multiple_of(self.steps_per_epoch)
+        {
             let done = (report.step + 1 - self.first_step) as f64;
             let left = (self.num_steps - report.step - 1) as f64;
             let left = Duration::from_secs_f64(self.started.elapsed().as_secs_f64() / done * left);
@@ -56,34 +56,13 @@ impl Progress {
 
     /// A line that stays.
     pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None if self.quiet => {}
-            None => eprintln!("{line}"),
-        }
+        self.terminal.say(line);
     }
 
     /// The bar goes away.
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.terminal.finish();
     }
-}
-
-/// A bar with the time left and a message; none unless a person watches stderr.
-pub(crate) fn bar(first: u64, end: u64, quiet: bool) -> Option<ProgressBar> {
-    if quiet || !std::io::stderr().is_terminal() {
-        return None;
-    }
-    let bar = ProgressBar::with_draw_target(Some(end), ProgressDrawTarget::stderr_with_hz(8));
-    let style = "{bar:24} {percent:>3} %  eta {eta}  {msg}";
-    bar.set_style(
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar.set_position(first);
-    bar.reset_eta();
-    Some(bar)
 }
 
 /// A duration as a person says it.

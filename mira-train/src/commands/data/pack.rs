@@ -8,8 +8,9 @@ use crate::cli::data::pack::PackArgs;
 use crate::data::{
     PackError, PackInput, PackOptions, PackProgress, PackReport, SplitReport, estimate, pack,
 };
+use crate::terminal::{BAR, Terminal};
 use crate::text::{bytes, count};
-use crate::train::{bar, hours};
+use crate::train::hours;
 
 /// Images that a dry run looks at.
 const LOOKED_AT: usize = 64;
@@ -94,8 +95,7 @@ fn summary(folder: &Path, report: &PackReport) -> String {
 
 /// A bar on a terminal, a line now and then in a log.
 struct Progress {
-    quiet: bool,
-    bar: Option<indicatif::ProgressBar>,
+    terminal: Terminal,
     /// When, and after how many images, the first report came.
     started: Option<(Instant, usize)>,
     last_line: Instant,
@@ -103,14 +103,14 @@ struct Progress {
 
 impl Progress {
     fn new(quiet: bool) -> Self {
-        Self { quiet, bar: None, started: None, last_line: Instant::now() }
+        Self { terminal: Terminal::new(BAR, quiet), started: None, last_line: Instant::now() }
     }
 
     fn at(&mut self, at: PackProgress) {
         let (done, total) = (at.num_done as u64, at.num_images as u64);
         let Some((started, first)) = self.started else {
             self.started = Some((Instant::now(), at.num_done));
-            self.bar = bar(done, total, self.quiet);
+            self.terminal.start(done, total);
             return;
         };
         let rate = (at.num_done - first) as f64 / started.elapsed().as_secs_f64().max(1e-9);
@@ -119,10 +119,10 @@ impl Progress {
             n => format!("  {n} left out"),
         };
         let text = format!("{rate:.0} img/s  {}{skipped}", bytes(at.num_bytes));
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.terminal.bar() {
             bar.set_position(done);
             bar.set_message(text);
-        } else if !self.quiet && self.last_line.elapsed() >= INTERVAL {
+        } else if !self.terminal.is_quiet() && self.last_line.elapsed() >= INTERVAL {
             self.last_line = Instant::now();
             let left = (total - done) as f64 / rate.max(1e-9);
             let left = hours(Duration::from_secs_f64(left.min(1e9)));
@@ -131,8 +131,6 @@ impl Progress {
     }
 
     fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.terminal.finish();
     }
 }

@@ -1,0 +1,117 @@
+//! CUDA tensors through [`mira_cuda`], where they lie and on candle's own stream: slices of candle's storage.
+//!
+//! Nothing here waits for the device but [`CudaMemory::report`]. This file has been compiled and linked; it **has not run on a device**.
+
+use std::sync::Arc;
+
+use candle_core::cuda::CudaStorageSlice;
+use candle_core::cuda::cudarc::driver::{CudaSlice, CudaStream};
+use candle_core::{CudaDevice, CudaStorage, Layout};
+use mira_core::{Assigner as _, Report, Shape};
+use mira_cuda::{CudaAssigner, CudaWorkspace, Logit, Probability, Rows, RowsMut};
+
+use crate::Error;
+use crate::operation::{Options, refused, row_stride};
+use crate::workspace::Memory;
+
+/// Device memory for problems of one shape, with what is needed to read it.
+#[derive(Debug)]
+pub(crate) struct CudaMemory {
+    pub(crate) device: CudaDevice,
+    pub(crate) workspace: CudaWorkspace,
+    /// Keeps the kernels loaded between assignments. Reports do not depend on the element types.
+    assigner: CudaAssigner<f32, f32>,
+}
+
+impl CudaMemory {
+    pub(crate) fn new(options: &Options, device: &CudaDevice, shape: Shape) -> Result<Self, Error> {
+        let assigner = options.on_cuda(&device.cuda_stream())?;
+        Ok(Self { device: device.clone(), workspace: assigner.workspace(shape)?, assigner })
+    }
+
+    pub(crate) fn report(&self) -> Result<Report, Error> {
+        Ok(self.assigner.report(&self.workspace)?)
+    }
+}
+
+impl Options {
+    /// The CUDA backend's assigner for logits of type `L` and assignments of type `A`.
+    fn on_cuda<L: Logit, A: Probability>(
+        &self,
+        stream: &Arc<CudaStream>,
+    ) -> Result<CudaAssigner<L, A>, Error> {
+        Ok(CudaAssigner::new(self.method, stream)?.with_warm_start(self.warm_start))
+    }
+}
+
+/// Enqueues an assignment from one storage into the other, laid out like that; their types are known to have kernels.
+pub(crate) fn assign(
+    options: &Options,
+    from: &CudaStorage,
+    to: &mut CudaStorage,
+    layouts: (&Layout, &Layout),
+    memory: &mut Memory,
+) -> Result<(), Error> {
+    use CudaStorageSlice::{BF16, F16, F32};
+    let Memory::Cuda(CudaMemory { workspace, .. }) = memory else {
+        unreachable!("the workspace's device has been checked before the tensors were locked")
+    };
+    let launch = Launch { options, stream: from.device.cuda_stream(), layouts };
+    match (&from.slice, &mut to.slice) {
+        (F32(s), F32(w)) => launch.run(s, w, workspace),
+        (F16(s), F32(w)) => launch.run(s, w, workspace),
+        (BF16(s), F32(w)) => launch.run(s, w, workspace),
+        (F32(s), BF16(w)) => launch.run(s, w, workspace),
+        (F16(s), BF16(w)) => launch.run(s, w, workspace),
+        (BF16(s), BF16(w)) => launch.run(s, w, workspace),
+        _ => unreachable!("types have been checked before the tensors were locked"),
+    }
+}
+
+/// What a launch takes beside memory.
+struct Launch<'a> {
+    options: &'a Options,
+    stream: Arc<CudaStream>,
+    layouts: (&'a Layout, &'a Layout),
+}
+
+impl Launch<'_> {
+    fn run<L: Logit, A: Probability>(
+        &self,
+        from: &CudaSlice<L>,
+        to: &mut CudaSlice<A>,
+        workspace: &mut CudaWorkspace,
+    ) -> Result<(), Error> {
+        let shape = workspace.shape();
+        let logits = rows(from, self.layouts.0, shape)?;
+        let assignment = rows_mut(to, self.layouts.1, shape)?;
+        let assigner = self.options.on_cuda(&self.stream)?;
+        Ok(assigner.assign_into(logits, assignment, workspace)?)
+    }
+}
+
+/// A tensor's rows, where they are.
+fn rows<'a, T>(
+    elements: &'a CudaSlice<T>,
+    layout: &Layout,
+    shape: Shape,
+) -> Result<Rows<'a, T>, Error> {
+    let view = elements.try_slice(layout.start_offset()..);
+    let (Some(view), Some(stride)) = (view, row_stride(layout)) else {
+        return Err(refused("logits", layout));
+    };
+    Ok(Rows::new(view, shape, stride)?)
+}
+
+/// The same to be written to.
+fn rows_mut<'a, T>(
+    elements: &'a mut CudaSlice<T>,
+    layout: &Layout,
+    shape: Shape,
+) -> Result<RowsMut<'a, T>, Error> {
+    let view = elements.try_slice_mut(layout.start_offset()..);
+    let (Some(view), Some(stride)) = (view, row_stride(layout)) else {
+        return Err(refused("assignment", layout));
+    };
+    Ok(RowsMut::new(view, shape, stride)?)
+}

@@ -1,0 +1,58 @@
+// A pass of a run over a batch that is spread over ranks: a launch ends when they must exchange their column sums, and the next one
+// takes the run up from there. A launch after the last one that was needed does nothing. Otherwise as assign.cu.
+
+#include "device.cuh"
+#include "steps.cuh"
+
+// What the other ranks need of this one's rows.
+__device__ __noinline__ void contribute(const AssignParams& params, Exchange exchange) {
+    Context context{params, 0, exchange};
+    ColumnPhase<true>(context).tell();
+    if (context.block() != 0) return;
+    reduce_scalars(context);
+    const int i = threadIdx.x;
+    if (i < NUM_TOLD) context.contribution()[i] = i == TOLD_BATCH ? params.batch : context.reduced()[scalar_told(i)];
+}
+
+// Where the last launch left the run.
+DEVICE void take_up(Context& context) {
+    if (threadIdx.x == 0) {
+        Control& control = context.control();
+        control = *context.kept_control();
+        control.batch = 0.0;
+        for (int r = 0; r < context.params.ranks; r++) control.batch += context.gathered(r)[TOLD_BATCH];
+    }
+    __syncthreads();
+    context.barrier_target = context.control().barrier_target;
+}
+
+DEVICE void leave(Context& context) {
+    if (blockIdx.x != 0 || threadIdx.x != 0) return;
+    context.control().barrier_target = context.barrier_target;
+    *context.kept_control() = context.control();
+}
+
+template <class Rows> DEVICE void pass_over_ranks(const AssignParams& params) {
+    Context context{params, 0, {0}};
+    if (params.resume) {
+        take_up(context);
+        if (context.control().done) return;
+        if (!decide<true>(context)) return leave(context);
+    } else {
+        begin(context);
+    }
+    row_pass<Rows>(context);
+    contribute(params, context.exchange);
+    leave(context);
+}
+
+#define SHORT_ROWS(C, R) \
+    KERNEL(over_ranks_##C, AssignParams, THREADS) { pass_over_ranks<RowPass<C, R>>(params); }
+
+SHORT_ROWS(1, 4)
+SHORT_ROWS(2, 4)
+SHORT_ROWS(4, 2)
+SHORT_ROWS(6, 2)
+SHORT_ROWS(8, 1)
+
+KERNEL(over_ranks_long, AssignParams, THREADS) { pass_over_ranks<LongRowPass>(params); }

@@ -1,0 +1,74 @@
+// The steps of a run: its beginning, passes in either domain, and what happens between passes.
+
+#pragma once
+#include "control.cuh"
+#include "log_rows.cuh"
+#include "long_rows.cuh"
+#include "rows.cuh"
+
+DEVICE void begin(Context& context) {
+    const AssignParams& params = context.params;
+    if (threadIdx.x == 0) {
+        Control& control = context.control();
+        const double middle = params.warm ? context.kept_control()->middle : 0.0;
+        control = Control{};
+        control.middle = middle;
+        control.batch = params.batch;
+        control.bad = control.best = control.last_distance = control.milestone = INFINITY_F64;
+        control.pass = params.method == SINKHORN ? PASS_COLUMNS : PASS_SWEEP;
+        control.count = params.warm ? 0 : -1;
+        if (params.method == SOFTMAX || params.method == CENTERED) {
+            control.count = 0;
+            control.pass = PASS_WRITE;
+            control.last = 1;
+        }
+    }
+    // What no pass has written yet must not be read as a number from the last run.
+    for (int s = threadIdx.x; s < NUM_SCALARS; s += THREADS) context.own(s) = 0.0;
+    for (int j = context.first_column() + threadIdx.x; j < context.end_column(); j += THREADS) {
+        if (!params.warm) {
+            context.vector(LOG_WEIGHTS)[j] = params.method == CENTERED ? -context.vector(CENTER)[j] / params.temperature : 0.0;
+        }
+    }
+    __syncthreads();
+    move_weights(context);
+    context.all_blocks();
+}
+
+// Not inlined: the row passes need the registers.
+template <bool OVER_RANKS> __device__ __noinline__ Exchange column_phase(const AssignParams& params, Exchange exchange) {
+    Context context{params, 0, exchange};
+    ColumnPhase<OVER_RANKS>(context).run();
+    return context.exchange;
+}
+
+__device__ __noinline__ unsigned log_pass(const AssignParams& params, unsigned barrier_target, Exchange exchange) {
+    Context context{params, barrier_target, exchange};
+    LogPass(context).run();
+    // An exchange has two barriers of the grid around it here, so whose turn it is does not matter.
+    return context.barrier_target;
+}
+
+// A pass over the rows, and until every block is done with it.
+template <class Rows> DEVICE void row_pass(Context& context) {
+    if (context.control().domain == LOGARITHMIC && context.control().pass != PASS_LOGITS) {
+        context.barrier_target = log_pass(context.params, context.barrier_target, context.exchange);
+    } else {
+        Rows(context).run();
+    }
+    context.all_blocks();
+}
+
+// From column sums to the weights of the next pass; false when the run is over.
+template <bool OVER_RANKS> DEVICE bool decide(Context& context) {
+    context.exchange = column_phase<OVER_RANKS>(context.params, context.exchange);
+    context.all_blocks();
+    reduce_scalars(context);
+    if constexpr (OVER_RANKS) reduce_over_ranks(context);
+    if (threadIdx.x == 0) Decision{context.params, context.control(), context.reduced()}.run();
+    __syncthreads();
+    if (context.control().done) return false;
+    move_weights(context);
+    context.all_blocks();
+    return true;
+}

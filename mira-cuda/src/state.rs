@@ -1,0 +1,132 @@
+//! What a workspace carries from batch to batch, as the host sees it: log weights and DINO's centre, for checkpoints and duals.
+
+use std::ops::Range;
+
+use mira_core::{Error as CoreError, Shape};
+
+use crate::params::{Control, KVector};
+use crate::{CudaWorkspace, Error};
+
+impl CudaWorkspace {
+    /// The shape this memory is for.
+    pub const fn shape(&self) -> Shape {
+        self.plan.shape()
+    }
+
+    /// Natural-log column weights `a` (`W_ij ∝ e^{a_j + S_ij/ε}`; K values) of the last assignment of `problem`, up to an additive
+    /// constant; waits for the stream.
+    ///
+    /// What [`verify_at`](mira_core::verify_at) takes as the dual point, and what a warm start continues from.
+    ///
+    /// # Errors
+    /// [`Error::Problems`] unless `problem` is one of the workspace's, [`Error::Driver`].
+    pub fn log_weights(&self, problem: usize) -> Result<Vec<f64>, Error> {
+        self.vector(KVector::LogWeights, problem)
+    }
+
+    /// Restores a warm start of `problem`, as from a checkpoint. There is nothing to report until the next assignment.
+    ///
+    /// # Errors
+    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values; as [`log_weights`](Self::log_weights).
+    pub fn set_log_weights(&mut self, problem: usize, log_weights: &[f64]) -> Result<(), Error> {
+        let (control, start) = (self.plan.at_control(), self.start_of(problem)?);
+        check("log weights", log_weights, self.plan.shape().num_prototypes())?;
+        self.set_vector(KVector::LogWeights, problem, &centred(log_weights))?;
+        // A new run's, in which weights are relative to 0.
+        let at = start + control;
+        let stream = self.memory.stream().clone();
+        stream.memset_zeros(&mut self.memory.slice_mut(at..at + size_of::<Control>()))?;
+        self.assigned = true;
+        Ok(())
+    }
+
+    /// DINO's centre `c` (K values) of `problem`, in units of the logits; waits for the stream.
+    ///
+    /// # Errors
+    /// As [`log_weights`](Self::log_weights).
+    pub fn center(&self, problem: usize) -> Result<Vec<f64>, Error> {
+        self.vector(KVector::Center, problem)
+    }
+
+    /// Restores the centre of `problem`, as from a checkpoint.
+    ///
+    /// # Errors
+    /// As [`set_log_weights`](Self::set_log_weights).
+    pub fn set_center(&mut self, problem: usize, center: &[f64]) -> Result<(), Error> {
+        check("center", center, self.plan.shape().num_prototypes())?;
+        self.set_vector(KVector::Center, problem, center)
+    }
+
+    fn vector(&self, vector: KVector, problem: usize) -> Result<Vec<f64>, Error> {
+        let bytes = self.memory.slice(self.bytes_of(vector, problem)?);
+        let bytes = self.memory.stream().clone_dtoh(&bytes)?;
+        Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
+    }
+
+    /// Of as many values as [`check`] has seen.
+    fn set_vector(&mut self, vector: KVector, problem: usize, values: &[f64]) -> Result<(), Error> {
+        let range = self.bytes_of(vector, problem)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        let stream = self.memory.stream().clone();
+        Ok(stream.memcpy_htod(&bytes, &mut self.memory.slice_mut(range))?)
+    }
+
+    fn bytes_of(&self, vector: KVector, problem: usize) -> Result<Range<usize>, Error> {
+        let at = self.start_of(problem)? + self.plan.at(vector);
+        Ok(at..at + 8 * self.plan.shape().num_prototypes())
+    }
+
+    fn start_of(&self, problem: usize) -> Result<usize, Error> {
+        if problem >= self.num_problems {
+            let what = "index of a problem, below";
+            return Err(Error::Problems { what, expected: self.num_problems, got: problem });
+        }
+        Ok(problem * self.plan.workspace_bytes)
+    }
+}
+
+/// K finite values.
+fn check(what: &'static str, values: &[f64], expected: usize) -> Result<(), CoreError> {
+    let got = values.iter().filter(|x| x.is_finite()).count();
+    if values.len() != expected || got != expected {
+        return Err(CoreError::LengthMismatch { what, expected, got });
+    }
+    Ok(())
+}
+
+/// Weights whose extremes are as far above 0 as below it: a constant changes no assignment, and the kernels take weights as f32 powers.
+fn centred(log_weights: &[f64]) -> Vec<f64> {
+    let low = log_weights.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let middle = 0.5 * low + 0.5 * high;
+    log_weights.iter().map(|a| a - middle).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restored_state_is_k_finite_values() {
+        check("center", &[0.0, -3.5], 2).unwrap();
+        let wrong: [(&[f64], usize); 6] = [
+            (&[0.0], 1),
+            (&[0.0; 3], 3),
+            (&[], 0),
+            (&[0.0, f64::NAN], 1),
+            (&[f64::INFINITY, 0.0], 1),
+            (&[0.0, 0.0, f64::NEG_INFINITY], 2),
+        ];
+        for (values, finite) in wrong {
+            let error = check("center", values, 2).unwrap_err();
+            let expected = CoreError::LengthMismatch { what: "center", expected: 2, got: finite };
+            assert_eq!(error, expected);
+        }
+    }
+
+    #[test]
+    fn restored_weights_lie_around_zero() {
+        assert_eq!(centred(&[700.0, 705.0, 701.0]), [-2.5, 2.5, -1.5]);
+        assert_eq!(centred(&[-1e308, 1e308]), [-1e308, 1e308], "no overflow on the way");
+    }
+}
