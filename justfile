@@ -69,6 +69,10 @@ bench-training-step rounds="3":
 kill-loop kills="100":
     MIRA_KILLS={{kills}} cargo test -p mira-train --test run random_moments -- --nocapture
 
+# Decoding and augmentation beside torchvision's, on a folder or .tar of images
+bench-data images rounds="3":
+    dev/bench_data {{images}} {{rounds}}
+
 # ResNet-50 against torchvision: forward, running statistics, every gradient (needs the PyTorch of bench-training-step)
 reference-resnet arch="resnet50":
     target/bench-venv/bin/pip install --quiet safetensors==0.8.0

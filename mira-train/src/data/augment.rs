@@ -6,6 +6,7 @@
 mod blur;
 mod colour;
 mod parameters;
+mod planes;
 mod resample;
 
 #[cfg(test)]
@@ -15,12 +16,14 @@ use super::{Image, Interpolation, ViewSpec};
 use crate::rng::Rng;
 use blur::Blur;
 use parameters::Parameters;
+use planes::Planes;
 pub(super) use resample::{CropBox, Resampler};
 
 /// Makes views; keeps its scratch memory from one to the next.
 #[derive(Debug, Default)]
 pub struct Augmenter {
     resampler: Resampler,
+    planes: Planes,
     blur: Blur,
 }
 
@@ -62,19 +65,28 @@ impl Augmenter {
         assert_eq!(view.len(), size * size * 3, "a view of {size} × {size} RGB pixels");
         self.resampler.resize(image, parameters.crop, interpolation, (size, size), view);
         done(Stage::Resize);
-        if let Some(jitter) = &parameters.jitter {
-            jitter.apply(view);
+        let Parameters { jitter, grayscale, blur_sigma, solarize, .. } = parameters;
+        let planes = &mut self.planes;
+        let is_split = jitter.is_some() || *grayscale || blur_sigma.is_some() || solarize.is_some();
+        if is_split {
+            planes.split(view);
         }
-        if parameters.grayscale {
-            colour::grayscale(view);
+        if let Some(jitter) = jitter {
+            jitter.apply(planes);
+        }
+        if *grayscale {
+            colour::grayscale(planes);
         }
         done(Stage::Colour);
-        if let Some(sigma) = parameters.blur_sigma {
-            self.blur.apply(view, size, size, sigma);
+        if let Some(sigma) = blur_sigma {
+            self.blur.apply(planes, size, size, *sigma);
         }
         done(Stage::Blur);
-        if let Some(threshold) = parameters.solarize {
-            colour::solarize(view, threshold);
+        if let Some(threshold) = solarize {
+            colour::solarize(planes, *threshold);
+        }
+        if is_split {
+            planes.join(view);
         }
         if parameters.flip {
             flip(view, size);

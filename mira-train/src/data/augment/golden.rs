@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::colour::{self, Jitter, Part};
-use super::{Augmenter, Blur, CropBox, Parameters, Resampler};
+use super::{Augmenter, CropBox, Parameters, Resampler};
 use crate::data::{Image, Interpolation};
 
 #[derive(Deserialize)]
@@ -57,15 +57,20 @@ impl Case {
                 let resampler: &mut Resampler = &mut augmenter.resampler;
                 resampler.resize(image, self.crop(), interpolation, (size, size), out);
             }
-            "brightness" => colour::brightness(out, self.factor.unwrap()),
-            "contrast" => colour::contrast(out, self.factor.unwrap()),
-            "saturation" => colour::saturation(out, self.factor.unwrap()),
-            "hue" => colour::hue(out, self.factor.unwrap()),
-            "grayscale" => colour::grayscale(out),
-            "solarize" => colour::solarize(out, self.threshold.unwrap()),
-            "blur" => {
-                let blur: &mut Blur = &mut augmenter.blur;
-                blur.apply(out, image.width, image.height, self.factor.unwrap());
+            op @ ("brightness" | "contrast" | "saturation" | "hue" | "grayscale" | "solarize"
+            | "blur") => {
+                let Augmenter { planes, blur, .. } = augmenter;
+                planes.split(out);
+                match op {
+                    "brightness" => colour::brightness(planes, self.factor.unwrap()),
+                    "contrast" => colour::contrast(planes, self.factor.unwrap()),
+                    "saturation" => colour::saturation(planes, self.factor.unwrap()),
+                    "hue" => colour::hue(planes, self.factor.unwrap()),
+                    "grayscale" => colour::grayscale(planes),
+                    "solarize" => colour::solarize(planes, self.threshold.unwrap()),
+                    _ => blur.apply(planes, image.width, image.height, self.factor.unwrap()),
+                }
+                planes.join(out);
             }
             view => {
                 let is_grey = view == "grey view";
@@ -86,7 +91,7 @@ impl Case {
                 };
                 let size = self.size.unwrap();
                 out.resize(size * size * 3, 0);
-                augmenter.apply(image, size, Interpolation::Bicubic, &parameters, out);
+                augmenter.apply(image, size, Interpolation::Bicubic, &parameters, out, |_| ());
             }
         }
         pixels

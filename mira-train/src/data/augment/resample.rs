@@ -26,8 +26,6 @@ pub(in super::super) struct Resampler {
     rows: Weights,
     /// After the horizontal pass.
     narrowed: Vec<u8>,
-    /// One row of sums.
-    sums: Vec<i32>,
 }
 
 impl Resampler {
@@ -58,11 +56,10 @@ impl Resampler {
         for (row, to) in rows.zip(self.narrowed.chunks_exact_mut(width * 3)) {
             dispatch(HorizontalPass { weights: &self.columns, row, to });
         }
-        self.sums.resize(width * 3, 0);
-        let lines = Lines { pixels: &self.narrowed, length: width * 3 };
-        for (y, to) in into.chunks_exact_mut(width * 3).enumerate() {
+        let length = width * 3;
+        for (y, to) in into.chunks_exact_mut(length).enumerate() {
             let (first, weights) = self.rows.at(y);
-            dispatch(VerticalPass { weights, lines, first, sums: &mut self.sums, to });
+            dispatch(VerticalPass { weights, lines: &self.narrowed[first * length..], to });
         }
     }
 }
@@ -136,15 +133,8 @@ fn to_fixed(weight: f64) -> i32 {
 
 /// Rounded to the nearest, clipped to 8 bits.
 #[inline(always)]
-const fn to_u8(sum: i32) -> u8 {
-    let value = sum >> PRECISION;
-    if value < 0 {
-        0
-    } else if value > 255 {
-        255
-    } else {
-        value as u8
-    }
+fn to_u8(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
 }
 
 const HALF: i32 = 1 << (PRECISION - 1);
@@ -175,35 +165,38 @@ impl Kernel for HorizontalPass<'_> {
     }
 }
 
-/// Rows of bytes.
-#[derive(Clone, Copy)]
-struct Lines<'a> {
-    pixels: &'a [u8],
-    length: usize,
-}
-
 struct VerticalPass<'a> {
     weights: &'a [i32],
-    lines: Lines<'a>,
-    first: usize,
-    sums: &'a mut [i32],
+    /// From the first that counts on.
+    lines: &'a [u8],
     to: &'a mut [u8],
 }
+
+/// Sums that are kept in registers while the lines go by.
+const BLOCK: usize = 32;
 
 impl Kernel for VerticalPass<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        self.sums.fill(HALF);
-        let lines = self.lines.pixels.chunks_exact(self.lines.length).skip(self.first);
-        for (&weight, line) in self.weights.iter().zip(lines) {
-            for (sum, &value) in self.sums.iter_mut().zip(line) {
-                *sum += weight * i32::from(value);
+        let length = self.to.len();
+        let lines = || self.weights.iter().zip(self.lines.chunks_exact(length));
+        let (blocks, rest) = self.to.as_chunks_mut::<BLOCK>();
+        let end = blocks.len() * BLOCK;
+        for (start, to) in (0..).step_by(BLOCK).zip(blocks) {
+            let mut sums = [HALF; BLOCK];
+            for (&weight, line) in lines() {
+                let Some((values, _)) = line[start..].split_first_chunk::<BLOCK>() else { return };
+                for (sum, &value) in sums.iter_mut().zip(values) {
+                    *sum += weight * i32::from(value);
+                }
             }
+            *to = sums.map(to_u8);
         }
-        for (value, &sum) in self.to.iter_mut().zip(self.sums.iter()) {
-            *value = to_u8(sum);
+        for (x, to) in (end..).zip(rest) {
+            let products = lines().map(|(&weight, line)| weight * i32::from(line[x]));
+            *to = to_u8(HALF + products.sum::<i32>());
         }
     }
 }
