@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// [`Error::Pack`].
-pub fn run(args: &PackArgs) -> Result<String, Error> {
+pub(super) fn run(args: &PackArgs) -> Result<String, Error> {
     refuse_nesting(&args.src, &args.dst)?;
     let input = PackInput::open(args.source, &args.src).map_err(PackError::from)?;
     let options = PackOptions {

@@ -134,12 +134,12 @@ impl Kernel for SumOfLuma<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self) -> u64 {
+        // In 32 bits for as long as they cannot overflow.
+        const RUN: usize = 1 << 16;
         let (reds, red_rest) = self.red.as_chunks::<BLOCK>();
         let (greens, green_rest) = self.green.as_chunks::<BLOCK>();
         let (blues, blue_rest) = self.blue.as_chunks::<BLOCK>();
         let mut total = 0;
-        // In 32 bits for as long as they cannot overflow.
-        const RUN: usize = 1 << 16;
         for ((reds, greens), blues) in
             reds.chunks(RUN).zip(greens.chunks(RUN)).zip(blues.chunks(RUN))
         {
