@@ -13,6 +13,7 @@
 
 mod augment;
 mod cache;
+mod checked;
 mod cifar;
 mod decode;
 mod embedded;
@@ -25,16 +26,19 @@ mod open;
 mod packed;
 #[cfg(feature = "parquet")]
 pub(crate) mod parquet;
+mod survey;
 mod view;
 
-pub use augment::Augmenter;
+use augment::Resampler;
+pub use augment::{Augmenter, CropBox, Jitter, JitterPart, ViewParameters};
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
-pub use loader::{Batch, Crops, Loader, LoaderConfig};
-pub use open::{Format, open};
+pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, examples};
+pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]
 pub(crate) use open::{is_parquet, is_picture};
+pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 
 /// An RGB image: rows of pixels, three bytes each; grey is replicated.
@@ -53,6 +57,17 @@ impl Image {
     pub fn reshape(&mut self, width: usize, height: usize) {
         (self.width, self.height) = (width, height);
         self.pixels.resize(width * height * 3, 0);
+    }
+
+    /// The whole image, brought to another size.
+    #[must_use]
+    pub fn resized(&self, width: usize, height: usize, interpolation: Interpolation) -> Self {
+        let mut out = Self::default();
+        out.reshape(width, height);
+        let whole = CropBox { left: 0, top: 0, width: self.width, height: self.height };
+        let size = (width, height);
+        Resampler::default().resize(self, whole, interpolation, size, &mut out.pixels);
+        out
     }
 }
 
@@ -83,6 +98,11 @@ pub trait Source: Send + Sync {
 
     /// The image's file, or its position, for messages.
     fn name(&self, index: usize) -> String;
+
+    /// Bytes the image takes as it is stored, encoded or not; `None` where that is not known.
+    fn num_bytes(&self, _index: usize) -> Option<u64> {
+        None
+    }
 }
 
 /// Part of a set.

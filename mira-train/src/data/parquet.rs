@@ -9,6 +9,7 @@ mod columns;
 mod tests;
 
 use std::fs::{self, File};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -175,6 +176,14 @@ fn name_classes(set: &mut Encoded, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+impl Encoded {
+    /// Where an image is in `bytes`.
+    fn span(&self, index: usize) -> Option<Range<usize>> {
+        let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? };
+        Some(start..*self.ends.get(index)?)
+    }
+}
+
 impl Source for Encoded {
     fn len(&self) -> usize {
         self.ends.len()
@@ -193,11 +202,10 @@ impl Source for Encoded {
     }
 
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
-        let Some(&end) = self.ends.get(index) else {
+        let Some(span) = self.span(index) else {
             return Err(Error::image(self.name(index), "there are fewer images"));
         };
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        decode::decode(&self.bytes[start..end], into)
+        decode::decode(&self.bytes[span], into)
             .map_err(|problem| Error::image(self.name(index), problem))
     }
 
@@ -207,5 +215,9 @@ impl Source for Encoded {
             Some((first, path)) => format!("row {} of {}", index - first, path.display()),
             None => format!("image {index}"),
         }
+    }
+
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        self.span(index).map(|span| span.len() as u64)
     }
 }
