@@ -32,7 +32,7 @@ pub enum Command {
     Assign(AssignArgs),
     /// Pre-train an encoder, and measure what it learned
     Run(run::RunArgs),
-    /// Get images to train on
+    /// Get images to train on, and look at them
     Data(data::DataArgs),
     /// Evaluate an encoder: k-NN or linear probe
     Eval(eval::EvalArgs),
@@ -112,6 +112,8 @@ mod tests {
             ("mira-train data", "see 'mira-train data --help'"),
             ("mira-train data fetch", "see 'mira-train data fetch --help'"),
             ("mira-train data fetch cifar10 --jobs 0", "see 'mira-train data fetch --help'"),
+            ("mira-train data info --format jpg", "see 'mira-train data info --help'"),
+            ("mira-train data preview --out a.svg", "see 'mira-train data preview --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),
         ] {
             let got = refused(line);

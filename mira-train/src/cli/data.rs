@@ -3,11 +3,18 @@
 use clap::{Args, Subcommand};
 
 pub mod fetch;
+mod format;
+pub mod info;
+pub mod preview;
 
 const EXAMPLES: &str = "\
 Examples:
   mira-train data fetch cifar10
       CIFAR-10 from the Hugging Face hub into data/cifar10
+  mira-train data info data/cifar10 --check
+      what is in it, and whether every image can be decoded
+  mira-train data preview data/cifar10 --recipe cifar10-small-cpu
+      preview.png: images, and the views that training makes of them
 
 `mira-train data fetch --help` says which sets there are.";
 
@@ -26,4 +33,8 @@ pub struct DataArgs {
 pub enum DataCommand {
     /// Download a data set from the Hugging Face hub, with checksums, and go on where an earlier download stopped
     Fetch(fetch::FetchArgs),
+    /// Say what a data set holds, and find images that cannot be decoded
+    Info(info::InfoArgs),
+    /// Draw images and the views that training makes of them
+    Preview(preview::PreviewArgs),
 }

@@ -1,6 +1,8 @@
 //! `mira-train data`: what its subcommands do.
 
 mod fetch;
+mod info;
+mod preview;
 
 use std::process::ExitCode;
 
@@ -14,5 +16,7 @@ use crate::cli::data::{DataArgs, DataCommand};
 pub fn run(args: &DataArgs) -> Result<(ExitCode, String), Error> {
     match &args.command {
         DataCommand::Fetch(args) => fetch::run(args),
+        DataCommand::Info(args) => info::run(args),
+        DataCommand::Preview(args) => preview::run(args),
     }
 }
