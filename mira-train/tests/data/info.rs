@@ -66,15 +66,16 @@ fn formats_are_found_out() {
     }
     write(folder.path(), "cifar/test_batch.bin", &row(3));
     write(folder.path(), "plain/1.png", &png(5, 5));
-    for (path, format, num_train, num_test, side) in [
-        (Some("cifar"), "cifar10", 10, Some(1), 32),
-        (Some("plain"), "image-folder", 1, None, 5),
-        (None, "embedded", 6000, Some(1000), 28),
+    for (path, format, num_train, num_test, side, num_bytes) in [
+        (Some("cifar"), "cifar10", 10, Some(1), 32, 10 * 3072),
+        (Some("plain"), "image-folder", 1, None, 5, png(5, 5).len()),
+        (None, "embedded", 6000, Some(1000), 28, 6000 * 784),
     ] {
         let report = report(folder.path(), path.as_slice());
         assert_eq!(report["format"], format);
         assert_eq!(report["splits"]["train"]["num_images"], num_train);
         assert_eq!(report["splits"]["train"]["median"], json!([side, side]));
+        assert_eq!(report["splits"]["train"]["num_bytes"], num_bytes);
         assert_eq!(report["splits"]["test"]["num_images"].as_u64(), num_test);
         assert_eq!(report["no_test"].is_string(), num_test.is_none());
         assert_eq!(report["splits"]["train"]["num_examined"], num_train.min(512));

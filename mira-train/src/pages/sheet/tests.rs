@@ -138,6 +138,33 @@ fn what_was_drawn_is_beneath_each_view() {
 }
 
 #[test]
+fn crops_are_outlined_where_they_were_taken() {
+    let (drawing, example) = (sheet(96, "a").drawing(), example(96));
+    let picture = drawing.shapes.iter().find_map(|shape| match shape {
+        Shape::Picture { at, size, .. } => Some((*at, *size)),
+        _ => None,
+    });
+    let ((left, top), (width, _)) = picture.unwrap();
+    let scale = width / example.image.width as f32;
+    for (i, view) in example.views.iter().enumerate() {
+        let outline = drawing.shapes.iter().find_map(|shape| match shape {
+            Shape::Lines { lines, ink, width, .. } if (*ink, *width) == (Ink::Series(i), 1.5) => {
+                Some([lines[0][0], lines[0][2]])
+            }
+            _ => None,
+        });
+        let crop = view.parameters.crop;
+        let corner = |x: usize, y: usize| (left + scale * x as f32, top + scale * y as f32);
+        let last = corner(crop.left + crop.width, crop.top + crop.height);
+        let [(x0, y0), (x1, y1)] = outline.unwrap();
+        let first = corner(crop.left, crop.top);
+        for (got, expected) in [(x0, first.0), (y0, first.1), (x1, last.0), (y1, last.1)] {
+            assert!((got - expected).abs() < 0.01, "view {i}: {got}, expected {expected}");
+        }
+    }
+}
+
+#[test]
 fn large_pictures_are_made_to_fit_and_views_keep_their_proportions() {
     let mut sheet = sheet(600, "a");
     let mut wide = example(600);
