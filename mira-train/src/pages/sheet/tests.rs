@@ -40,7 +40,9 @@ fn example(size: usize) -> Example {
 }
 
 fn sheet(size: usize, name: &str) -> Sheet {
-    let mut sheet = Sheet::new("Views of a set", "Recipe default, seed 3", &specs(size));
+    // Longer than there is room for.
+    let (title, subtitle) = ("Views of a set ".repeat(40), "recipe and seed ".repeat(40));
+    let mut sheet = Sheet::new(&title, &subtitle, &specs(size));
     for _ in 0..2 {
         sheet.push(example(size), name.into(), Some("a class with a name that fills two lines"));
     }
