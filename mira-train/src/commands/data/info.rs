@@ -85,8 +85,7 @@ struct Progress {
 }
 
 impl Progress {
-    const TEMPLATE: &str =
-        "{bar:24} {percent:>3} %  eta {eta}  {human_pos} of {human_len} images  {per_sec}";
+    const TEMPLATE: &str = "{bar:24} {percent:>3} %  eta {eta}  {human_pos} of {human_len} images";
     const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
     fn new(num_images: usize, args: &InfoArgs) -> Self {
