@@ -15,6 +15,7 @@ mod augment;
 mod bench;
 mod bytes;
 mod cache;
+mod checked;
 mod cifar;
 mod decode;
 mod embedded;
@@ -29,22 +30,25 @@ mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub(crate) mod shards;
+mod survey;
 mod view;
 mod webdataset;
 
-pub use augment::Augmenter;
+use augment::Resampler;
+pub use augment::{Augmenter, CropBox, Jitter, JitterPart, ViewParameters};
 pub use bench::{StageTimes, measure_loader, measure_stages};
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
-pub use loader::{Batch, Crops, Loader, LoaderConfig};
-pub use open::{Format, open};
+pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, examples};
+pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]
 pub(crate) use open::{is_parquet, is_picture};
 pub use pack::{
     Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
     estimate, pack,
 };
+pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 
 /// An RGB image: rows of pixels, three bytes each; grey is replicated.
@@ -70,6 +74,17 @@ impl Image {
         let (width, height) = (self.width, self.height);
         let long_side = short_side * width.max(height) / width.min(height).max(1);
         if width <= height { (short_side, long_side) } else { (long_side, short_side) }
+    }
+
+    /// The whole image, brought to another size.
+    #[must_use]
+    pub fn resized(&self, width: usize, height: usize, interpolation: Interpolation) -> Self {
+        let mut out = Self::default();
+        out.reshape(width, height);
+        let whole = CropBox { left: 0, top: 0, width: self.width, height: self.height };
+        let size = (width, height);
+        Resampler::default().resize(self, whole, interpolation, size, &mut out.pixels);
+        out
     }
 }
 
@@ -111,6 +126,11 @@ pub trait Source: Send + Sync {
 
     /// The image's file, or its position, for messages.
     fn name(&self, index: usize) -> String;
+
+    /// Bytes the image takes as it is stored, encoded or not; `None` where that is not known.
+    fn num_bytes(&self, _index: usize) -> Option<u64> {
+        None
+    }
 }
 
 /// Part of a set.

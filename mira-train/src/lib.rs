@@ -2,12 +2,12 @@
 //!
 //! `mira-train run` pre-trains; data flows one way: [`recipe`] → [`data`] → views → student and teacher ([`nn`], [`model`]) → targets and loss
 //! ([`objective`]) → [`optim`] → metrics and checkpoints ([`run_folder`]) → [`eval`] and [`pages`]. [`train`] holds it together.
-//! `mira-train data` gets images to train on.
+//! `mira-train data` gets images to train on, and shows them.
 //! `mira-train assign` ([`assign`]) turns a `.npy` file of logits into an assignment and a certificate of it.
 //!
 //! Exit codes: 0 done (also when the answer is not proven to the tolerance: that is a status, with a warning on stderr),
-//! 1 failures inside (a full disk, a backend) or of a network, 2 anything the caller can put right, 75 interrupted
-//! and saved. An error is one line on stderr.
+//! 1 failures inside (a full disk, a backend) or of a network, 2 anything the caller can put right, 3 corrupt images
+//! found by `data info`, 75 interrupted and saved. An error is one line on stderr.
 
 pub mod assign;
 pub mod cli;

@@ -1,5 +1,5 @@
 //! What a run shows: its measurements read back ([`metrics`]), `TensorBoard` events ([`tensorboard`]), the report of one run
-//! ([`report`]) and the comparison of several ([`plot`]).
+//! ([`report`]) and the comparison of several ([`plot`]). What a run is to learn from, before there is one: [`sheet`].
 //!
 //! Charts are drawn once, as a `Drawing` of lines, shapes and text; that becomes inline SVG in a page or pixels in a PNG.
 //! A page is one file: no script, no font, no image is loaded from elsewhere.
@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod plot;
 pub mod projection;
 pub mod report;
+pub mod sheet;
 pub mod tensorboard;
 mod theme;
 pub mod thumbnail;
@@ -75,6 +76,16 @@ pub enum Error {
         dim: usize,
         /// What is wrong with them, and the remedy.
         problem: &'static str,
+    },
+    /// A contact sheet too large to become pixels.
+    #[error(
+        "a sheet of {width}×{height} pixels is too large; show fewer images with --images, or a recipe with fewer views"
+    )]
+    SheetTooLarge {
+        /// Its width.
+        width: u64,
+        /// Its height.
+        height: u64,
     },
     /// A drawing too large to become pixels.
     #[error("a picture of {width}×{height} pixels is too large; compare fewer runs or write .html")]

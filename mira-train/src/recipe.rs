@@ -192,3 +192,11 @@ fn fnv1a(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
+
+/// The values that a key may have, if it is one with a list of them.
+pub(crate) fn choices(key: &str) -> &'static [&'static str] {
+    match schema::find(key).map(|key| key.kind) {
+        Some(schema::Kind::Choice(choices)) => choices,
+        _ => &[],
+    }
+}

@@ -4,7 +4,10 @@ use clap::{Args, Subcommand};
 
 pub mod bench;
 pub mod fetch;
+mod format;
+pub mod info;
 pub mod pack;
+pub mod preview;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +17,10 @@ Examples:
       how many images a second this machine augments
   mira-train data pack imagenet imagenet-320 --short-side 320
       a few large files with images of the size that training needs
+  mira-train data info data/cifar10 --check
+      what is in it, and whether every image can be decoded
+  mira-train data preview data/cifar10 --recipe cifar10-small-cpu
+      preview.png: images, and the views that training makes of them
 
 `mira-train data fetch --help` says which sets there are.";
 
@@ -36,4 +43,8 @@ pub enum DataCommand {
     Fetch(fetch::FetchArgs),
     /// Pack a data set into a few large files: quick to copy and to read in random order
     Pack(pack::PackArgs),
+    /// Say what a data set holds, and find images that cannot be decoded
+    Info(info::InfoArgs),
+    /// Draw images and the views that training makes of them
+    Preview(preview::PreviewArgs),
 }

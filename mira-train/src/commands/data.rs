@@ -2,7 +2,9 @@
 
 mod bench;
 mod fetch;
+mod info;
 mod pack;
+mod preview;
 
 use std::process::ExitCode;
 
@@ -18,5 +20,7 @@ pub fn run(args: &DataArgs) -> Result<(ExitCode, String), Error> {
         DataCommand::Bench(args) => bench::run(args),
         DataCommand::Fetch(args) => fetch::run(args),
         DataCommand::Pack(args) => pack::run(args).map(|text| (ExitCode::SUCCESS, text)),
+        DataCommand::Info(args) => info::run(args),
+        DataCommand::Preview(args) => preview::run(args),
     }
 }

@@ -13,11 +13,13 @@ mod resample;
 mod golden;
 
 use super::{Image, Interpolation, ViewSpec};
-use crate::rng::Rng;
+use crate::rng::{Purpose, Rng};
 use blur::Blur;
-use parameters::Parameters;
+pub use colour::{Jitter, Part as JitterPart};
+pub use parameters::ViewParameters;
 use planes::Planes;
-pub(super) use resample::{CropBox, Resampler};
+pub use resample::CropBox;
+pub(super) use resample::Resampler;
 
 /// Makes views; keeps its scratch memory from one to the next.
 #[derive(Debug, Default)]
@@ -28,16 +30,27 @@ pub struct Augmenter {
 }
 
 impl Augmenter {
-    /// Writes the view of `image` that `rng` picks: `size × size × 3` bytes.
+    /// The random numbers of one view in a run: `view` counts the views of an image, of all kinds, from 0.
+    pub fn rng(seed: u64, epoch: u32, index: u32, view: u32) -> Rng {
+        Rng::new(seed, Purpose::Augment, [epoch, index, view])
+    }
+
+    /// Writes the view of `image` that `rng` picks, `size × size × 3` bytes, and says what was picked.
     ///
-    /// `rng` is fresh: `Rng::new(seed, Purpose::Augment, [epoch, index, view])`. The draws come in a fixed order, each made
+    /// `rng` is fresh, from [`Augmenter::rng`]. The draws come in a fixed order, each made
     /// whether or not it is used: jitter?, the order of its four parts, brightness, contrast, saturation, hue, greyscale?, blur?,
     /// σ, solarise?, flip?, and last the crop.
     ///
     /// # Panics
     /// If `view` has another length, or the image has no pixels.
-    pub fn view(&mut self, image: &Image, spec: &ViewSpec, rng: &mut Rng, view: &mut [u8]) {
-        self.view_in_stages(image, spec, rng, view, |_| ());
+    pub fn view(
+        &mut self,
+        image: &Image,
+        spec: &ViewSpec,
+        rng: &mut Rng,
+        view: &mut [u8],
+    ) -> ViewParameters {
+        self.view_in_stages(image, spec, rng, view, |_| ())
     }
 
     /// The same, calling `done` after each stage, whether or not there was anything to do in it.
@@ -48,9 +61,10 @@ impl Augmenter {
         rng: &mut Rng,
         view: &mut [u8],
         done: impl FnMut(Stage),
-    ) {
-        let parameters = Parameters::draw(spec, image.width, image.height, rng);
+    ) -> ViewParameters {
+        let parameters = ViewParameters::draw(spec, image.width, image.height, rng);
         self.apply(image, spec.size, spec.interpolation, &parameters, view, done);
+        parameters
     }
 
     fn apply(
@@ -58,14 +72,14 @@ impl Augmenter {
         image: &Image,
         size: usize,
         interpolation: Interpolation,
-        parameters: &Parameters,
+        parameters: &ViewParameters,
         view: &mut [u8],
         mut done: impl FnMut(Stage),
     ) {
         assert_eq!(view.len(), size * size * 3, "a view of {size} × {size} RGB pixels");
         self.resampler.resize(image, parameters.crop, interpolation, (size, size), view);
         done(Stage::Resize);
-        let Parameters { jitter, grayscale, blur_sigma, solarize, .. } = parameters;
+        let ViewParameters { jitter, grayscale, blur_sigma, solarize, .. } = parameters;
         let planes = &mut self.planes;
         let is_split = jitter.is_some() || *grayscale || blur_sigma.is_some() || solarize.is_some();
         if is_split {
@@ -112,5 +126,36 @@ pub(super) enum Stage {
 fn flip(view: &mut [u8], width: usize) {
     for row in view.chunks_exact_mut(width * 3) {
         row.as_chunks_mut::<3>().0.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a view is said to be made with makes the same view.
+    #[test]
+    fn a_view_says_what_was_done_to_it() {
+        let mut image = Image::default();
+        image.reshape(40, 30);
+        image.pixels.iter_mut().zip(0_u32..).for_each(|(v, i)| *v = (i * i / 7) as u8);
+        let spec = ViewSpec {
+            size: 9,
+            jitter: 0.5,
+            brightness: 0.4,
+            hue: 0.1,
+            grayscale: 0.2,
+            blur: 0.5,
+            solarize: 0.5,
+            ..ViewSpec::default()
+        };
+        let mut augmenter = Augmenter::default();
+        let (mut view, mut again) = (vec![0; 9 * 9 * 3], vec![0; 9 * 9 * 3]);
+        for index in 0..50 {
+            let mut rng = Augmenter::rng(1, 0, index, 0);
+            let parameters = augmenter.view(&image, &spec, &mut rng, &mut view);
+            augmenter.apply(&image, spec.size, spec.interpolation, &parameters, &mut again, |_| ());
+            assert!(view == again, "{parameters}");
+        }
     }
 }

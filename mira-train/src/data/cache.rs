@@ -68,4 +68,8 @@ impl<S: Source> Source for Cached<S> {
     fn name(&self, index: usize) -> String {
         self.source.name(index)
     }
+
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        self.source.num_bytes(index)
+    }
 }

@@ -47,7 +47,44 @@ fn damaged(kind: &str, error: &dyn std::fmt::Display) -> String {
     format!("damaged or unsupported {kind} ({error}); remove it or fetch it again")
 }
 
+/// Whether a sequential JPEG has a scan for each channel, and channels of different resolution. zune-jpeg 0.5.15 decodes such files to
+/// noise without an error (zune-image issue 422).
+fn has_scans_of_subsampled_channels(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    let mut frame = None;
+    while let [0xFF, marker, after @ ..] = rest {
+        // Fill bytes, and markers without a length.
+        if matches!(marker, 0xFF | 0x01 | 0xD0..=0xD8) {
+            rest = if *marker == 0xFF { &rest[1..] } else { after };
+            continue;
+        }
+        let [high, low, ..] = after else { return false };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (Some(segment), Some(following)) = (after.get(2..length), after.get(length..)) else {
+            return false;
+        };
+        match (marker, segment) {
+            (0xC0 | 0xC1, [_, _, _, _, _, num_channels, channels @ ..]) => {
+                let is_sampled = channels.chunks(3).any(|channel| channel.get(1) != Some(&0x11));
+                frame = Some((*num_channels, is_sampled));
+            }
+            // Progressive files have many scans, and are decoded as they should be.
+            (0xC2..=0xCF, _) if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => return false,
+            (0xDA, [in_scan, ..]) => {
+                return frame
+                    .is_some_and(|(channels, is_sampled)| is_sampled && *in_scan < channels);
+            }
+            _ => {}
+        }
+        rest = following;
+    }
+    false
+}
+
 fn jpeg(bytes: &[u8], into: &mut Image) -> Result<(), String> {
+    if has_scans_of_subsampled_channels(bytes) {
+        return Err("a JPEG with one scan a channel, which the decoder reads wrongly; convert it (jpegtran does without loss)".into());
+    }
     let options = DecoderOptions::default()
         .set_max_width(1 << 16)
         .set_max_height(1 << 16)
@@ -114,6 +151,7 @@ fn to_rgb(samples: &[u8], channels: usize, into: &mut Image) {
 
 #[cfg(test)]
 mod tests {
+    use jpeg_encoder::SamplingFactor::{F_1_1 as WHOLE, F_2_2 as HALVED};
     use serde::Deserialize;
 
     use super::*;
@@ -191,6 +229,31 @@ mod tests {
             let error = decode(bytes, &mut image).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    /// Scans for each channel are an error only where channels are subsampled; the files we write ourselves have one scan.
+    #[test]
+    fn scans_of_subsampled_channels_are_refused_rather_than_read_wrongly() {
+        let pixels: Vec<u8> =
+            (0..32 * 32).flat_map(|i| [i % 32 * 8, i / 32 * 8, 128].map(|v| v as u8)).collect();
+        let encode = |sampling, is_optimised| {
+            let mut file = Vec::new();
+            let mut encoder = jpeg_encoder::Encoder::new(&mut file, 95);
+            encoder.set_sampling_factor(sampling);
+            // Whose tables follow from the whole picture, so that it writes a channel at a time.
+            encoder.set_optimized_huffman_tables(is_optimised);
+            encoder.encode(&pixels, 32, 32, jpeg_encoder::ColorType::Rgb).unwrap();
+            file
+        };
+        let mut image = Image::default();
+        for (sampling, is_optimised) in [(WHOLE, false), (WHOLE, true), (HALVED, false)] {
+            decode(&encode(sampling, is_optimised), &mut image).unwrap();
+            let differences = image.pixels.iter().zip(&pixels).map(|(a, b)| a.abs_diff(*b));
+            let sum: u64 = differences.map(u64::from).sum();
+            assert!(sum < 8 * pixels.len() as u64, "{sampling:?}, {is_optimised}: {sum}");
+        }
+        let error = decode(&encode(HALVED, true), &mut image).unwrap_err();
+        assert!(error.contains("one scan a channel"), "{error}");
     }
 
     /// A header of a huge picture is refused before memory is taken for it.

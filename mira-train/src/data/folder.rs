@@ -149,8 +149,13 @@ impl Source for ImageFolder {
         let Some(path) = self.files.get(index) else {
             return Err(Error::image(self.name(index), "there are fewer images"));
         };
+        let metadata = fs::metadata(path).map_err(Error::unreadable(path))?;
+        if !metadata.is_file() {
+            // Opening a named pipe would wait for somebody to write to it.
+            return Err(Error::image(self.name(index), "it is no regular file; remove it"));
+        }
         let file = File::open(path).map_err(Error::unreadable(path))?;
-        let length = file.metadata().map_err(Error::unreadable(path))?.len();
+        let length = metadata.len();
         if length > MAX_FILE {
             let problem = format!("it has {length} bytes, more than {MAX_FILE}; shrink it");
             return Err(Error::image(self.name(index), problem));
@@ -165,6 +170,10 @@ impl Source for ImageFolder {
         self.files
             .get(index)
             .map_or_else(|| format!("image {index}"), |path| path.display().to_string())
+    }
+
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        fs::metadata(self.files.get(index)?).ok().map(|metadata| metadata.len())
     }
 }
 

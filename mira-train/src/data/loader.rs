@@ -3,6 +3,7 @@
 //! The consumer hands out jobs (a chunk of a batch each) and joins the pieces that come back in the order of the jobs, so nothing
 //! depends on which worker was quicker. Buffers travel with the jobs and are used again.
 
+mod examples;
 mod order;
 mod worker;
 
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::{Error, Source, ViewSpec};
+pub use examples::{Example, ExampleView, examples};
 use order::Order;
 use worker::{Piece, Worker};
 

@@ -92,15 +92,7 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
             _ => Err(Error::Format { format: format.name(), problem: "give the path of the data" }),
         };
     };
-    if let Err(error) = fs::metadata(path)
-        && !webdataset::is_pattern(path)
-    {
-        return Err(match error.kind() {
-            io::ErrorKind::NotFound => Error::NotFound { path: path.into() },
-            _ => Error::unreadable(path)(error),
-        });
-    }
-    let format = if format == Format::Auto { detect(path)? } else { format };
+    let format = recognise(format, path)?;
     let may_be_file = matches!(format, Format::Parquet | Format::WebDataset | Format::Embedded);
     if path.is_file() && !may_be_file {
         return Err(file_for_folder(path));
@@ -128,6 +120,22 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
             return Err(Error::Format { format: format.name(), problem });
         }
     })
+}
+
+/// The format a path is opened as: the one asked for or, if that is [`Format::Auto`], the one found out.
+///
+/// # Errors
+/// [`Error`] if there is nothing at the path, or nothing that is known.
+pub fn recognise(format: Format, path: &Path) -> Result<Format, Error> {
+    match fs::metadata(path) {
+        // Patterns name files that are there, and are none themselves.
+        Err(_) if webdataset::is_pattern(path) && format == Format::Auto => detect(path),
+        Err(_) if webdataset::is_pattern(path) => Ok(format),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { path: path.into() }),
+        Err(e) => Err(Error::unreadable(path)(e)),
+        Ok(_) if format == Format::Auto => detect(path),
+        Ok(_) => Ok(format),
+    }
 }
 
 fn file_for_folder(path: &Path) -> Error {

@@ -66,4 +66,8 @@ impl Source for Packed {
     fn name(&self, index: usize) -> String {
         format!("image {index} of {}", self.origin)
     }
+
+    fn num_bytes(&self, _: usize) -> Option<u64> {
+        Some(self.image_bytes() as u64)
+    }
 }

@@ -9,6 +9,7 @@ mod columns;
 mod tests;
 
 use std::fs::File;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -97,11 +98,16 @@ fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
 
 impl Encoded {
     fn file(&self, index: usize) -> Result<&[u8], Error> {
-        let Some(&end) = self.ends.get(index) else {
+        let Some(span) = self.span(index) else {
             return Err(Error::image(self.name(index), "there are fewer images"));
         };
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        Ok(&self.bytes[start..end])
+        Ok(&self.bytes[span])
+    }
+
+    /// Where an image is in `bytes`.
+    fn span(&self, index: usize) -> Option<Range<usize>> {
+        let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? };
+        Some(start..*self.ends.get(index)?)
     }
 }
 
@@ -139,5 +145,9 @@ impl Source for Encoded {
             Some((first, path)) => format!("row {} of {}", index - first, path.display()),
             None => format!("image {index}"),
         }
+    }
+
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        self.span(index).map(|span| span.len() as u64)
     }
 }

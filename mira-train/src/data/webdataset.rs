@@ -257,4 +257,8 @@ impl Source for WebDataset {
             },
         )
     }
+
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        self.images.get(index).map(|place| place.sample.length.into())
+    }
 }

@@ -1,4 +1,4 @@
-//! A drawing is a list of lines, shapes and text; [`svg`] and [`raster`] turn it into a picture.
+//! A drawing is a list of lines, shapes, text and pictures; [`svg`] and [`raster`] turn it into a picture.
 
 mod font;
 mod raster;
@@ -7,6 +7,7 @@ mod svg;
 pub(super) use font::text_width;
 
 use super::theme::Ink;
+use crate::data::Image;
 
 /// A point, in pixels from the upper left corner.
 pub(super) type Point = (f32, f32);
@@ -54,6 +55,8 @@ pub(super) enum Shape {
     Text { at: Point, text: String, size: f32, ink: Ink, anchor: Anchor, bold: bool },
     /// One line of text that reads upwards, centred on a point of its baseline.
     UpwardText { at: Point, text: String, size: f32, ink: Ink },
+    /// A picture over a rectangle, its pixels as rectangles.
+    Picture { at: Point, size: (f32, f32), image: Image },
     /// Where a pointer shows a value; in SVG only.
     Hover {
         strip: (f32, f32),
@@ -93,6 +96,10 @@ impl Drawing {
         self.push_text(at, text, size, Ink::Text, Anchor::Start, true);
     }
 
+    pub(super) fn picture(&mut self, at: Point, size: (f32, f32), image: Image) {
+        self.shapes.push(Shape::Picture { at, size, image });
+    }
+
     fn push_text(
         &mut self,
         at: Point,
@@ -114,7 +121,9 @@ impl Drawing {
                 Shape::Area { outline: points, .. } | Shape::Dots { points, .. } => {
                     points.iter_mut().for_each(moved);
                 }
-                Shape::Text { at, .. } | Shape::UpwardText { at, .. } => moved(at),
+                Shape::Text { at, .. }
+                | Shape::UpwardText { at, .. }
+                | Shape::Picture { at, .. } => moved(at),
                 Shape::Hover { strip, y, dots, x, at: text_at, .. } => {
                     *strip = (strip.0 + at.0, strip.1 + at.0);
                     *y = (y.0 + at.1, y.1 + at.1);

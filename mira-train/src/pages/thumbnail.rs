@@ -31,8 +31,7 @@ impl Thumbnail {
             let (width, height) = (fit(self.width), fit(self.height));
             (width, height, self.shrunk(width, height))
         };
-        let png = encode(u32::try_from(width).ok()?, u32::try_from(height).ok()?, &rgb);
-        Some(format!("data:image/png;base64,{}", STANDARD.encode(png)))
+        data_uri(width, height, &rgb)
     }
 
     /// Each new pixel is the mean of those it covers.
@@ -61,6 +60,12 @@ impl Thumbnail {
         }
         out
     }
+}
+
+/// `data:image/png;base64,…` of `width * height * 3` bytes.
+pub(super) fn data_uri(width: usize, height: usize, rgb: &[u8]) -> Option<String> {
+    let png = encode(u32::try_from(width).ok()?, u32::try_from(height).ok()?, rgb);
+    Some(format!("data:image/png;base64,{}", STANDARD.encode(png)))
 }
 
 /// A PNG file of `width * height * 3` bytes.

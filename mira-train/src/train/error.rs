@@ -54,6 +54,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Folder(error) => error.exit_code(),
+            Self::Pages(crate::pages::Error::SheetTooLarge { .. }) => 2,
             Self::Objective(_) | Self::Diverged { .. } | Self::Pages(_) => 1,
             _ => 2,
         }

@@ -41,14 +41,14 @@ impl Sources {
             let problem = "give the path of the data with --data";
             return Err(data::Error::Format { format: format.name(), problem }.into());
         }
-        let train = limited(data::open(format, path, Split::Train)?, settings.max_train);
+        let train = open_split(settings, Split::Train)?;
         if train.num_classes().is_none() {
             let no_test = Some("the images have no labels".into());
             return Ok(Self { train, test: None, no_test });
         }
-        match data::open(format, path, Split::Test) {
+        match open_split(settings, Split::Test) {
             Ok(test) if test.num_classes() == train.num_classes() => {
-                Ok(Self { train, test: Some(limited(test, settings.max_test)), no_test: None })
+                Ok(Self { train, test: Some(test), no_test: None })
             }
             Ok(_) => {
                 let no_test =
@@ -61,6 +61,16 @@ impl Sources {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Opens one part of what a recipe names, as many images of it as the recipe uses.
+///
+/// # Errors
+/// Those of [`data::open`].
+pub fn open_split(settings: &recipe::Data, split: Split) -> Result<Arc<dyn Source>, data::Error> {
+    let source = data::open(settings.source, settings.path.as_deref(), split)?;
+    let max = if split == Split::Train { settings.max_train } else { settings.max_test };
+    Ok(limited(source, max))
 }
 
 fn limited(source: Arc<dyn Source>, max: Option<usize>) -> Arc<dyn Source> {
@@ -98,6 +108,9 @@ impl Source for First {
     fn name(&self, index: usize) -> String {
         self.source.name(index)
     }
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        self.source.num_bytes(index)
+    }
 }
 
 /// The views of a recipe as the augmentation takes them.
@@ -124,18 +137,22 @@ pub fn view_specs(recipe: &Recipe) -> Vec<ViewSpec> {
     recipe.views.iter().map(spec).collect()
 }
 
-/// The loader of a recipe's batches, from a step on.
-///
-/// # Errors
-/// A batch larger than the set.
-pub fn loader(recipe: &Recipe, sources: &Sources, first_step: u64) -> Result<Loader, Error> {
-    let config = LoaderConfig {
+/// How a recipe's batches are made.
+pub fn loader_config(recipe: &Recipe) -> LoaderConfig {
+    LoaderConfig {
         batch_size: recipe.train.batch_size,
         seed: recipe.train.seed,
         num_workers: recipe.data.num_workers,
         prefetch: recipe.data.prefetch,
         views: view_specs(recipe),
         max_bad_fraction: recipe.data.max_bad_fraction,
-    };
-    Ok(Loader::new(Arc::clone(&sources.train), config, first_step)?)
+    }
+}
+
+/// The loader of a recipe's batches, from a step on.
+///
+/// # Errors
+/// A batch larger than the set.
+pub fn loader(recipe: &Recipe, sources: &Sources, first_step: u64) -> Result<Loader, Error> {
+    Ok(Loader::new(Arc::clone(&sources.train), loader_config(recipe), first_step)?)
 }

@@ -9,7 +9,6 @@ use crate::model::{Network, weights_of};
 use crate::pages::metrics::Metrics;
 use crate::pages::projection::Projection;
 use crate::pages::report::{self, GalleryRow, Neighbour, Report, Thumbnail};
-use crate::rng::{Purpose, Rng};
 use crate::text::count;
 
 /// Rows of the gallery, and neighbours of each.
@@ -157,8 +156,8 @@ fn views(session: &Session) -> Result<Vec<Vec<Thumbnail>>, Error> {
         let mut shown = Vec::new();
         for (view, spec) in (0u32..).zip(all).take(MAX_VIEWS) {
             let mut rgb = vec![0; spec.size * spec.size * 3];
-            let stream = [0, u32::try_from(index).unwrap_or(0), view];
-            let mut rng = Rng::new(session.recipe.train.seed, Purpose::Augment, stream);
+            let index = u32::try_from(index).unwrap_or(0);
+            let mut rng = Augmenter::rng(session.recipe.train.seed, 0, index, view);
             augmenter.view(&image, spec, &mut rng, &mut rgb);
             shown.push(Thumbnail {
                 width: spec.size,

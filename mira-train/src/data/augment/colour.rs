@@ -12,23 +12,32 @@ pub(super) const PARTS: [Part; 4] = [Part::Brightness, Part::Contrast, Part::Sat
 /// Pixels that are worked on together.
 const BLOCK: usize = 32;
 
+/// What a colour jitter consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
+    /// Towards black, or away from it.
     Brightness,
+    /// Towards the mean grey, or away from it.
     Contrast,
+    /// Towards each pixel's own grey, or away from it.
     Saturation,
+    /// Round the colour circle.
     Hue,
 }
 
 /// A colour jitter with its choices made; a part without a factor does nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Jitter {
-    pub(super) order: [Part; 4],
-    pub(super) brightness: Option<f32>,
-    pub(super) contrast: Option<f32>,
-    pub(super) saturation: Option<f32>,
-    /// In turns.
-    pub(super) hue: Option<f32>,
+pub struct Jitter {
+    /// Which part comes first, second, …
+    pub order: [Part; 4],
+    /// Factor.
+    pub brightness: Option<f32>,
+    /// Factor.
+    pub contrast: Option<f32>,
+    /// Factor.
+    pub saturation: Option<f32>,
+    /// Shift in turns.
+    pub hue: Option<f32>,
 }
 
 impl Jitter {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::colour::{self, Jitter, Part};
-use super::{Augmenter, CropBox, Parameters, Resampler};
+use super::{Augmenter, CropBox, Resampler, ViewParameters};
 use crate::data::{Image, Interpolation};
 
 #[derive(Deserialize)]
@@ -81,7 +81,7 @@ impl Case {
                     saturation: Some(1.125),
                     hue: Some(-0.08),
                 };
-                let parameters = Parameters {
+                let parameters = ViewParameters {
                     crop: self.crop(),
                     jitter: (!is_grey).then_some(jitter),
                     grayscale: is_grey,

@@ -1,21 +1,41 @@
 //! The random choices of one view.
 
-use super::colour::{self, Jitter};
+use std::fmt;
+
+use super::colour::{self, Jitter, Part};
 use super::{CropBox, ViewSpec};
 use crate::rng::Rng;
 
-/// What happens to one view.
+/// What happens to one view, in the order of the fields; `Display` says it in words.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Parameters {
-    pub(super) crop: CropBox,
-    pub(super) jitter: Option<Jitter>,
-    pub(super) grayscale: bool,
-    pub(super) blur_sigma: Option<f32>,
-    pub(super) solarize: Option<u8>,
-    pub(super) flip: bool,
+pub struct ViewParameters {
+    /// The part of the image that is brought to the view's size.
+    pub crop: CropBox,
+    /// Change of colours.
+    pub jitter: Option<Jitter>,
+    /// Whether all colour goes.
+    pub grayscale: bool,
+    /// Standard deviation of the blur in pixels of the view.
+    pub blur_sigma: Option<f32>,
+    /// Values from this on are inverted.
+    pub solarize: Option<u8>,
+    /// Whether the view is mirrored.
+    pub flip: bool,
 }
 
-impl Parameters {
+impl ViewParameters {
+    /// What is done, in order, a few words each: "crop 204×168 at (31, 12)", "hue −0.031", "blur σ 1.24", "flip".
+    pub fn operations(&self) -> Vec<String> {
+        let CropBox { left, top, width, height } = self.crop;
+        let mut operations = vec![format!("crop {width}×{height} at ({left}, {top})")];
+        operations.extend(self.jitter.iter().flat_map(Jitter::operations));
+        operations.extend(self.grayscale.then(|| "grey".into()));
+        operations.extend(self.blur_sigma.map(|sigma| format!("blur σ {sigma:.2}")));
+        operations.extend(self.solarize.map(|threshold| format!("solarise ≥ {threshold}")));
+        operations.extend(self.flip.then(|| "flip".into()));
+        operations
+    }
+
     /// The order of the draws is part of the format of a run: a change of it changes every run.
     pub(super) fn draw(spec: &ViewSpec, width: usize, height: usize, rng: &mut Rng) -> Self {
         let has_jitter = rng.chance(spec.jitter);
@@ -36,7 +56,25 @@ impl Parameters {
     }
 }
 
+impl fmt::Display for ViewParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.operations().join(", "))
+    }
+}
+
 impl Jitter {
+    /// Those of its parts that do something, in order.
+    fn operations(&self) -> impl Iterator<Item = String> {
+        self.order.into_iter().filter_map(|part| {
+            Some(match part {
+                Part::Brightness => format!("brightness ×{:.2}", self.brightness?),
+                Part::Contrast => format!("contrast ×{:.2}", self.contrast?),
+                Part::Saturation => format!("saturation ×{:.2}", self.saturation?),
+                Part::Hue => format!("hue {:+.3}", self.hue?).replace('-', "−"),
+            })
+        })
+    }
+
     fn draw(spec: &ViewSpec, rng: &mut Rng) -> Self {
         let mut order = colour::PARTS;
         rng.shuffle(&mut order);
@@ -160,8 +198,9 @@ mod tests {
             ..spec()
         };
         let n = 4000;
-        let all: Vec<_> = (0..n).map(|i| Parameters::draw(&spec, 32, 32, &mut rng(i))).collect();
-        let check = |name: &str, p: f64, is: &dyn Fn(&Parameters) -> bool| {
+        let all: Vec<_> =
+            (0..n).map(|i| ViewParameters::draw(&spec, 32, 32, &mut rng(i))).collect();
+        let check = |name: &str, p: f64, is: &dyn Fn(&ViewParameters) -> bool| {
             let share = all.iter().filter(|x| is(x)).count() as f64 / f64::from(n);
             let standard_error = (p * (1.0 - p) / f64::from(n)).sqrt();
             assert!((share - p).abs() < 5.0 * standard_error, "{name}: {share}, expected {p}");
@@ -171,7 +210,8 @@ mod tests {
         check("blur", 0.1, &|p| p.blur_sigma.is_some());
         check("solarize", 0.3, &|p| p.solarize.is_some());
         check("flip", 0.5, &|p| p.flip);
-        let jitter = |p: &Parameters, f: &dyn Fn(&Jitter) -> bool| p.jitter.as_ref().is_some_and(f);
+        let jitter =
+            |p: &ViewParameters, f: &dyn Fn(&Jitter) -> bool| p.jitter.as_ref().is_some_and(f);
         check("hue first", 0.2, &|p| jitter(p, &|j| j.order[0] == colour::PARTS[3]));
         check("brighter", 0.4, &|p| jitter(p, &|j| j.brightness > Some(1.0)));
         check("much brighter", 0.2, &|p| jitter(p, &|j| j.brightness > Some(1.2)));
@@ -180,13 +220,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_drawn_is_said_in_the_order_in_which_it_is_done() {
+        let jitter = Jitter {
+            order: [colour::PARTS[3], colour::PARTS[1], colour::PARTS[0], colour::PARTS[2]],
+            brightness: Some(0.75),
+            contrast: None,
+            saturation: Some(1.125),
+            hue: Some(-0.0312),
+        };
+        let all = ViewParameters {
+            crop: CropBox { left: 31, top: 12, width: 204, height: 168 },
+            jitter: Some(jitter),
+            grayscale: true,
+            blur_sigma: Some(1.236),
+            solarize: Some(128),
+            flip: true,
+        };
+        assert_eq!(
+            all.to_string(),
+            "crop 204×168 at (31, 12), hue −0.031, brightness ×0.75, saturation ×1.12, grey, \
+             blur σ 1.24, solarise ≥ 128, flip"
+        );
+        let crop = ViewParameters {
+            jitter: None,
+            grayscale: false,
+            blur_sigma: None,
+            solarize: None,
+            flip: false,
+            ..all
+        };
+        assert_eq!(crop.operations(), ["crop 204×168 at (31, 12)"]);
+    }
+
+    #[test]
     fn switching_one_operation_off_leaves_the_others_as_they_were() {
         let on = ViewSpec { jitter: 1.0, brightness: 0.4, grayscale: 1.0, blur: 1.0, ..spec() };
         let off = ViewSpec { jitter: 0.0, blur: 0.0, ..on.clone() };
         for i in 0..50 {
-            let on = Parameters::draw(&on, 40, 30, &mut rng(i));
-            let off = Parameters::draw(&off, 40, 30, &mut rng(i));
-            assert_eq!(off, Parameters { jitter: None, blur_sigma: None, ..on });
+            let on = ViewParameters::draw(&on, 40, 30, &mut rng(i));
+            let off = ViewParameters::draw(&off, 40, 30, &mut rng(i));
+            assert_eq!(off, ViewParameters { jitter: None, blur_sigma: None, ..on });
         }
     }
 }

@@ -9,11 +9,15 @@ use super::{Image, Interpolation};
 
 /// Part of an image, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct CropBox {
-    pub(in super::super) left: usize,
-    pub(in super::super) top: usize,
-    pub(in super::super) width: usize,
-    pub(in super::super) height: usize,
+pub struct CropBox {
+    /// Columns to the left of it.
+    pub left: usize,
+    /// Rows above it.
+    pub top: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
 }
 
 /// Bits after the point of a weight.

@@ -256,3 +256,61 @@ fn settings_out_of_range_are_refused() {
     let whole = LoaderConfig { batch_size: 23, ..config() };
     assert_eq!(loader(Colours::new(23), whole).next_batch().unwrap().indices.len(), 23);
 }
+
+/// Views by index, for batches of any size.
+fn by_index(batches: &[Batch], epoch: u32) -> BTreeMap<u32, Vec<Vec<u8>>> {
+    let rows = |batch: &Batch| -> Vec<(u32, Vec<Vec<u8>>)> {
+        let view = |crops: &Crops, row: usize| {
+            let size = crops.size * crops.size * 3;
+            crops.pixels[row * size..][..size].to_vec()
+        };
+        let of = |row| batch.views.iter().map(|crops| view(crops, row)).collect();
+        batch.indices.iter().enumerate().map(|(row, &index)| (index, of(row))).collect()
+    };
+    batches.iter().filter(|batch| batch.epoch == epoch).flat_map(rows).collect()
+}
+
+#[test]
+fn examples_are_what_an_epoch_begins_with() {
+    let source = Colours::bad(23, [7, 8]);
+    let config = LoaderConfig { max_bad_fraction: 0.5, ..config() };
+    let loaded = batches(&mut loader(Colours::bad(23, [7, 8]), config.clone()), 12);
+    for epoch in 0..3 {
+        let first: Vec<u32> =
+            loaded.iter().filter(|b| b.epoch == epoch).flat_map(|b| b.indices.clone()).collect();
+        let mut views = by_index(&loaded, epoch);
+        let found: Vec<_> = examples(&source, &config, epoch, 20).unwrap().collect();
+        assert_eq!(found.len(), 20);
+        let mut num_compared = 0;
+        for (example, expected) in found.into_iter().zip(first) {
+            let example = example.unwrap();
+            assert_eq!((example.index, example.label), (expected, Some(expected % 7)));
+            assert_eq!(example.name, format!("colour-{expected}.png"));
+            let image = &example.image.pixels;
+            assert!(image.as_chunks::<3>().0.iter().all(|&pixel| pixel == colour(expected)));
+            // Image 9 may be there twice, also in the place of another: the map has one of them.
+            if expected != 9
+                && let Some(views) = views.remove(&expected)
+            {
+                let got: Vec<_> = example.views.into_iter().map(|v| v.image.pixels).collect();
+                assert!(got == views, "image {expected} in epoch {epoch}");
+                num_compared += 1;
+            }
+        }
+        assert!(num_compared >= 17, "{num_compared}");
+    }
+    assert_eq!(examples(&source, &config, 0, 100).unwrap().count(), 23);
+}
+
+#[test]
+fn an_example_that_cannot_be_loaded_is_an_error_and_the_next_one_comes() {
+    let failing = Colours { panics: Some(3), ..Colours::bad(4, [1]) };
+    let found: Vec<_> = examples(&failing, &config(), 0, 4).unwrap().collect();
+    let errors: Vec<_> = found.iter().filter_map(|e| e.as_ref().err()).collect();
+    assert_eq!((found.len(), errors.len()), (4, 2));
+    let text: String = errors.iter().map(ToString::to_string).collect();
+    assert!(text.contains("colour-1.png: told to fail"), "{text}");
+    assert!(text.contains("loading colour-3.png panicked"), "{text}");
+    let none = LoaderConfig { views: vec![], ..config() };
+    assert!(examples(&Colours::new(4), &none, 0, 1).is_err());
+}

@@ -1,13 +1,11 @@
 //! What a data thread does: load images, make their views, and survive whatever happens on the way.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::data::{Augmenter, Error, Image, Source, ViewSpec};
-use crate::rng::{Purpose, Rng};
+use crate::data::{Augmenter, Error, Image, Source, ViewSpec, checked};
 
 /// Part of a batch: a job on the way there, its result on the way back.
 #[derive(Debug, Default)]
@@ -60,7 +58,10 @@ impl Worker {
                 Ok(result) => result.err(),
                 Err(panic) => {
                     (image, augmenter) = Default::default();
-                    Some(Error::Panicked { name: self.name(at), message: message(&*panic) })
+                    Some(Error::Panicked {
+                        name: self.name(at),
+                        message: checked::message(&*panic),
+                    })
                 }
             };
             if self.finished.send(piece).is_err() {
@@ -87,57 +88,44 @@ impl Worker {
                 return Err(Error::Stopped);
             }
             let drawn = piece.indices[row];
-            let used = self.load(drawn, &mut piece.bad, at, image)?;
+            let used = load(&*self.source, drawn, self.replace_bad, &mut piece.bad, at, image)?;
             piece.indices[row] = used;
             piece.labels.push(self.source.label(used as usize));
             for (number, (crops, spec)) in (0..).zip(piece.crops.iter_mut().zip(&*self.views)) {
                 let size = spec.size * spec.size * 3;
                 // Keyed by the image drawn: a replacement looks different from the same image in its own place.
-                let mut rng = Rng::new(self.seed, Purpose::Augment, [piece.epoch, drawn, number]);
+                let mut rng = Augmenter::rng(self.seed, piece.epoch, drawn, number);
                 augmenter.view(image, spec, &mut rng, &mut crops[row * size..(row + 1) * size]);
             }
         }
         Ok(())
     }
 
-    /// Loads an image or, if that may be, the next one that can be; the index of what was loaded.
-    fn load(
-        &self,
-        drawn: u32,
-        bad: &mut Vec<(u32, Error)>,
-        at: &mut Option<usize>,
-        image: &mut Image,
-    ) -> Result<u32, Error> {
-        let mut index = drawn;
-        loop {
-            *at = Some(index as usize);
-            let loaded = self.source.load(index as usize, image).and_then(|()| {
-                let expected = image.width * image.height * 3;
-                if expected > 0 && image.pixels.len() == expected {
-                    return Ok(());
-                }
-                let (name, got) = (self.source.name(index as usize), image.pixels.len());
-                Err(Error::image(name, format!("it has {got} bytes of pixels, not {expected}")))
-            });
-            let Err(error) = loaded else { return Ok(index) };
-            let next = (index + 1) % self.source.len() as u32;
-            // A damaged file that holds many images is no bad image: its other images are not to be trained on, either.
-            let is_set_damaged = matches!(error, Error::Malformed { .. });
-            if !self.replace_bad || is_set_damaged || next == drawn {
-                return Err(error);
-            }
-            bad.push((index, error));
-            index = next;
-        }
-    }
-
     fn name(&self, at: Option<usize>) -> String {
-        let name = || at.map_or_else(|| "a batch".into(), |index| self.source.name(index));
-        catch_unwind(AssertUnwindSafe(name)).unwrap_or_else(|_| format!("image {at:?}"))
+        at.map_or_else(|| "a batch".into(), |index| checked::name(&*self.source, index))
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+/// Loads an image or, if it may be replaced, the next one that can be loaded; the index of what was loaded.
+pub(super) fn load(
+    source: &dyn Source,
+    drawn: u32,
+    replace_bad: bool,
+    bad: &mut Vec<(u32, Error)>,
+    at: &mut Option<usize>,
+    image: &mut Image,
+) -> Result<u32, Error> {
+    let mut index = drawn;
+    loop {
+        *at = Some(index as usize);
+        let Err(error) = checked::load(source, index as usize, image) else { return Ok(index) };
+        let next = (index + 1) % source.len() as u32;
+        // A damaged file that holds many images is no bad image: its other images are not to be trained on, either.
+        let is_set_damaged = matches!(error, Error::Malformed { .. });
+        if !replace_bad || is_set_damaged || next == drawn {
+            return Err(error);
+        }
+        bad.push((index, error));
+        index = next;
+    }
 }

@@ -176,4 +176,8 @@ impl Source for PackedSet {
             None => format!("{part} image {index}"),
         }
     }
+
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        self.entries.get(index).map(|entry| entry.length.into())
+    }
 }

@@ -103,6 +103,9 @@ fn rows_of_all_groups_and_files_come_in_order() {
     let error = set.load(9, &mut Image::default()).unwrap_err().to_string();
     assert!(error.contains("row 9 of") && error.contains("empty"), "{error}");
     assert_eq!(set.label(9), None);
+    let stored = [0, 1, 9, 602, 603].map(|i| set.num_bytes(i));
+    let length = |grey| Some(png(grey).len() as u64);
+    assert_eq!(stored, [length(11), length(12), Some(0), length(99), None]);
     assert!(set.name(602).contains("row 0 of") && set.name(602).contains("train-00001"));
 
     let set = open(root.path(), Split::Test).unwrap();

@@ -1,12 +1,13 @@
 //! Drawings as PNG, on paper-white.
 
 use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, StrokeDash,
-    Transform,
+    Color, FillRule, FilterQuality, IntSize, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap,
+    PixmapPaint, Stroke, StrokeDash, Transform,
 };
 use ttf_parser::OutlineBuilder;
 
 use super::{Anchor, Drawing, Mark, Point, Shape, font};
+use crate::data::Image;
 use crate::pages::Error;
 use crate::pages::theme::Ink;
 use crate::pages::thumbnail;
@@ -89,8 +90,26 @@ fn draw(pixmap: &mut Pixmap, shape: &Shape, transform: Transform) {
             let turned = transform.pre_translate(at.0, at.1).pre_rotate(-90.0);
             fill(pixmap, path, &paint(*ink, 1.0), turned);
         }
+        Shape::Picture { at, size, image } => {
+            if let Some(picture) = opaque(image) {
+                let across = size.0 / image.width as f32;
+                let down = size.1 / image.height as f32;
+                let paint =
+                    PixmapPaint { quality: FilterQuality::Nearest, ..PixmapPaint::default() };
+                let placed = transform.pre_translate(at.0, at.1).pre_scale(across, down);
+                pixmap.draw_pixmap(0, 0, picture.as_ref(), &paint, placed, None);
+            }
+        }
         Shape::Hover { .. } => {}
     }
+}
+
+/// `None` for a picture without pixels.
+fn opaque(image: &Image) -> Option<Pixmap> {
+    let (width, height) = (u32::try_from(image.width).ok()?, u32::try_from(image.height).ok()?);
+    let pixels = image.pixels.as_chunks::<3>().0;
+    let rgba = pixels.iter().flat_map(|&[r, g, b]| [r, g, b, u8::MAX]).collect();
+    Pixmap::from_vec(rgba, IntSize::from_wh(width, height)?)
 }
 
 fn fill(pixmap: &mut Pixmap, path: Option<Path>, paint: &Paint<'_>, transform: Transform) {

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::{Anchor, Drawing, Mark, Point, Shape};
+use crate::data::Image;
 use crate::pages::html::escape;
 use crate::pages::theme::{Ink, style};
+use crate::pages::thumbnail::data_uri;
 
 impl Drawing {
     /// For a page that has the style rules.
@@ -37,6 +39,21 @@ impl Drawing {
         out.push_str("</svg>");
         out
     }
+}
+
+fn write_picture(
+    out: &mut String,
+    at: Point,
+    (width, height): (f32, f32),
+    image: &Image,
+) -> std::fmt::Result {
+    write!(
+        out,
+        r#"<image x="{}" y="{}" width="{width}" height="{height}" preserveAspectRatio="none" style="image-rendering:pixelated" href="{}"/>"#,
+        Short(at.0),
+        Short(at.1),
+        data_uri(image.width, image.height, &image.pixels).unwrap_or_default()
+    )
 }
 
 fn write_shape(out: &mut String, shape: &Shape) {
@@ -103,6 +120,7 @@ fn write_shape(out: &mut String, shape: &Shape) {
             Short(at.1),
             escape(text)
         ),
+        Shape::Picture { at, size, image } => write_picture(out, *at, *size, image),
         Shape::Hover { strip, y, dots, x, at, text, as_title } => {
             let _ = write!(
                 out,

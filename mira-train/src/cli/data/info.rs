@@ -1,0 +1,45 @@
+//! The flags of `mira-train data info`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::format;
+use crate::data::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  mira-train data info data/cifar10
+      format, splits, classes and sizes, from a sample of the images
+  mira-train data info imagenet --check
+      every image decoded; those that cannot be are listed
+  mira-train data info imagenet --check --json
+      the same as one line of JSON, with every corrupt image
+
+Exit code 3 if an image that was looked at is corrupt, 0 if none is. Training stops at a corrupt
+image unless the recipe's data.max_bad_fraction allows for it.";
+
+/// Flags of `mira-train data info`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct InfoArgs {
+    /// Folder or file of the data set [default: the images in the binary]
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+
+    /// Format of the data set
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format::parser(), help_heading = "Data")]
+    pub format: Format,
+
+    /// Decode every image instead of a sample of 512 a split
+    #[arg(long, help_heading = "Data")]
+    pub check: bool,
+
+    /// Print the result as one line of JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Print no progress
+    #[arg(long, help_heading = "Output")]
+    pub quiet: bool,
+}

@@ -1,0 +1,190 @@
+//! What `mira-train data info` says and with which exit code, of whole sets and of damaged ones.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{data, image_folder, is_refused, png, stderr, stdout, write};
+
+fn report(folder: &Path, arguments: &[&str]) -> Value {
+    let output = data(folder, &[&["info", "--json"], arguments].concat());
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert_eq!(stdout(&output).lines().count(), 1);
+    serde_json::from_str(stdout(&output)).unwrap()
+}
+
+#[test]
+fn numbers_are_those_of_the_files() {
+    let folder = image_folder();
+    let length = |name: &str| fs::metadata(folder.path().join("set").join(name)).unwrap().len();
+    let train = ["ant/1.png", "ant/2.png", "ant/3.png", "bee/1.png"];
+    let num_bytes: u64 = train.iter().map(|name| length(&format!("train/{name}"))).sum();
+    for arguments in [&["set"][..], &["set", "--check"], &["set", "--format", "image-folder"]] {
+        let report = report(folder.path(), arguments);
+        let expected = json!({
+            "num_images": 4,
+            "num_unlabelled": 0,
+            "classes": [{ "name": "ant", "num_images": 3 }, { "name": "bee", "num_images": 1 }],
+            "num_bytes": num_bytes,
+            "mean_bytes": num_bytes as f64 / 4.0,
+            "num_examined": 4,
+            "smallest": [4, 3],
+            "median": [30, 10],
+            "largest": [40, 30],
+            "corrupt": [],
+        });
+        assert_eq!(report["splits"]["train"], expected);
+        assert_eq!(report["splits"]["test"]["num_images"], 1);
+        assert_eq!(report["splits"]["test"]["num_bytes"], length("val/bee/1.png"));
+        assert_eq!((&report["path"], &report["format"]), (&json!("set"), &json!("image-folder")));
+        assert_eq!((&report["num_images"], &report["num_corrupt"]), (&json!(5), &json!(0)));
+        assert_eq!(report["no_test"], Value::Null);
+    }
+    let output = data(folder.path(), &["info", "set", "--check"]);
+    let said = stdout(&output);
+    for words in [
+        "set: image-folder\n",
+        "train   4 images, ",
+        "2 classes: ant, bee\n",
+        "          1 (bee) to 3 images (ant) a class\n",
+        "4 × 3 to 40 × 30 pixels, median 30 × 10\n",
+        "test    1 image, ",
+        "          8 × 8 pixels\n",
+        "no corrupt image among 5\n",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn formats_are_found_out() {
+    let folder = image_folder();
+    let row = |label: u8| [vec![label], vec![7; 3072]].concat();
+    for i in 1..=5 {
+        write(folder.path(), &format!("cifar/data_batch_{i}.bin"), &[row(i), row(9)].concat());
+    }
+    write(folder.path(), "cifar/test_batch.bin", &row(3));
+    write(folder.path(), "plain/1.png", &png(5, 5));
+    for (path, format, num_train, num_test, side, num_bytes) in [
+        (Some("cifar"), "cifar10", 10, Some(1), 32, 10 * 3072),
+        (Some("plain"), "image-folder", 1, None, 5, png(5, 5).len()),
+        (None, "embedded", 6000, Some(1000), 28, 6000 * 784),
+    ] {
+        let report = report(folder.path(), path.as_slice());
+        assert_eq!(report["format"], format);
+        assert_eq!(report["splits"]["train"]["num_images"], num_train);
+        assert_eq!(report["splits"]["train"]["median"], json!([side, side]));
+        assert_eq!(report["splits"]["train"]["num_bytes"], num_bytes);
+        assert_eq!(report["splits"]["test"]["num_images"].as_u64(), num_test);
+        assert_eq!(report["no_test"].is_string(), num_test.is_none());
+        assert_eq!(report["splits"]["train"]["num_examined"], num_train.min(512));
+    }
+    let every = report(folder.path(), &["--check"]);
+    assert_eq!((&every["num_images"], &every["num_examined"]), (&json!(7000), &json!(7000)));
+}
+
+/// Each kind of damage, and the words that tell it.
+fn damage(set: &Path) -> Vec<(String, &'static str)> {
+    let whole = png(30, 30);
+    let mut bomb = whole.clone();
+    bomb[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+    let mut flipped = whole.clone();
+    let middle = whole.len() / 2;
+    flipped[middle] ^= 0xff;
+    let files: [(&str, &[u8], &str); 6] = [
+        ("empty.png", b"", "it is empty"),
+        ("page.jpg", b"<html>404</html>", "neither JPEG, PNG nor WebP"),
+        ("short.png", &whole[..middle], "damaged or unsupported PNG"),
+        ("flipped.png", &flipped, "damaged or unsupported PNG"),
+        ("bomb.png", &bomb, "damaged or unsupported PNG"),
+        ("stub.webp", b"RIFF\0\0\0\0WEBPVP8 ", "damaged or unsupported WebP"),
+    ];
+    let damage = files.into_iter().map(|(name, bytes, words)| {
+        let name = format!("train/bee/{name}");
+        write(set, &name, bytes);
+        (format!("{}/{name}", set.file_name().unwrap().to_str().unwrap()), words)
+    });
+    damage.collect()
+}
+
+#[test]
+fn corrupt_images_are_named_and_the_others_still_counted() {
+    let folder = image_folder();
+    #[allow(unused_mut)] // only Unix has named pipes
+    let mut damaged = damage(&folder.path().join("set"));
+    #[cfg(unix)]
+    {
+        // Nobody ever writes to it: reading it would never end.
+        let pipe = folder.path().join("set/train/ant/pipe.jpg");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        damaged.push(("set/train/ant/pipe.jpg".into(), "no regular file"));
+    }
+    let output = data(folder.path(), &["info", "set", "--check"]);
+    let said = stdout(&output);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(3), ""), "{said}");
+    assert!(said.contains(&format!(
+        "{0} of {1} images corrupt\n",
+        damaged.len(),
+        damaged.len() + 5
+    )));
+    for (name, words) in &damaged {
+        let line = said.lines().find(|line| line.trim_start().starts_with(&format!("{name}: ")));
+        assert!(line.is_some_and(|line| line.contains(words)), "{name}: {said}");
+    }
+    // The sample is all of so small a set; its exit code is the same.
+    let output = data(folder.path(), &["info", "set", "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let report: Value = serde_json::from_str(stdout(&output)).unwrap();
+    assert_eq!(report["num_corrupt"], damaged.len());
+    assert_eq!(report["splits"]["train"]["largest"], json!([40, 30]));
+    let listed = report["splits"]["train"]["corrupt"].as_array().unwrap();
+    for (name, words) in &damaged {
+        let found = listed.iter().find(|found| found["name"] == *name).unwrap();
+        assert!(found["reason"].as_str().unwrap().contains(words), "{found}");
+    }
+}
+
+#[test]
+fn a_long_list_is_cut_on_stdout_and_whole_in_json() {
+    let folder = image_folder();
+    for i in 0..23 {
+        write(folder.path(), &format!("set/train/ant/x{i:02}.png"), b"");
+    }
+    let output = data(folder.path(), &["info", "set", "--check"]);
+    let said = stdout(&output);
+    assert!(said.contains("23 of 28 images corrupt\n"), "{said}");
+    assert_eq!(said.matches(": it is empty").count(), 20);
+    assert!(said.ends_with("and 3 more; --json lists all\n"), "{said}");
+    let output = data(folder.path(), &["info", "set", "--check", "--json"]);
+    let report: Value = serde_json::from_str(stdout(&output)).unwrap();
+    assert_eq!(report["splits"]["train"]["corrupt"].as_array().unwrap().len(), 23);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_with_a_line_break_in_its_name_is_one_line() {
+    let folder = image_folder();
+    write(folder.path(), "set/train/ant/a\nb.png", b"");
+    let output = data(folder.path(), &["info", "set"]);
+    let listed: Vec<_> = stdout(&output).lines().filter(|l| l.contains("empty")).collect();
+    assert!(matches!(listed[..], [line] if line.contains("a\u{fffd}b.png")), "{listed:?}");
+}
+
+#[test]
+fn what_is_no_data_set_is_refused_with_the_remedy() {
+    let folder = image_folder();
+    write(folder.path(), "notes.txt", b"?");
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    for (arguments, words) in [
+        (&["info", "nowhere"][..], "nowhere does not exist; give the folder"),
+        (&["info", "empty"], "it is empty"),
+        (&["info", "notes.txt"], "it is a file; give the folder"),
+        (&["info", "set", "--format", "cifar10"], "looked for"),
+        (&["info", "--format", "idx"], "give the path of the data"),
+        (&["info", "set", "--format", "jpg"], "image-folder"),
+    ] {
+        is_refused(folder.path(), arguments, &[words]);
+    }
+}
