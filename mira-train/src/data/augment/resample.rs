@@ -28,6 +28,8 @@ const PRECISION: u32 = 22;
 pub(in super::super) struct Resampler {
     columns: Weights,
     rows: Weights,
+    /// Some rows, value by value: those of all rows beside each other.
+    transposed: Vec<[u8; LANES]>,
     /// After the horizontal pass.
     narrowed: Vec<u8>,
 }
@@ -56,11 +58,20 @@ impl Resampler {
         }
         self.columns.set(crop.width, width, interpolation);
         self.rows.set(crop.height, height, interpolation);
-        self.narrowed.resize(crop.height * width * 3, 0);
-        for (row, to) in rows.zip(self.narrowed.chunks_exact_mut(width * 3)) {
-            dispatch(HorizontalPass { weights: &self.columns, row, to });
-        }
         let length = width * 3;
+        self.narrowed.resize(crop.height * length, 0);
+        self.transposed.resize(crop.width * 3, [0; LANES]);
+        let mut rows = rows;
+        for to in self.narrowed.chunks_mut(LANES * length) {
+            for (lane, row) in rows.by_ref().take(LANES).enumerate() {
+                self.transposed
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(values, value)| values[lane] = *value);
+            }
+            let (weights, transposed) = (&self.columns, &self.transposed);
+            dispatch(HorizontalPass { weights, transposed, to, length });
+        }
         for (y, to) in into.chunks_exact_mut(length).enumerate() {
             let (first, weights) = self.rows.at(y);
             dispatch(VerticalPass { weights, lines: &self.narrowed[first * length..], to });
@@ -143,10 +154,15 @@ fn to_u8(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (PRECISION - 1);
 
+/// Rows that the horizontal pass works on together.
+const LANES: usize = 16;
+
 struct HorizontalPass<'a> {
     weights: &'a Weights,
-    row: &'a [u8],
+    transposed: &'a [[u8; LANES]],
+    /// As many rows as there are left, up to [`LANES`].
     to: &'a mut [u8],
+    length: usize,
 }
 
 impl Kernel for HorizontalPass<'_> {
@@ -154,17 +170,22 @@ impl Kernel for HorizontalPass<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let row = self.row.as_chunks::<3>().0;
-        for (x, to) in self.to.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+        let pixels = self.transposed.as_chunks::<3>().0;
+        for x in 0..self.length / 3 {
             let (first, weights) = self.weights.at(x);
-            let (mut red, mut green, mut blue) = (HALF, HALF, HALF);
-            for (&weight, pixel) in weights.iter().zip(&row[first..]) {
-                let [r, g, b] = pixel.map(i32::from);
-                red += weight * r;
-                green += weight * g;
-                blue += weight * b;
+            let mut sums = [[HALF; LANES]; 3];
+            for (&weight, pixel) in weights.iter().zip(&pixels[first..]) {
+                for (sums, values) in sums.iter_mut().zip(pixel) {
+                    for (sum, &value) in sums.iter_mut().zip(values) {
+                        *sum += weight * i32::from(value);
+                    }
+                }
             }
-            *to = [red, green, blue].map(to_u8);
+            let [red, green, blue] = sums.map(|sums| sums.map(to_u8));
+            for (lane, row) in self.to.chunks_exact_mut(self.length).enumerate() {
+                let pixel = [red[lane], green[lane], blue[lane]];
+                row[3 * x..3 * x + 3].copy_from_slice(&pixel);
+            }
         }
     }
 }
