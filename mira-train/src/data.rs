@@ -40,7 +40,7 @@ pub use bench::{StageTimes, measure_loader, measure_stages};
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
-pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, examples};
+pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, Quarantined, examples};
 pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]
 pub(crate) use open::{is_parquet, is_picture};

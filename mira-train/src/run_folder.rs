@@ -19,6 +19,7 @@ mod error;
 mod lock;
 mod metrics;
 mod mismatch;
+mod quarantine;
 mod signals;
 
 use std::fs;
@@ -30,6 +31,7 @@ pub use container::{DataRef, Snapshot, SnapshotRef, Tensor, TensorData, TensorRe
 pub use error::Error;
 pub use metrics::{MetricsLog, Resumed};
 pub use mismatch::{Difference, MAY_CHANGE, check_resume, diff};
+pub use quarantine::Quarantine;
 pub use signals::{EXIT_INTERRUPTED, Signal, StopRequest};
 
 use disk::{Disk, System};

@@ -11,6 +11,7 @@ mod worker;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::{Error, Source, ViewSpec};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Source, ViewSpec, checked};
 pub use examples::{Example, ExampleView, examples};
 use order::Order;
 use worker::{Piece, Worker};
@@ -45,6 +48,17 @@ pub struct Crops {
     pub size: usize,
     /// `batch × size × size × 3` bytes.
     pub pixels: Vec<u8>,
+}
+
+/// An image that cannot be read, and that another takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Its index in the source.
+    pub index: u32,
+    /// What the source calls it.
+    pub name: String,
+    /// Why it cannot be read.
+    pub problem: String,
 }
 
 /// How batches are made.
@@ -97,7 +111,6 @@ impl LoaderConfig {
 ///
 /// Every epoch has an order of its own; images that fill no whole batch are left out of it. Batches depend on the seed and the step
 /// alone: not on the number of workers, and not on where a run was resumed.
-#[derive(Debug)]
 pub struct Loader {
     config: LoaderConfig,
     order: Order,
@@ -114,6 +127,8 @@ pub struct Loader {
     spare_pieces: Vec<Piece>,
     spare_batches: Vec<Batch>,
     bad: BTreeSet<u32>,
+    newly_bad: Vec<Quarantined>,
+    source: Arc<dyn Source>,
     has_failed: bool,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
@@ -151,6 +166,8 @@ impl Loader {
             spare_pieces: Vec::new(),
             spare_batches: Vec::new(),
             bad: BTreeSet::new(),
+            newly_bad: Vec::new(),
+            source: Arc::clone(&source),
             has_failed: false,
             stop: Arc::clone(&stop),
             workers: Vec::with_capacity(num_workers),
@@ -179,6 +196,17 @@ impl Loader {
     /// Distinct images found unreadable, and replaced, in the batches so far.
     pub fn quarantined(&self) -> usize {
         self.bad.len()
+    }
+
+    /// Images found unreadable since this was last called.
+    pub fn take_quarantined(&mut self) -> Vec<Quarantined> {
+        std::mem::take(&mut self.newly_bad)
+    }
+
+    /// Counts images as unreadable that an earlier part of the run has found so.
+    pub fn remember_quarantined(&mut self, indices: impl IntoIterator<Item = u32>) {
+        let num_images = self.num_images;
+        self.bad.extend(indices.into_iter().filter(|index| (*index as usize) < num_images));
     }
 
     /// The next batch, epoch after epoch without end.
@@ -299,13 +327,25 @@ impl Loader {
     }
 
     fn count_bad(&mut self, index: u32, error: &Error) -> Result<(), Error> {
-        self.bad.insert(index);
+        if self.bad.insert(index) {
+            let name = checked::name(&*self.source, index as usize);
+            self.newly_bad.push(Quarantined { index, name, problem: error.to_string() });
+        }
         let (num_bad, max_bad_fraction) = (self.bad.len(), self.config.max_bad_fraction);
         if num_bad as f64 > max_bad_fraction * self.num_images as f64 {
             let (num_images, last) = (self.num_images, error.to_string());
             return Err(Error::TooManyBad { num_bad, num_images, max_bad_fraction, last });
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader")
+            .field("config", &self.config)
+            .field("next_step", &self.next_step)
+            .finish_non_exhaustive()
     }
 }
 

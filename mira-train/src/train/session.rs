@@ -14,7 +14,7 @@ use crate::model::Network;
 use crate::pages::metrics::{EvalRecord, StepRecord};
 use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
-use crate::run_folder::{MetricsLog, RunFolder, Signal, StopRequest};
+use crate::run_folder::{MetricsLog, Quarantine, RunFolder, Signal, StopRequest};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,11 +167,20 @@ impl Session {
             return Ok(Ending::Finished);
         }
         let mut loader = loader(&self.recipe, &self.sources, self.state.step)?;
+        let mut quarantine = Quarantine::open(&self.folder)?;
+        loader.remember_quarantined(quarantine.indices().iter().copied());
         let mut monitor = Monitor::default();
         while self.state.step < num_steps {
             let start = Instant::now();
-            let batch = loader.next_batch()?;
+            let batch = loader.next_batch();
             let waited = start.elapsed();
+            // Also those that were one too many.
+            for image in loader.take_quarantined() {
+                quarantine.append(&image)?;
+                self.progress
+                    .say(&format!("warning: {}; another image takes its place", image.problem));
+            }
+            let batch = batch?;
             let outcome = self.trainer.step(&mut self.state, &batch)?;
             loader.recycle(batch);
             self.record(outcome, start.elapsed(), waited, &mut monitor)?;

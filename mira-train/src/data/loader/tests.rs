@@ -200,6 +200,39 @@ fn bad_images_are_replaced_by_the_next_ones_and_counted_once() {
     }
 }
 
+/// Each image that cannot be read is told once, also the one too many; those that are known are counted and not told again.
+#[test]
+fn bad_images_are_told_once_by_name() {
+    let config = || LoaderConfig { max_bad_fraction: 0.15, ..config() };
+    let mut loader = self::loader(Colours::bad(20, [3, 9, 15]), config());
+    let mut told = Vec::new();
+    for _ in 0..12 {
+        loader.next_batch().unwrap();
+        told.extend(loader.take_quarantined());
+    }
+    told.sort_by_key(|image| image.index);
+    assert_eq!(told.iter().map(|image| image.index).collect::<Vec<_>>(), [3, 9, 15]);
+    let source = Colours::bad(20, [3]);
+    let mut image = Image::default();
+    let problem = source.load(3, &mut image).unwrap_err().to_string();
+    assert_eq!((&told[0].name, &told[0].problem), (&source.name(3), &problem));
+
+    let mut loader = self::loader(Colours::bad(20, [3, 9, 15]), config());
+    loader.remember_quarantined([3, 9, 1000]);
+    assert_eq!(loader.quarantined(), 2, "an image that is not there is none of this set");
+    for _ in 0..12 {
+        loader.next_batch().unwrap();
+    }
+    let told: Vec<_> = loader.take_quarantined().iter().map(|image| image.index).collect();
+    assert_eq!(told, [15]);
+
+    let mut loader = self::loader(Colours::bad(20, [3, 9, 15]), config());
+    loader.remember_quarantined([0]);
+    let error = (0..12).try_for_each(|_| loader.next_batch().map(|_| ())).unwrap_err();
+    assert!(matches!(error, Error::TooManyBad { num_bad: 4, .. }), "{error}");
+    assert_eq!(loader.take_quarantined().len(), 3, "the one too many as well");
+}
+
 #[test]
 fn too_many_bad_images_end_the_run() {
     for (fraction, is_too_many) in [(0.15, false), (0.14, true)] {
