@@ -350,6 +350,20 @@ mod tests {
     }
 
     #[test]
+    fn every_rank_gathers_all_in_rank_order() {
+        let results = on_ranks(ThreadCollective::world(3), |rank| {
+            let mine = [rank.rank() as f64 + 0.1, f64::NEG_INFINITY];
+            let mut all = [f64::NAN; 6];
+            rank.gather(&mine, &mut all).unwrap();
+            let short = rank.gather(&mine, &mut all[1..]).unwrap_err();
+            assert_eq!(short, CollectiveError::Length { expected: 6, got: 5 });
+            all
+        });
+        let none = f64::NEG_INFINITY;
+        assert_eq!(results, [[0.1, none, 1.1, none, 2.1, none]; 3]);
+    }
+
+    #[test]
     fn disagreement_is_an_error_on_every_rank() {
         let results =
             on_ranks(ThreadCollective::world(2), |rank| rank.sum(&mut vec![0.0; 1 + rank.rank()]));

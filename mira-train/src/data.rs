@@ -21,7 +21,10 @@ mod decode;
 mod embedded;
 mod error;
 mod evaluation;
+#[cfg(test)]
+mod fixtures;
 mod folder;
+pub(crate) mod forward;
 mod idx;
 mod loader;
 mod open;

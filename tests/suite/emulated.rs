@@ -185,6 +185,17 @@ emulated_backend!(F32, "cuda f32", f32, Dtype::F32, to_f32, 6);
 emulated_backend!(F16, "cuda f16", f16, Dtype::F16, f16::from_f64, 24);
 emulated_backend!(Bf16, "cuda bf16", bf16, Dtype::Bf16, bf16::from_f64, 24);
 
+/// What the kernels have a pass of their own for.
+fn methods(problem: &Problem) -> [Method; 5] {
+    [
+        problem.mira(StopRule::Sweeps(4)),
+        problem.mira(StopRule::default()),
+        problem.sinkhorn(StopRule::Sweeps(3)),
+        Softmax::new(0.1).expect("valid").into(),
+        Centered::new(0.1, 0.9).expect("valid").into(),
+    ]
+}
+
 /// Every kernel, by the number of columns, with rows on chip and not, against the oracle.
 #[test]
 fn rows_of_any_length_on_any_device() {
@@ -199,14 +210,7 @@ fn rows_of_any_length_on_any_device() {
     ];
     for (batch, columns, kernel) in kernels {
         let problem = Problem::new(Kind::Clusters, shape(batch, columns), 0.1, 0.8, 3, F32::stored);
-        let methods: [Method; 5] = [
-            problem.mira(StopRule::Sweeps(4)),
-            problem.mira(StopRule::default()),
-            problem.sinkhorn(StopRule::Sweeps(3)),
-            Softmax::new(0.1).expect("valid").into(),
-            Centered::new(0.1, 0.9).expect("valid").into(),
-        ];
-        for method in methods {
+        for method in methods(&problem) {
             let expected = oracle::answer(method, problem.shape, &problem.logits);
             for hardware in [SMALL, CRAMPED, ROOMY] {
                 let context = format!("{batch}×{columns}, {method:?}, {hardware:?}");
@@ -280,14 +284,7 @@ fn on_ranks(
 fn ranks_with_rows_of_any_length() {
     for columns in [5, 65, 255, 257, 512, 513] {
         let problem = Problem::new(Kind::Clusters, shape(12, columns), 0.1, 0.8, 3, F32::stored);
-        let methods: [Method; 5] = [
-            problem.mira(StopRule::Sweeps(4)),
-            problem.mira(StopRule::default()),
-            problem.sinkhorn(StopRule::Sweeps(3)),
-            Softmax::new(0.1).expect("valid").into(),
-            Centered::new(0.1, 0.9).expect("valid").into(),
-        ];
-        for method in methods {
+        for method in methods(&problem) {
             let expected = oracle::answer(method, problem.shape, &problem.logits);
             for parts in [vec![12], vec![1, 4, 7]] {
                 let context = format!("12×{columns}, {method:?}, {parts:?}");

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::forward::forward;
 use super::{Error, Image, Source};
 
 /// The most bytes of decoded pixels kept: 512 MiB.
@@ -26,21 +27,7 @@ impl<S: Source> Cached<S> {
 }
 
 impl<S: Source> Source for Cached<S> {
-    fn len(&self) -> usize {
-        self.source.len()
-    }
-
-    fn num_classes(&self) -> Option<usize> {
-        self.source.num_classes()
-    }
-
-    fn class_names(&self) -> &[String] {
-        self.source.class_names()
-    }
-
-    fn label(&self, index: usize) -> Option<u32> {
-        self.source.label(index)
-    }
+    forward!(len num_classes class_names label encoded name num_bytes);
 
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
         let slot = self.images.get(index);
@@ -59,17 +46,5 @@ impl<S: Source> Source for Cached<S> {
             let _ = slot.set(into.clone());
         }
         Ok(())
-    }
-
-    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
-        self.source.encoded(index, into)
-    }
-
-    fn name(&self, index: usize) -> String {
-        self.source.name(index)
-    }
-
-    fn num_bytes(&self, index: usize) -> Option<u64> {
-        self.source.num_bytes(index)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Error;
+use crate::data::forward::forward;
 use crate::data::{self, Format, Loader, LoaderConfig, Source, Split, ViewSpec};
 use crate::recipe::{self, Recipe};
 
@@ -90,27 +91,8 @@ impl Source for First {
     fn len(&self) -> usize {
         self.len
     }
-    fn num_classes(&self) -> Option<usize> {
-        self.source.num_classes()
-    }
-    fn class_names(&self) -> &[String] {
-        self.source.class_names()
-    }
-    fn label(&self, index: usize) -> Option<u32> {
-        self.source.label(index)
-    }
-    fn load(&self, index: usize, into: &mut data::Image) -> Result<(), data::Error> {
-        self.source.load(index, into)
-    }
-    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, data::Error> {
-        self.source.encoded(index, into)
-    }
-    fn name(&self, index: usize) -> String {
-        self.source.name(index)
-    }
-    fn num_bytes(&self, index: usize) -> Option<u64> {
-        self.source.num_bytes(index)
-    }
+
+    forward!(num_classes class_names label load encoded name num_bytes);
 }
 
 /// The views of a recipe as the augmentation takes them.

@@ -20,12 +20,9 @@ fn refused(path: &str, size: &serde_json::Value) -> (Sandbox, Error) {
 
 #[test]
 fn paths_that_leave_the_folder_are_refused_before_anything_is_fetched() {
-    for path in [
-        "../x.parquet",
-        "data/../../train.parquet",
-        "/tmp/train.parquet",
-        "data\\..\\train.parquet",
-    ] {
+    for path in
+        ["../x.parquet", "data/../../train.parquet", "/train.parquet", "data\\..\\train.parquet"]
+    {
         let (sandbox, error) = refused(path, &json!(1));
         assert!(matches!(error, Error::UnsafePath { .. }), "{path}: {error}");
         assert!(!sandbox.out().exists());

@@ -11,6 +11,7 @@ use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 
 use super::*;
+use crate::data::fixtures::grey_png;
 
 const GROUP: &str = "message schema {
     optional group img { optional binary bytes; optional binary path (UTF8); }
@@ -19,15 +20,6 @@ const GROUP: &str = "message schema {
 
 /// Image and label.
 type Row = (Option<Vec<u8>>, Option<i64>);
-
-/// A 1 × 1 picture.
-fn png(grey: u8) -> Vec<u8> {
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, 1, 1);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.write_header().unwrap().write_image_data(&[grey]).unwrap();
-    file
-}
 
 /// One row group a part of the rows; `None` is a null.
 fn write(path: &Path, schema: &str, features: Option<&str>, groups: &[&[Row]]) {
@@ -67,7 +59,7 @@ fn write(path: &Path, schema: &str, features: Option<&str>, groups: &[&[Row]]) {
 }
 
 fn row(grey: u8, label: i64) -> Row {
-    (Some(png(grey)), Some(label))
+    (Some(grey_png(grey)), Some(label))
 }
 
 fn grey(set: &Encoded, index: usize) -> u8 {
@@ -104,7 +96,7 @@ fn rows_of_all_groups_and_files_come_in_order() {
     assert!(error.contains("row 9 of") && error.contains("empty"), "{error}");
     assert_eq!(set.label(9), None);
     let stored = [0, 1, 9, 602, 603].map(|i| set.num_bytes(i));
-    let length = |grey| Some(png(grey).len() as u64);
+    let length = |grey| Some(grey_png(grey).len() as u64);
     assert_eq!(stored, [length(11), length(12), Some(0), length(99), None]);
     assert!(set.name(602).contains("row 0 of") && set.name(602).contains("train-00001"));
 
