@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Writes mira-train/tests/golden/augment.json: what torchvision on Pillow images makes of small pictures, operation by operation.
+"""Writes mira-train/tests/golden/augment.json: what torchvision's transforms of floats make of small pictures, operation by operation.
 
-Needs torch==2.15.0 torchvision==0.29.2 pillow==13.0.0 numpy==2.4.6. The tests of mira-train read the file; `tolerance` is in
-levels of 8 bits. Every operation but the blur is integer arithmetic or truncation and is matched exactly; the blur is a sum of
-32-bit floats whose order differs, so a value at a rounding boundary may move by one.
+Needs torch==2.15.0 torchvision==0.29.2 numpy==2.4.6. The tests of mira-train read the file. Pictures are 8-bit, results are 64 times as
+many levels, in 16 bits, so that tests see how far a view is from what it is rounded from. Everything is computed in 64-bit floats.
 Usage: python dev/check_augmentations.py [--check]   (--check: compare with the file instead of writing it)
 """
 
@@ -12,8 +11,8 @@ import pathlib
 import sys
 
 import numpy as np
+import torch
 import torchvision.transforms.functional as F
-from PIL import Image
 from torchvision.transforms import InterpolationMode as Mode
 
 PATH = pathlib.Path(__file__).resolve().parent.parent / "mira-train" / "tests" / "golden" / "augment.json"
@@ -31,30 +30,29 @@ def picture(rng, width, height):
     patches = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (9, 9, 9), (254, 255, 255)]
     for i, colour in enumerate(patches):
         image[1 + i // 4 * 2, 1 + i % 4 * 2] = colour
-    return Image.fromarray(image)
+    return image
 
 
 def resized_crop(image, box, size, mode):
-    """torchvision's resized_crop, always width first: Pillow 13 takes the height first where it shrinks more, Pillow 12 never does."""
+    """With what bicubic kernels overshoot clipped, as torchvision does with 8-bit images."""
     left, top, width, height = box
-    out = F.resized_crop(image, top, left, height, width, [height, size], mode)
-    return F.resize(out, [size, size], mode)
+    return F.resized_crop(image, top, left, height, width, [size, size], mode, antialias=True).clamp(0, 1)
 
 
 def blur(image, sigma):
-    across, down = (min(int(np.ceil(4 * np.float32(sigma))), n - 1) for n in image.size)
+    down, across = (min(int(np.ceil(4 * np.float32(sigma))), n - 1) for n in image.shape[1:])
     return F.gaussian_blur(image, [2 * across + 1, 2 * down + 1], [sigma, sigma])
 
 
 def main():
     rng = np.random.default_rng(2022)
-    images = [picture(rng, 23, 19), picture(rng, 61, 47)]
+    pictures = [picture(rng, 23, 19), picture(rng, 61, 47)]
+    images = [torch.from_numpy(p).permute(2, 0, 1).double() / 255 for p in pictures]
     cases = []
 
-    def case(op, image, result, tolerance=0, **parameters):
-        cases.append(
-            {"op": op, "image": image, **parameters, "tolerance": tolerance, "expected": np.asarray(result).tobytes().hex()}
-        )
+    def case(op, image, result, **parameters):
+        values = np.rint(result.permute(1, 2, 0).numpy() * (255 * 64)).astype("<i2")
+        cases.append({"op": op, "image": image, **parameters, "expected": values.tobytes().hex()})
 
     for mode in MODES:
         for image, box, size in [
@@ -79,10 +77,10 @@ def main():
             case(op, 0, function(images[0], factor), factor=factor)
     case("grayscale", 0, F.rgb_to_grayscale(images[0], 3))
     for threshold in [128, 100]:
-        case("solarize", 0, F.solarize(images[0], threshold), threshold=threshold)
+        case("solarize", 0, F.solarize(images[0], threshold / 255), threshold=threshold)
     for sigma in [0.1, 0.5, 1.3, 2.0, 9.0]:
         sigma = float(np.float32(sigma))
-        case("blur", 0, blur(images[0], sigma), tolerance=1, factor=sigma)
+        case("blur", 0, blur(images[0], sigma), factor=sigma)
 
     # A whole view, in the order of the recipe; the jitter in an order of its own.
     out = resized_crop(images[1], (7, 5, 40, 33), 24, Mode.BICUBIC)
@@ -90,14 +88,13 @@ def main():
     out = F.adjust_contrast(out, 1.25)
     out = F.adjust_brightness(out, 0.75)
     out = F.adjust_saturation(out, 1.125)
-    out = F.solarize(blur(out, 0.75), 128)
-    case("view", 1, F.hflip(out), tolerance=1, box=(7, 5, 40, 33), size=24)
+    case("view", 1, F.hflip(blur(out, 0.75)), box=(7, 5, 40, 33), size=24)
     out = F.rgb_to_grayscale(resized_crop(images[1], (7, 5, 40, 33), 24, Mode.BICUBIC), 3)
-    case("grey view", 1, F.hflip(F.solarize(out, 128)), box=(7, 5, 40, 33), size=24)
+    case("grey view", 1, F.hflip(F.solarize(out, 128 / 255)), box=(7, 5, 40, 33), size=24)
 
     text = json.dumps(
         {
-            "images": [{"width": i.width, "height": i.height, "pixels": np.asarray(i).tobytes().hex()} for i in images],
+            "images": [{"width": p.shape[1], "height": p.shape[0], "pixels": p.tobytes().hex()} for p in pictures],
             "cases": cases,
         },
         indent=0,

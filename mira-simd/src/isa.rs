@@ -22,6 +22,8 @@ pub trait Isa: 'static {
     const FMA: bool;
     /// Vectors that fit into the registers.
     const REGISTERS: usize;
+    /// AVX2 is there: code of its own may call its intrinsics, for integers and bytes, which vectors have no operations for.
+    const AVX2: bool = false;
     /// [`LANES`] of f32.
     type F32: Vector<Scalar = f32>;
     /// `LANES/2` of f64.
@@ -35,6 +37,7 @@ pub(crate) struct Avx512;
 impl Isa for Avx512 {
     const FMA: bool = true;
     const REGISTERS: usize = 32;
+    const AVX2: bool = true;
     type F32 = vector::x86::Avx512F32;
     type F64 = vector::x86::Avx512F64;
 }
@@ -46,6 +49,7 @@ pub(crate) struct Avx2;
 impl Isa for Avx2 {
     const FMA: bool = true;
     const REGISTERS: usize = 8;
+    const AVX2: bool = true;
     type F32 = vector::x86::Avx2F32;
     type F64 = vector::x86::Avx2F64;
 }

@@ -8,7 +8,7 @@
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "pixels and positions: values fit by construction, and casts from floats saturate as Pillow clips"
+    reason = "pixels and positions: values fit by construction, and casts from floats saturate as pixels are clipped"
 )]
 
 mod augment;

@@ -1,10 +1,12 @@
-//! Augmented views, with the operations of torchvision on Pillow images: 8 bits between any two operations.
+//! Augmented views: torchvision's transforms of floats, rounded to 8 bits once, when a view is done.
 //!
 //! Order: random resized crop, colour jitter, greyscale, blur, solarisation, flip. What is drawn is in `parameters`, what is done
-//! with it in `resample`, `colour` and `blur`; nothing allocates once the scratch has grown to the largest image.
+//! with it in `resample`, `colour` and `blur`, on `planes` with six bits after the point. Sums are of integers and every machine rounds
+//! floats alike, so views have the same bits everywhere; nothing allocates once the scratch has grown to the largest image.
 
 mod blur;
 mod colour;
+mod lines;
 mod parameters;
 mod planes;
 mod resample;
@@ -77,34 +79,21 @@ impl Augmenter {
         mut done: impl FnMut(Stage),
     ) {
         assert_eq!(view.len(), size * size * 3, "a view of {size} × {size} RGB pixels");
-        self.resampler.resize(image, parameters.crop, interpolation, (size, size), view);
+        let Self { resampler, planes, blur } = self;
+        let ViewParameters { crop, jitter, grayscale, blur_sigma, solarize, flip } = parameters;
+        // Mirrored at once: nothing after it looks to one side only.
+        resampler.resize_planes(image, *crop, interpolation, (size, size), *flip, planes);
         done(Stage::Resize);
-        let ViewParameters { jitter, grayscale, blur_sigma, solarize, .. } = parameters;
-        let planes = &mut self.planes;
-        let is_split = jitter.is_some() || *grayscale || blur_sigma.is_some() || solarize.is_some();
-        if is_split {
-            planes.split(view);
-        }
-        if let Some(jitter) = jitter {
-            jitter.apply(planes);
-        }
-        if *grayscale {
-            colour::grayscale(planes);
-        }
+        colour::apply(planes, jitter.as_ref(), *grayscale);
         done(Stage::Colour);
         if let Some(sigma) = blur_sigma {
-            self.blur.apply(planes, size, size, *sigma);
+            blur.apply(planes, size, size, *sigma);
         }
         done(Stage::Blur);
         if let Some(threshold) = solarize {
             colour::solarize(planes, *threshold);
         }
-        if is_split {
-            planes.join(view);
-        }
-        if parameters.flip {
-            flip(view, size);
-        }
+        planes.join(view);
         done(Stage::Rest);
     }
 }
@@ -120,13 +109,6 @@ pub(super) enum Stage {
     Blur,
     /// Solarisation and flip.
     Rest,
-}
-
-/// Mirrors each row.
-fn flip(view: &mut [u8], width: usize) {
-    for row in view.chunks_exact_mut(width * 3) {
-        row.as_chunks_mut::<3>().0.reverse();
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Grey is replicated, CMYK converted, 16 bits cut to 8, transparency dropped (as Pillow's `convert("RGB")` does). An orientation
 //! in EXIF is not applied, as in torchvision. Damaged files are errors, also where a picture with a grey rest could be made.
 
+#[cfg(feature = "turbojpeg")]
+mod turbo;
+
 use std::io::Cursor;
 
 use zune_core::bytestream::ZCursor;
@@ -82,6 +85,10 @@ fn has_scans_of_subsampled_channels(bytes: &[u8]) -> bool {
 }
 
 fn jpeg(bytes: &[u8], into: &mut Image) -> Result<(), String> {
+    #[cfg(feature = "turbojpeg")]
+    if turbo::jpeg(bytes, into) {
+        return Ok(());
+    }
     if has_scans_of_subsampled_channels(bytes) {
         return Err("a JPEG with one scan a channel, which the decoder reads wrongly; convert it (jpegtran does without loss)".into());
     }

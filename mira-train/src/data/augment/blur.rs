@@ -2,7 +2,8 @@
 
 use mira_simd::{Isa, Kernel, dispatch};
 
-use super::planes::Planes;
+use super::lines::{Lines, PRECISION, SLACK};
+use super::planes::{Planes, grow};
 
 /// Blurs in place; keeps its buffers.
 ///
@@ -10,40 +11,25 @@ use super::planes::Planes;
 /// off either; beyond 4σ lie 0.006 % of the weight), normalised; edges reflect without repeating the edge pixel.
 #[derive(Debug, Default)]
 pub(super) struct Blur {
-    kernel: Vec<f32>,
+    across: Vec<i16>,
+    down: Vec<i16>,
     /// One row with its reflected ends.
-    padded: Vec<f32>,
-    /// A channel after the horizontal pass.
-    rows: Vec<f32>,
+    padded: Vec<i16>,
+    /// A channel after the horizontal pass, with its reflected rows.
+    rows: Vec<i16>,
 }
 
 impl Blur {
     pub(super) fn apply(&mut self, planes: &mut Planes, width: usize, height: usize, sigma: f32) {
-        planes.channels().into_iter().for_each(|plane| self.channel(plane, width, height, sigma));
-    }
-
-    fn channel(&mut self, plane: &mut [u8], width: usize, height: usize, sigma: f32) {
+        let Self { across, down, padded, rows } = self;
         // A reflection holds one image at most.
         let radius = (4.0 * sigma).ceil() as usize;
-        let (across, down) = (radius.min(width - 1), radius.min(height - 1));
-        self.rows.resize(width * height, 0.0);
-        self.padded.resize(width + 2 * across, 0.0);
-        gaussian(&mut self.kernel, across, sigma);
-        for (row, out) in plane.chunks_exact(width).zip(self.rows.chunks_exact_mut(width)) {
-            let (left, rest) = self.padded.split_at_mut(across);
-            let (middle, right) = rest.split_at_mut(width);
-            let at = |x| f32::from(row[reflect(x, across, width)]);
-            left.iter_mut().enumerate().for_each(|(x, padded)| *padded = at(x));
-            middle.iter_mut().zip(row).for_each(|(padded, x)| *padded = f32::from(*x));
-            right.iter_mut().enumerate().for_each(|(x, padded)| *padded = at(across + width + x));
-            let (weights, padded) = (&self.kernel, &self.padded);
-            dispatch(WeightedSum { weights, inputs: |j| &padded[j..j + width], out });
-        }
-        gaussian(&mut self.kernel, down, sigma);
-        for (y, out) in plane.chunks_exact_mut(width).enumerate() {
-            let (weights, rows) = (&self.kernel, &self.rows);
-            let inputs = |j| &rows[width * reflect(y + j, down, height)..][..width];
-            dispatch(WeightedSum { weights, inputs, out });
+        gaussian(across, radius.min(width - 1), sigma);
+        gaussian(down, radius.min(height - 1), sigma);
+        grow(padded, width + across.len() + SLACK);
+        grow(rows, width * (height + down.len()) + SLACK);
+        for plane in planes.channels() {
+            dispatch(Pass { plane, across, down, padded, rows, width, height });
         }
     }
 }
@@ -54,72 +40,49 @@ fn reflect(position: usize, padding: usize, size: usize) -> usize {
     if from_edge < size { from_edge } else { 2 * (size - 1) - from_edge }
 }
 
-fn gaussian(kernel: &mut Vec<f32>, radius: usize, sigma: f32) {
+/// In fixed point, each weight rounded by itself so that both sides are alike; what is left to one goes to the middle.
+fn gaussian(kernel: &mut Vec<i16>, radius: usize, sigma: f32) {
+    let density = |i: usize| (-0.5 * (i as f32 / sigma).powi(2)).exp();
+    let sum = 1.0 + 2.0 * (1..=radius).map(density).sum::<f32>();
+    let weight = |i: usize| ((1 << PRECISION) as f32 * density(i) / sum + 0.5) as i16;
     kernel.clear();
-    kernel.extend((0..=2 * radius).map(|i| {
-        let x = (i as f32 - radius as f32) / sigma;
-        (-0.5 * x * x).exp()
-    }));
-    let sum: f32 = kernel.iter().sum();
-    for weight in kernel {
-        *weight /= sum;
-    }
+    kernel.extend((0..=2 * radius).map(|i| weight(i.abs_diff(radius))));
+    let left: i32 = (1 << PRECISION) - kernel.iter().map(|w| i32::from(*w)).sum::<i32>();
+    kernel[radius] += left as i16;
 }
 
-/// `out = Σ_j weight_j · input_j`.
-struct WeightedSum<'a, F, T> {
-    weights: &'a [f32],
-    inputs: F,
-    out: &'a mut [T],
+/// Both directions of one channel.
+struct Pass<'a> {
+    plane: &'a mut [i16],
+    across: &'a [i16],
+    down: &'a [i16],
+    padded: &'a mut [i16],
+    rows: &'a mut [i16],
+    width: usize,
+    height: usize,
 }
 
-/// What a sum becomes.
-trait Rounded: Copy {
-    fn of(sum: f32) -> Self;
-}
-
-impl Rounded for f32 {
-    #[inline(always)]
-    fn of(sum: f32) -> Self {
-        sum
-    }
-}
-
-impl Rounded for u8 {
-    #[inline(always)]
-    fn of(sum: f32) -> Self {
-        sum.round_ties_even() as Self
-    }
-}
-
-/// Sums that are kept in registers while the inputs go by.
-const BLOCK: usize = 32;
-
-impl<'b, F: Fn(usize) -> &'b [f32], T: Rounded> Kernel for WeightedSum<'_, F, T> {
+impl Kernel for Pass<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let (blocks, rest) = self.out.as_chunks_mut::<BLOCK>();
-        let end = blocks.len() * BLOCK;
-        for (start, out) in (0..).step_by(BLOCK).zip(blocks) {
-            let mut sums = [0.0; BLOCK];
-            for (j, &weight) in self.weights.iter().enumerate() {
-                let Some((input, _)) = (self.inputs)(j)[start..].split_first_chunk::<BLOCK>()
-                else {
-                    return;
-                };
-                for (sum, &x) in sums.iter_mut().zip(input) {
-                    *sum += weight * x;
-                }
+        let Self { plane, across, down, padded, rows, width, height } = self;
+        let (left, above) = (across.len() / 2, down.len() / 2);
+        let out = rows[above * width..].chunks_exact_mut(width).take(height);
+        for (row, out) in plane.chunks_exact(width).zip(out) {
+            padded[left..left + width].copy_from_slice(row);
+            for x in (0..left).chain(left + width..2 * left + width) {
+                padded[x] = row[reflect(x, left, width)];
             }
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = T::of(sum);
-            }
+            Lines { values: padded, stride: 1, weights: across }.sum::<I>(out);
         }
-        for (x, out) in (end..).zip(rest) {
-            let products = self.weights.iter().enumerate().map(|(j, w)| w * (self.inputs)(j)[x]);
-            *out = T::of(products.sum());
+        for y in (0..above).chain(above + height..2 * above + height) {
+            let from = (above + reflect(y, above, height)) * width;
+            rows.copy_within(from..from + width, y * width);
+        }
+        for (y, out) in plane.chunks_exact_mut(width).enumerate() {
+            Lines { values: &rows[y * width..], stride: width, weights: down }.sum::<I>(out);
         }
     }
 }

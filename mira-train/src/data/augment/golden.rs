@@ -1,4 +1,4 @@
-//! Every operation against torchvision on Pillow images; `dev/check_augmentations.py` makes the file.
+//! Every operation against torchvision's transforms of floats; `dev/check_augmentations.py` makes the file.
 
 use serde::Deserialize;
 
@@ -23,7 +23,6 @@ struct Picture {
 struct Case {
     op: String,
     image: usize,
-    tolerance: u8,
     expected: String,
     #[serde(rename = "box")]
     crop: Option<[usize; 4]>,
@@ -60,15 +59,20 @@ impl Case {
             op @ ("brightness" | "contrast" | "saturation" | "hue" | "grayscale" | "solarize"
             | "blur") => {
                 let Augmenter { planes, blur, .. } = augmenter;
-                planes.split(out);
+                planes.reshape(image.width * image.height);
+                planes.split(out.chunks_exact(image.width * 3), false);
+                let part = |name| self.factor.filter(|_| op == name);
+                let jitter = Jitter {
+                    order: [Part::Hue, Part::Contrast, Part::Brightness, Part::Saturation],
+                    brightness: part("brightness"),
+                    contrast: part("contrast"),
+                    saturation: part("saturation"),
+                    hue: part("hue"),
+                };
                 match op {
-                    "brightness" => colour::brightness(planes, self.factor.unwrap()),
-                    "contrast" => colour::contrast(planes, self.factor.unwrap()),
-                    "saturation" => colour::saturation(planes, self.factor.unwrap()),
-                    "hue" => colour::hue(planes, self.factor.unwrap()),
-                    "grayscale" => colour::grayscale(planes),
                     "solarize" => colour::solarize(planes, self.threshold.unwrap()),
-                    _ => blur.apply(planes, image.width, image.height, self.factor.unwrap()),
+                    "blur" => blur.apply(planes, image.width, image.height, self.factor.unwrap()),
+                    _ => colour::apply(planes, Some(&jitter), op == "grayscale"),
                 }
                 planes.join(out);
             }
@@ -86,7 +90,7 @@ impl Case {
                     jitter: (!is_grey).then_some(jitter),
                     grayscale: is_grey,
                     blur_sigma: (!is_grey).then_some(0.75),
-                    solarize: Some(128),
+                    solarize: is_grey.then_some(128),
                     flip: true,
                 };
                 let size = self.size.unwrap();
@@ -98,6 +102,8 @@ impl Case {
     }
 }
 
+/// No value is further from what torchvision computes than rounding to 8 bits takes it, and 0.04 levels more: what fixed point with 6 bits
+/// after the point has cost on the way.
 #[test]
 fn operations_agree_with_torchvision() {
     let text = include_str!("../../../tests/golden/augment.json");
@@ -108,16 +114,14 @@ fn operations_agree_with_torchvision() {
         let Picture { width, height, pixels } = &golden.images[case.image];
         let image = Image { width: *width, height: *height, pixels: bytes(pixels) };
         let (got, expected) = (case.run(&image, &mut augmenter), bytes(&case.expected));
+        let expected = expected.as_chunks().0.iter().map(|bytes| i16::from_le_bytes(*bytes));
         assert_eq!(got.len(), expected.len());
-        let worst = got.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-        let count = got.iter().zip(&expected).filter(|(a, b)| a != b).count();
-        if worst > case.tolerance {
-            wrong.push(format!(
-                "case {i}, {} {:?}: {count} of {} differ, by {worst} at most",
-                case.op,
-                case.factor,
-                got.len()
-            ));
+        let differences =
+            got.iter().zip(expected).map(|(got, e)| (f64::from(*got) - f64::from(e) / 64.0).abs());
+        let worst = differences.fold(0.0, f64::max);
+        println!("case {i}, {} {:?}: {worst:.3} levels at most", case.op, case.factor);
+        if worst > 0.54 {
+            wrong.push((i, &case.op, case.factor, worst));
         }
     }
     assert!(golden.cases.len() > 40 && wrong.is_empty(), "{wrong:#?}");
