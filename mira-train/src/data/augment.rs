@@ -140,4 +140,29 @@ mod tests {
             assert!(view == again, "{parameters}");
         }
     }
+
+    /// A mirrored view is the mirror image of the view, whatever else is done to it, and also where nothing is resampled.
+    #[test]
+    fn mirroring_first_is_mirroring_last() {
+        let mut image = Image::default();
+        image.reshape(40, 30);
+        image.pixels.iter_mut().zip(0_u32..).for_each(|(v, i)| *v = (i * i / 7) as u8);
+        let spec =
+            ViewSpec { jitter: 1.0, contrast: 0.4, hue: 0.1, blur: 0.7, ..ViewSpec::default() };
+        let mut augmenter = Augmenter::default();
+        let sizes = [(21, 9), (9, 9), (5, 18), (17, 17)].into_iter().cycle();
+        for (index, (width, size)) in (0..40).zip(sizes) {
+            let mut rng = Augmenter::rng(1, 0, index, 0);
+            let mut parameters = ViewParameters::draw(&spec, image.width, image.height, &mut rng);
+            parameters.crop = CropBox { left: 3, top: 2, width, height: width };
+            let mut both = [vec![0; size * size * 3], vec![0; size * size * 3]];
+            for (flip, view) in [false, true].into_iter().zip(&mut both) {
+                parameters.flip = flip;
+                augmenter.apply(&image, size, spec.interpolation, &parameters, view, |_| ());
+            }
+            let [view, mirrored] = &mut both;
+            view.chunks_exact_mut(size * 3).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
+            assert!(view == mirrored, "{parameters}");
+        }
+    }
 }
