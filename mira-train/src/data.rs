@@ -32,6 +32,8 @@ mod pack;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod pool;
+mod quarantine;
 pub(crate) mod shards;
 mod survey;
 mod view;
@@ -43,7 +45,7 @@ pub use bench::{StageTimes, measure_loader, measure_stages};
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
-pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, Quarantined, examples};
+pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, examples};
 pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]
 pub(crate) use open::{is_parquet, is_picture};
@@ -51,6 +53,7 @@ pub use pack::{
     Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
     estimate, pack,
 };
+pub use quarantine::Quarantined;
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 

@@ -107,6 +107,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that one image cannot be read. A damaged file that holds many images is no bad image: its others are not to be
+    /// used, either.
+    pub(super) fn is_of_one_image(&self) -> bool {
+        !matches!(self, Self::Malformed { .. } | Self::Panicked { .. } | Self::Stopped)
+    }
+
     pub(super) fn malformed(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::Malformed { path: path.into(), problem: problem.into() }
     }

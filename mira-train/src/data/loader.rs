@@ -1,7 +1,7 @@
 //! Batches of augmented views, made ahead of time by threads, the same ones for any number of threads.
 //!
-//! The consumer hands out jobs (a chunk of a batch each) and joins the pieces that come back in the order of the jobs, so nothing
-//! depends on which worker was quicker. Buffers travel with the jobs and are used again.
+//! The consumer hands out pieces (a chunk of a batch each) and joins them as they come back, in their order, so nothing depends on
+//! which worker was quicker. Buffers travel with the pieces and are used again.
 
 mod examples;
 mod order;
@@ -10,21 +10,17 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Error, Source, ViewSpec, checked};
+use super::pool::{Piece, Pool};
+use super::quarantine::{Quarantine, Quarantined};
+use super::{Error, Source, ViewSpec};
 pub use examples::{Example, ExampleView, examples};
 use order::Order;
-use worker::{Piece, Worker};
+use worker::Worker;
 
 /// Images and their views.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,17 +44,6 @@ pub struct Crops {
     pub size: usize,
     /// `batch × size × size × 3` bytes.
     pub pixels: Vec<u8>,
-}
-
-/// An image that cannot be read, and that another takes the place of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quarantined {
-    /// Its index in the source.
-    pub index: u32,
-    /// What the source calls it.
-    pub name: String,
-    /// Why it cannot be read.
-    pub problem: String,
 }
 
 /// How batches are made.
@@ -120,18 +105,12 @@ pub struct Loader {
     /// Steps before which jobs have been handed out.
     issued: u64,
     next_step: u64,
-    jobs: Option<Sender<Piece>>,
-    done: Receiver<Piece>,
-    /// Pieces that came before their turn, by number.
-    early: BTreeMap<u64, Piece>,
+    pool: Pool,
     spare_pieces: Vec<Piece>,
     spare_batches: Vec<Batch>,
-    bad: BTreeSet<u32>,
-    newly_bad: Vec<Quarantined>,
+    quarantine: Quarantine,
     source: Arc<dyn Source>,
     has_failed: bool,
-    stop: Arc<AtomicBool>,
-    workers: Vec<JoinHandle<()>>,
 }
 
 impl Loader {
@@ -150,40 +129,26 @@ impl Loader {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             n => n,
         };
-        let (jobs, todo) = channel();
-        let (finished, done) = channel();
-        let (todo, stop) = (Arc::new(Mutex::new(todo)), Arc::new(AtomicBool::new(false)));
+        // Small enough to spread a batch over the workers, large enough to make handing them out cheap.
+        let chunk = config.batch_size.div_ceil(2 * num_workers).clamp(1, 64);
+        let views: Arc<[ViewSpec]> = config.view_specs().cloned().collect();
+        let (seed, replace_bad) = (config.seed, config.max_bad_fraction > 0.0);
+        let worker = Worker { source: Arc::clone(&source), views, seed, replace_bad };
+        let capacity = config.prefetch.max(1) * config.batch_size.div_ceil(chunk);
         let mut loader = Self {
             order: Order::new(config.seed, num_images),
             num_images,
-            // Small enough to spread a batch over the workers, large enough to make the channels cheap.
-            chunk: config.batch_size.div_ceil(2 * num_workers).clamp(1, 64),
+            chunk,
             issued: first_step,
             next_step: first_step,
-            jobs: Some(jobs),
-            done,
-            early: BTreeMap::new(),
-            spare_pieces: Vec::new(),
-            spare_batches: Vec::new(),
-            bad: BTreeSet::new(),
-            newly_bad: Vec::new(),
-            source: Arc::clone(&source),
+            pool: Pool::start(&worker, num_workers, capacity)?,
+            spare_pieces: Vec::with_capacity(capacity),
+            spare_batches: Vec::with_capacity(1),
+            quarantine: Quarantine::default(),
+            source,
             has_failed: false,
-            stop: Arc::clone(&stop),
-            workers: Vec::with_capacity(num_workers),
             config,
         };
-        let views: Arc<[ViewSpec]> = loader.config.view_specs().cloned().collect();
-        let (seed, replace_bad) = (loader.config.seed, loader.config.max_bad_fraction > 0.0);
-        let worker = Worker { source, views, seed, replace_bad, todo, finished, stop };
-        for i in 0..num_workers {
-            let worker = worker.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("mira-data-{i}"))
-                .spawn(move || worker.run())
-                .map_err(|source| Error::Thread { source })?;
-            loader.workers.push(thread);
-        }
         loader.issue();
         Ok(loader)
     }
@@ -195,18 +160,19 @@ impl Loader {
 
     /// Distinct images found unreadable, and replaced, in the batches so far.
     pub fn quarantined(&self) -> usize {
-        self.bad.len()
+        self.quarantine.len()
     }
 
     /// Images found unreadable since this was last called.
     pub fn take_quarantined(&mut self) -> Vec<Quarantined> {
-        std::mem::take(&mut self.newly_bad)
+        self.quarantine.take_news()
     }
 
     /// Counts images as unreadable that an earlier part of the run has found so.
     pub fn remember_quarantined(&mut self, indices: impl IntoIterator<Item = u32>) {
         let num_images = self.num_images;
-        self.bad.extend(indices.into_iter().filter(|index| (*index as usize) < num_images));
+        self.quarantine
+            .remember(indices.into_iter().filter(|index| (*index as usize) < num_images));
     }
 
     /// The next batch, epoch after epoch without end.
@@ -225,7 +191,7 @@ impl Loader {
             self.issue();
         } else {
             self.has_failed = true;
-            self.stop.store(true, Ordering::Relaxed);
+            self.pool.stop();
         }
         batch
     }
@@ -270,10 +236,7 @@ impl Loader {
                 let first = step_in_epoch * self.config.batch_size;
                 let images = &self.order.of(epoch)[first + rows.start..first + rows.end];
                 piece.indices.extend_from_slice(images);
-                // Without workers there is nobody to send to; `assemble` says so.
-                if let Some(jobs) = &self.jobs {
-                    let _ = jobs.send(piece);
-                }
+                self.pool.send(piece);
             }
             self.issued += 1;
         }
@@ -291,52 +254,19 @@ impl Loader {
         }
         let end = self.first_piece(self.next_step + 1);
         for number in self.first_piece(self.next_step)..end {
-            let mut piece = self.wait_for(number, end)?;
+            let mut piece = self.pool.wait_for(number, end)?;
             batch.indices.append(&mut piece.indices);
             batch.labels.append(&mut piece.labels);
             for (view, crops) in batch.views.iter_mut().zip(&piece.crops) {
                 view.pixels.extend_from_slice(crops);
             }
             for (index, error) in piece.bad.drain(..) {
-                self.count_bad(index, &error)?;
+                let max_bad_fraction = self.config.max_bad_fraction;
+                self.quarantine.add(&*self.source, (index, &error), max_bad_fraction)?;
             }
             self.spare_pieces.push(piece);
         }
         Ok(batch)
-    }
-
-    /// A piece, or the error of whichever piece before `end` fails first.
-    fn wait_for(&mut self, number: u64, end: u64) -> Result<Piece, Error> {
-        let failed = self.early.range(..end).find(|(_, piece)| piece.error.is_some());
-        let turn = failed.map_or(number, |(&failed, _)| failed);
-        let mut piece = self.early.remove(&turn);
-        loop {
-            if let Some(mut piece) = piece {
-                if piece.number < end
-                    && let Some(error) = piece.error.take()
-                {
-                    return Err(error);
-                }
-                if piece.number == number {
-                    return Ok(piece);
-                }
-                self.early.insert(piece.number, piece);
-            }
-            piece = Some(self.done.recv().map_err(|_| Error::Stopped)?);
-        }
-    }
-
-    fn count_bad(&mut self, index: u32, error: &Error) -> Result<(), Error> {
-        if self.bad.insert(index) {
-            let name = checked::name(&*self.source, index as usize);
-            self.newly_bad.push(Quarantined { index, name, problem: error.to_string() });
-        }
-        let (num_bad, max_bad_fraction) = (self.bad.len(), self.config.max_bad_fraction);
-        if num_bad as f64 > max_bad_fraction * self.num_images as f64 {
-            let (num_images, last) = (self.num_images, error.to_string());
-            return Err(Error::TooManyBad { num_bad, num_images, max_bad_fraction, last });
-        }
-        Ok(())
     }
 }
 
@@ -346,17 +276,5 @@ impl fmt::Debug for Loader {
             .field("config", &self.config)
             .field("next_step", &self.next_step)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Loader {
-    /// Waits for the images the workers have in hand, not for their jobs.
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.jobs = None;
-        for worker in self.workers.drain(..) {
-            // What a worker panics on has been caught; there is nothing to add here.
-            let _ = worker.join();
-        }
     }
 }

@@ -64,7 +64,11 @@ fn example(
     augmenter: &mut Augmenter,
 ) -> Result<Example, Error> {
     let (mut image, replace_bad) = (Image::default(), config.max_bad_fraction > 0.0);
-    let index = worker::load(source, drawn, replace_bad, &mut Vec::new(), at, &mut image)?;
+    let take = |index| {
+        *at = Some(index as usize);
+        Ok(())
+    };
+    let index = worker::load(source, drawn, replace_bad, &mut Vec::new(), take, &mut image)?;
     let views = (0..).zip(config.view_specs()).map(|(number, spec)| {
         let mut view = Image::default();
         view.reshape(spec.size, spec.size);

@@ -1,7 +1,7 @@
 //! Batches are the same for any number of workers and any first step; whatever goes wrong comes out, and nothing hangs.
 
-use std::collections::HashSet;
-use std::sync::atomic::AtomicUsize;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::data::{Image, Interpolation};
