@@ -39,9 +39,12 @@ mod survey;
 mod view;
 mod webdataset;
 
+use serde::{Deserialize, Serialize};
+
 use augment::Resampler;
 pub use augment::{Augmenter, CropBox, Jitter, JitterPart, ViewParameters};
 pub use bench::{StageTimes, measure_loader, measure_stages};
+pub(crate) use checked::load_caught;
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
@@ -140,7 +143,8 @@ pub trait Source: Send + Sync {
 }
 
 /// Part of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Split {
     /// The images to train on.
     Train,
