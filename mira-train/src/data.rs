@@ -57,6 +57,7 @@ pub use pack::{
     estimate, pack,
 };
 pub use quarantine::Quarantined;
+pub(crate) use quarantine::{DEFAULT_MAX_BAD_FRACTION, are_too_many};
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 

@@ -57,7 +57,7 @@ pub struct EncoderArgs {
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(8..), help_heading = "Data")]
     pub image_size: Option<u32>,
 
-    /// Share of unreadable images, in [0, 1], that are left out; with more, or 0, they end the evaluation [default: the run's data.max_bad_fraction]
+    /// Share of a split's images, in [0, 1], that may be unreadable and are left out: at least one, none with 0 [default: the run's data.max_bad_fraction]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = unit, help_heading = "Data")]
     pub max_bad_fraction: Option<f64>,
 

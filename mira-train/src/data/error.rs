@@ -75,7 +75,8 @@ pub enum Error {
     },
     /// More images are unreadable than the caller allows.
     #[error(
-        "{num_bad} of {num_images} images cannot be read, more than the allowed fraction {max_bad_fraction}; the last is {last}"
+        "{num_bad} of {num_images} images cannot be read, more than a max_bad_fraction of {max_bad_fraction} allows; see to them (`mira-train data info --check` \
+         lists all) or raise it; the last is {last}"
     )]
     TooManyBad {
         /// Distinct images found unreadable so far.

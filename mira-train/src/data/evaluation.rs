@@ -24,7 +24,7 @@ pub struct EvaluationConfig {
     pub batch_size: usize,
     /// Threads that work on a batch; 0 for one a processor.
     pub num_threads: usize,
-    /// Fraction of the images that may be unreadable and are left out; with 0 the first ends the iteration.
+    /// Fraction of the images that may be unreadable and are left out; one may be with any fraction above 0, none with 0.
     pub max_bad_fraction: f64,
 }
 

@@ -59,7 +59,8 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Kinds of views.
     pub views: Vec<ViewSpec>,
-    /// Fraction of the images that may be unreadable and are replaced by their neighbours; with 0 the first ends the run.
+    /// Fraction of the images that may be unreadable and are replaced by their neighbours; one may be with any fraction above 0, none
+    /// with 0.
     pub max_bad_fraction: f64,
 }
 
