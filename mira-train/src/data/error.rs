@@ -96,6 +96,17 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+    /// An image whose reading does not end.
+    #[error(
+        "{name}: reading it has not ended within {limit:?}; see whether the file system it lies on is still there, then resume; \
+         a larger data.read_timeout waits longer, 0 for ever"
+    )]
+    Stuck {
+        /// The image's file or position.
+        name: String,
+        /// How long it was waited for.
+        limit: std::time::Duration,
+    },
     /// A loader used again after it failed.
     #[error("the loader has stopped after an earlier error; make a new one")]
     Stopped,
@@ -111,7 +122,10 @@ impl Error {
     /// Whether it says that one image cannot be read. A damaged file that holds many images is no bad image: its others are not to be
     /// used, either.
     pub(super) fn is_of_one_image(&self) -> bool {
-        !matches!(self, Self::Malformed { .. } | Self::Panicked { .. } | Self::Stopped)
+        !matches!(
+            self,
+            Self::Malformed { .. } | Self::Panicked { .. } | Self::Stuck { .. } | Self::Stopped
+        )
     }
 
     pub(super) fn malformed(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {

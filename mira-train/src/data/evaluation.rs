@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::augment::{CropBox, Resampler};
 use super::pool::{Desk, Piece, Pool, Work};
@@ -26,6 +27,8 @@ pub struct EvaluationConfig {
     pub num_threads: usize,
     /// Fraction of the images that may be unreadable and are left out; one may be with any fraction above 0, none with 0.
     pub max_bad_fraction: f64,
+    /// How long the next batch waits for any one image to be read; for ever with `None`.
+    pub read_timeout: Option<Duration>,
 }
 
 impl EvaluationConfig {
@@ -38,6 +41,7 @@ impl EvaluationConfig {
             batch_size: 256,
             num_threads: 0,
             max_bad_fraction: 0.0,
+            read_timeout: None,
         }
     }
 
@@ -108,8 +112,8 @@ const AHEAD: usize = 2;
 
 /// The images of a source for evaluation: torchvision's `Resize` and `CenterCrop`.
 ///
-/// An item is an error where the source itself is damaged, or more images are unreadable than `max_bad_fraction` allows; it is then the
-/// last.
+/// An item is an error where the source itself is damaged, reading an image does not end, or more images are unreadable than
+/// `max_bad_fraction` allows; it is then the last.
 ///
 /// # Errors
 /// [`Error::Setting`] for a setting out of its range; [`Error::Thread`].
@@ -125,7 +129,8 @@ pub fn evaluation_images(
     let batch_size = config.batch_size.min(source.len().max(1));
     let chunk = batch_size.div_ceil(2 * num_threads).clamp(1, 64);
     let work = Evaluation { source: Arc::clone(source), config: config.clone() };
-    let pool = Pool::start(&work, num_threads, AHEAD * batch_size.div_ceil(chunk))?;
+    let capacity = AHEAD * batch_size.div_ceil(chunk);
+    let pool = Pool::start(&work, num_threads, capacity, config.read_timeout)?;
     Ok(EvaluationLoader {
         source: Arc::clone(source),
         config: EvaluationConfig { batch_size, ..config },

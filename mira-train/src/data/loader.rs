@@ -14,6 +14,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::pool::{Piece, Pool};
 use super::quarantine::{Quarantine, Quarantined};
@@ -62,6 +63,24 @@ pub struct LoaderConfig {
     /// Fraction of the images that may be unreadable and are replaced by their neighbours; one may be with any fraction above 0, none
     /// with 0.
     pub max_bad_fraction: f64,
+    /// How long [`Loader::next_batch`] waits for any one image to be read; for ever with `None`.
+    pub read_timeout: Option<Duration>,
+}
+
+/// Batches of one image with one view, by every processor; the first unreadable image ends it, and one that cannot be read to its end is
+/// waited for.
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 1,
+            seed: 0,
+            num_workers: 0,
+            prefetch: 4,
+            views: vec![ViewSpec::default()],
+            max_bad_fraction: 0.0,
+            read_timeout: None,
+        }
+    }
 }
 
 impl LoaderConfig {
@@ -142,7 +161,7 @@ impl Loader {
             chunk,
             issued: first_step,
             next_step: first_step,
-            pool: Pool::start(&worker, num_workers, capacity)?,
+            pool: Pool::start(&worker, num_workers, capacity, config.read_timeout)?,
             spare_pieces: Vec::with_capacity(capacity),
             spare_batches: Vec::with_capacity(1),
             quarantine: Quarantine::default(),
@@ -179,7 +198,7 @@ impl Loader {
     /// The next batch, epoch after epoch without end.
     ///
     /// # Errors
-    /// The error of an image of this batch, by name; [`Error::TooManyBad`]; [`Error::Panicked`]. After an error,
+    /// The error of an image of this batch, by name; [`Error::TooManyBad`]; [`Error::Panicked`]; [`Error::Stuck`]. After an error,
     /// [`Error::Stopped`].
     pub fn next_batch(&mut self) -> Result<Batch, Error> {
         if self.has_failed {

@@ -1,13 +1,15 @@
 //! Threads that work on pieces of batches; the pieces come back in order, whichever thread was quicker.
 //!
 //! Pieces wait for a thread in a queue and for their turn in a ring, both of a size fixed at the start and under one lock. Every piece
-//! that a thread takes comes back, with an error where the work failed or panicked, so nobody waits for ever.
+//! that a thread takes comes back, with an error where the work failed or panicked, so nobody waits for ever; and who waits watches the
+//! threads' hands, so that a read that does not end is an error, too.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::{Error, Source, checked};
 
@@ -169,18 +171,67 @@ fn work_on<W: Work>(presence: Presence, id: usize, work: W) {
     }
 }
 
+/// How long the hands of threads have been as they are, while somebody waits.
+#[derive(Debug)]
+struct Watch {
+    /// When an image has been in hand for too long; never for `None`.
+    limit: Option<Duration>,
+    /// What each hand held when it was looked at last, and for how long it has been seen to.
+    seen: Box<[(u64, Duration)]>,
+}
+
+impl Watch {
+    /// Between two looks.
+    fn interval(&self) -> Option<Duration> {
+        Some((self.limit? / 8).clamp(Duration::from_millis(5), Duration::from_secs(1)))
+    }
+
+    fn reset(&mut self) {
+        self.seen.fill_with(Default::default);
+    }
+
+    /// Looks at the hands, `elapsed` after the last time; the image that one has held for too long. Of a look that came late, as after
+    /// the process was stopped for a while, only two intervals count: the threads did not work in that time, either.
+    fn look(&mut self, hands: &[Hand], elapsed: Duration) -> Option<usize> {
+        let (limit, interval) = (self.limit?, self.interval()?);
+        for (hand, (seen, time)) in hands.iter().zip(&mut self.seen) {
+            let (now, index) = (hand.0.load(Ordering::Relaxed), hand.index());
+            if now != *seen || index.is_none() {
+                (*seen, *time) = (now, Duration::ZERO);
+                continue;
+            }
+            *time += elapsed.min(2 * interval);
+            if *time >= limit {
+                return index;
+            }
+        }
+        None
+    }
+}
+
 /// The threads, and what they have done.
 pub(super) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    watch: Watch,
+    source: Arc<dyn Source>,
+    /// How long the threads have to end when the pool is dropped.
+    grace: Duration,
 }
 
+/// Longer than any image takes, unless its file cannot be read.
+const GRACE: Duration = Duration::from_secs(10);
+/// Where one of them is known not to.
+const SHORT_GRACE: Duration = Duration::from_millis(500);
+
 impl Pool {
-    /// For at most `capacity` pieces at a time, with consecutive numbers.
+    /// For at most `capacity` pieces at a time, with consecutive numbers; an image that is waited for longer than `read_timeout` is an
+    /// error.
     pub(super) fn start<W: Work>(
         work: &W,
         num_threads: usize,
         capacity: usize,
+        read_timeout: Option<Duration>,
     ) -> Result<Self, Error> {
         let state = State {
             queue: VecDeque::with_capacity(capacity),
@@ -195,7 +246,14 @@ impl Pool {
             stop: AtomicBool::new(false),
             hands: (0..num_threads).map(|_| Hand::default()).collect(),
         });
-        let mut pool = Self { shared, threads: Vec::with_capacity(num_threads) };
+        let seen = (0..num_threads).map(|_| Default::default()).collect();
+        let mut pool = Self {
+            shared,
+            threads: Vec::with_capacity(num_threads),
+            watch: Watch { limit: read_timeout, seen },
+            source: Arc::clone(work.source()),
+            grace: GRACE,
+        };
         for id in 0..num_threads {
             pool.shared.lock().num_running += 1;
             let (presence, work) = (Presence(Arc::clone(&pool.shared)), work.clone());
@@ -215,7 +273,9 @@ impl Pool {
     }
 
     /// A piece when it is done, or the error of whichever piece from it up to `end` fails first.
-    pub(super) fn wait_for(&self, number: u64, end: u64) -> Result<Piece, Error> {
+    pub(super) fn wait_for(&mut self, number: u64, end: u64) -> Result<Piece, Error> {
+        self.watch.reset();
+        let mut last_look = Instant::now();
         let mut state = self.shared.lock();
         loop {
             let capacity = state.done.len();
@@ -234,7 +294,21 @@ impl Pool {
             if state.num_running == 0 {
                 return Err(Error::Stopped);
             }
-            state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(interval) = self.watch.interval() else {
+                state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let woken = self.shared.done.wait_timeout(state, interval);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            let elapsed = last_look.elapsed();
+            if elapsed >= interval {
+                last_look += elapsed;
+                if let Some(index) = self.watch.look(&self.shared.hands, elapsed) {
+                    self.grace = SHORT_GRACE;
+                    let name = checked::name(&*self.source, index);
+                    return Err(Error::Stuck { name, limit: self.watch.limit.unwrap_or_default() });
+                }
+            }
         }
     }
 
@@ -248,12 +322,56 @@ impl Pool {
 }
 
 impl Drop for Pool {
-    /// Waits for the images that the threads have in hand, not for their pieces.
+    /// Waits for the images that the threads have in hand, not for their pieces. A thread that does not come back from a read is left to
+    /// itself: it ends when the read does, or with the process.
     fn drop(&mut self) {
         self.stop();
+        let state = self.shared.lock();
+        let waited =
+            self.shared.done.wait_timeout_while(state, self.grace, |state| state.num_running > 0);
+        let is_over = waited.unwrap_or_else(PoisonError::into_inner).0.num_running == 0;
         for thread in self.threads.drain(..) {
-            // What a thread panics on has been caught; there is nothing to add here.
-            let _ = thread.join();
+            if is_over || thread.is_finished() {
+                // What a thread panics on has been caught; there is nothing to add here.
+                let _ = thread.join();
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_stuck_when_one_look_after_another_finds_it_in_the_same_hand() {
+        let hands = [Hand::default(), Hand::default()];
+        let limit = Some(Duration::from_secs(8));
+        let mut watch = Watch { limit, seen: [Default::default(); 2].into() };
+        let second = Duration::from_secs(1);
+        hands[0].take(0);
+        hands[1].take(7);
+        for _ in 0..8 {
+            assert_eq!(watch.look(&hands, second), None);
+            // The first one goes on, if only to the same image again.
+            hands[0].take(0);
+        }
+        assert_eq!(watch.look(&hands, second), Some(7));
+        hands[1].put_down();
+        for _ in 0..20 {
+            hands[0].take(0);
+            assert_eq!(watch.look(&hands, second), None, "empty hands are not stuck");
+        }
+        // The process was stopped meanwhile, the hand with it.
+        hands[1].take(3);
+        hands[0].put_down();
+        assert_eq!(watch.look(&hands, second), None);
+        assert_eq!(watch.look(&hands, 3600 * second), None);
+        assert_eq!(watch.look(&hands, 5 * second), None);
+        watch.reset();
+        assert_eq!(watch.look(&hands, 5 * second), None);
+        assert_eq!((0..4).find_map(|_| watch.look(&hands, 5 * second)), Some(3));
+        watch.limit = None;
+        assert!((0..100).all(|_| watch.look(&hands, second).is_none()));
     }
 }

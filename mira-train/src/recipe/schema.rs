@@ -93,6 +93,7 @@ pub(super) const KEYS: &[Key] = &[
     key("data.num_workers", Whole(0, 1024), Value("0"), "0"),
     key("data.prefetch", Whole(1, 1024), Value("4"), "4"),
     key("data.max_bad_fraction", Number(Unit), Value("0.001"), "0.001"),
+    key("data.read_timeout", Number(ZeroUp), Value("300.0"), "300"),
     key("model.architecture", Choice(ARCHITECTURES), Required, "\"resnet18\""),
     key("model.width", Whole(1, 4096), Width, "64"),
     key("model.stem", Choice(&["imagenet", "cifar"]), Value("\"imagenet\""), "\"cifar\""),

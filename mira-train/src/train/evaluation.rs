@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::sources::read_timeout;
 use super::{Encoded, Error, Normaliser, Sources, encode, pixels};
 use crate::data::{EvaluationConfig, Quarantined, Source, Split};
 use crate::eval::linear::LinearSettings;
@@ -48,8 +49,11 @@ pub fn image_size(recipe: &Recipe) -> usize {
 
 /// How a recipe's images are read for evaluation.
 pub fn evaluation_config(recipe: &Recipe) -> EvaluationConfig {
-    let max_bad_fraction = recipe.data.max_bad_fraction;
-    EvaluationConfig { max_bad_fraction, ..EvaluationConfig::new(image_size(recipe)) }
+    EvaluationConfig {
+        max_bad_fraction: recipe.data.max_bad_fraction,
+        read_timeout: read_timeout(recipe),
+        ..EvaluationConfig::new(image_size(recipe))
+    }
 }
 
 /// Images that evaluation found unreadable, with their part of the data.

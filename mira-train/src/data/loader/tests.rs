@@ -1,5 +1,7 @@
 //! Batches are the same for any number of workers and any first step; whatever goes wrong comes out, and nothing hangs.
 
+mod stuck;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -87,7 +89,7 @@ fn config() -> LoaderConfig {
         num_workers: 2,
         prefetch: 2,
         views: vec![random, plain],
-        max_bad_fraction: 0.0,
+        ..LoaderConfig::default()
     }
 }
 
