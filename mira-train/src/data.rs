@@ -11,6 +11,7 @@
     reason = "pixels and positions: values fit by construction, and casts from floats saturate as Pillow clips"
 )]
 
+mod aligned;
 mod augment;
 mod bench;
 mod bytes;
@@ -41,6 +42,7 @@ mod webdataset;
 
 use serde::{Deserialize, Serialize};
 
+pub use aligned::AlignedBytes;
 use augment::Resampler;
 pub use augment::{Augmenter, CropBox, Jitter, JitterPart, ViewParameters};
 pub use bench::{StageTimes, measure_loader, measure_stages};

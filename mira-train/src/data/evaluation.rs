@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::augment::{CropBox, Resampler};
 use super::pool::{Desk, Piece, Pool, Work};
 use super::quarantine::{Quarantine, Quarantined};
-use super::{Crops, Error, Image, Interpolation, MAX_PIXELS, Source, checked};
+use super::{AlignedBytes, Crops, Error, Image, Interpolation, MAX_PIXELS, Source, checked};
 
 #[cfg(test)]
 mod tests;
@@ -198,7 +198,10 @@ impl EvaluationLoader {
         let mut batch = EvaluationBatch {
             indices: Vec::with_capacity(num_images),
             labels: Vec::with_capacity(num_images),
-            images: Crops { size, pixels: Vec::with_capacity(num_images * size * size * 3) },
+            images: Crops {
+                size,
+                pixels: AlignedBytes::with_capacity(num_images * size * size * 3),
+            },
         };
         let first = self.first_piece(self.next);
         let end = first + num_images.div_ceil(self.chunk) as u64;

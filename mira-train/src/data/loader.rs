@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::pool::{Piece, Pool};
 use super::quarantine::{Quarantine, Quarantined};
-use super::{Error, Source, ViewSpec};
+use super::{AlignedBytes, Error, Source, ViewSpec};
 pub use examples::{Example, ExampleView, examples};
 use order::Order;
 use worker::Worker;
@@ -44,10 +44,15 @@ pub struct Crops {
     /// Width and height.
     pub size: usize,
     /// `batch × size × size × 3` bytes.
-    pub pixels: Vec<u8>,
+    pub pixels: AlignedBytes,
 }
 
 /// How batches are made.
+///
+/// A loader holds at most `prefetch` batches that are made or being made, one that is joined from them or has been given back by
+/// [`Loader::recycle`], and the order of an epoch: [`memory`](Self::memory). Beside these each worker has one decoded image (at most
+/// [`MAX_PIXELS`](crate::data::MAX_PIXELS)), what its augmentation needs, and whatever the source and its decoders take for a while. Once
+/// every worker has seen its largest image, and as long as batches are given back and can be read, the loader allocates nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoaderConfig {
     /// Images a batch.
@@ -106,6 +111,32 @@ impl LoaderConfig {
         self.views.iter().try_for_each(ViewSpec::validate)
     }
 
+    /// Bytes of pixels, indices and labels that a loader on a set of `num_images` holds at most: `(prefetch + 1) · batch size` images with
+    /// their views, rounded up to whole pieces, and four bytes for each image of the set.
+    pub fn memory(&self, num_images: usize) -> u64 {
+        let row = self.view_specs().map(|spec| spec.size.saturating_pow(2).saturating_mul(3));
+        let row = row.fold(size_of::<(u32, Option<u32>)>(), usize::saturating_add) as u64;
+        let in_pieces = (self.num_pieces() * self.chunk()) as u64;
+        row.saturating_mul(in_pieces + self.batch_size as u64).saturating_add(4 * num_images as u64)
+    }
+
+    fn num_threads(&self) -> usize {
+        match self.num_workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            n => n,
+        }
+    }
+
+    /// Images a piece: few enough to spread a batch over the workers, enough to make handing them out cheap.
+    fn chunk(&self) -> usize {
+        self.batch_size.div_ceil(2 * self.num_threads()).clamp(1, 64)
+    }
+
+    /// Pieces of the batches ahead.
+    fn num_pieces(&self) -> usize {
+        self.prefetch.max(1) * self.batch_size.div_ceil(self.chunk())
+    }
+
     /// The spec of every view, in the order of [`Batch::views`].
     fn view_specs(&self) -> impl Iterator<Item = &ViewSpec> {
         self.views.iter().flat_map(|spec| std::iter::repeat_n(spec, spec.count))
@@ -145,23 +176,17 @@ impl Loader {
     ) -> Result<Self, Error> {
         let num_images = source.len();
         config.validate(num_images)?;
-        let num_workers = match config.num_workers {
-            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
-            n => n,
-        };
-        // Small enough to spread a batch over the workers, large enough to make handing them out cheap.
-        let chunk = config.batch_size.div_ceil(2 * num_workers).clamp(1, 64);
+        let (chunk, capacity) = (config.chunk(), config.num_pieces());
         let views: Arc<[ViewSpec]> = config.view_specs().cloned().collect();
         let (seed, replace_bad) = (config.seed, config.max_bad_fraction > 0.0);
         let worker = Worker { source: Arc::clone(&source), views, seed, replace_bad };
-        let capacity = config.prefetch.max(1) * config.batch_size.div_ceil(chunk);
         let mut loader = Self {
             order: Order::new(config.seed, num_images),
             num_images,
             chunk,
             issued: first_step,
             next_step: first_step,
-            pool: Pool::start(&worker, num_workers, capacity, config.read_timeout)?,
+            pool: Pool::start(&worker, config.num_threads(), capacity, config.read_timeout)?,
             spare_pieces: Vec::with_capacity(capacity),
             spare_batches: Vec::with_capacity(1),
             quarantine: Quarantine::default(),
@@ -251,7 +276,8 @@ impl Loader {
             let (epoch, step_in_epoch) = self.position(self.issued);
             for number in self.first_piece(self.issued)..self.first_piece(self.issued + 1) {
                 let rows = self.rows(number);
-                let mut piece = self.spare_pieces.pop().unwrap_or_default();
+                let spare = self.spare_pieces.pop();
+                let mut piece = spare.unwrap_or_else(|| self.new_piece());
                 piece.begin(number, epoch);
                 let first = step_in_epoch * self.config.batch_size;
                 let images = &self.order.of(epoch)[first + rows.start..first + rows.end];
@@ -262,15 +288,30 @@ impl Loader {
         }
     }
 
+    /// With room for as many images as any piece has.
+    fn new_piece(&self) -> Piece {
+        let room = |spec: &ViewSpec| Vec::with_capacity(self.chunk * spec.size * spec.size * 3);
+        Piece {
+            indices: Vec::with_capacity(self.chunk),
+            labels: Vec::with_capacity(self.chunk),
+            crops: self.config.view_specs().map(room).collect(),
+            ..Piece::default()
+        }
+    }
+
     fn assemble(&mut self) -> Result<Batch, Error> {
         let mut batch = self.spare_batches.pop().unwrap_or_default();
         (batch.epoch, batch.step_in_epoch) = self.position(self.next_step);
         batch.indices.clear();
         batch.labels.clear();
+        // All at once: growing by and by would end with up to twice as much.
+        batch.indices.reserve_exact(self.config.batch_size);
+        batch.labels.reserve_exact(self.config.batch_size);
         batch.views.resize_with(self.config.view_specs().count(), Crops::default);
         for (view, spec) in batch.views.iter_mut().zip(self.config.view_specs()) {
             view.size = spec.size;
             view.pixels.clear();
+            view.pixels.reserve(self.config.batch_size * spec.size * spec.size * 3);
         }
         let end = self.first_piece(self.next_step + 1);
         for number in self.first_piece(self.next_step)..end {

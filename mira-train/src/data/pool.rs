@@ -26,7 +26,7 @@ pub(super) struct Piece {
     /// Images that could not be read, and why.
     pub(super) bad: Vec<(u32, Error)>,
     /// What ended the work on this piece.
-    error: Option<Error>,
+    pub(super) error: Option<Error>,
 }
 
 impl Piece {
