@@ -55,7 +55,7 @@ pub struct Crops {
 /// every worker has seen its largest image, and as long as batches are given back and can be read, the loader allocates nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoaderConfig {
-    /// Images a batch.
+    /// Images a batch, of all ranks together; a multiple of `world_size`.
     pub batch_size: usize,
     /// Seed of the order of the images and of their views.
     pub seed: u64,
@@ -70,6 +70,10 @@ pub struct LoaderConfig {
     pub max_bad_fraction: f64,
     /// How long [`Loader::next_batch`] waits for any one image to be read; for ever with `None`.
     pub read_timeout: Option<Duration>,
+    /// Which of the ranks that share the batches this is, below `world_size`: it makes the `rank`-th part of each.
+    pub rank: usize,
+    /// Ranks that share the batches, at least 1. What a batch of all ranks holds, and in which order, does not depend on it.
+    pub world_size: usize,
 }
 
 /// Batches of one image with one view, by every processor; the first unreadable image ends it, and one that cannot be read to its end is
@@ -84,6 +88,8 @@ impl Default for LoaderConfig {
             views: vec![ViewSpec::default()],
             max_bad_fraction: 0.0,
             read_timeout: None,
+            rank: 0,
+            world_size: 1,
         }
     }
 }
@@ -95,6 +101,14 @@ impl LoaderConfig {
         }
         if self.batch_size > num_images {
             return Err(Error::BatchTooLarge { batch_size: self.batch_size, num_images });
+        }
+        if self.world_size == 0 || !self.batch_size.is_multiple_of(self.world_size) {
+            let expected = format!("a divisor of the batch size, {}", self.batch_size);
+            return Err(Error::setting("world size", &self.world_size, expected));
+        }
+        if self.rank >= self.world_size {
+            let expected = format!("less than the world size, {}", self.world_size);
+            return Err(Error::setting("rank", &self.rank, expected));
         }
         if u32::try_from(num_images).is_err() {
             return Err(Error::setting("number of images", &num_images, "less than 2^32"));
@@ -111,13 +125,19 @@ impl LoaderConfig {
         self.views.iter().try_for_each(ViewSpec::validate)
     }
 
-    /// Bytes of pixels, indices and labels that a loader on a set of `num_images` holds at most: `(prefetch + 1) · batch size` images with
-    /// their views, rounded up to whole pieces, and four bytes for each image of the set.
+    /// Images of a batch that this rank makes.
+    pub const fn local_batch_size(&self) -> usize {
+        self.batch_size / self.world_size
+    }
+
+    /// Bytes of pixels, indices and labels that a loader on a set of `num_images` holds at most: `(prefetch + 1) · batch size / world size`
+    /// images with their views, rounded up to whole pieces, and four bytes for each image of the set.
     pub fn memory(&self, num_images: usize) -> u64 {
         let row = self.view_specs().map(|spec| spec.size.saturating_pow(2).saturating_mul(3));
         let row = row.fold(size_of::<(u32, Option<u32>)>(), usize::saturating_add) as u64;
         let in_pieces = (self.num_pieces() * self.chunk()) as u64;
-        row.saturating_mul(in_pieces + self.batch_size as u64).saturating_add(4 * num_images as u64)
+        row.saturating_mul(in_pieces + self.local_batch_size() as u64)
+            .saturating_add(4 * num_images as u64)
     }
 
     fn num_threads(&self) -> usize {
@@ -129,12 +149,12 @@ impl LoaderConfig {
 
     /// Images a piece: few enough to spread a batch over the workers, enough to make handing them out cheap.
     fn chunk(&self) -> usize {
-        self.batch_size.div_ceil(2 * self.num_threads()).clamp(1, 64)
+        self.local_batch_size().div_ceil(2 * self.num_threads()).clamp(1, 64)
     }
 
     /// Pieces of the batches ahead.
     fn num_pieces(&self) -> usize {
-        self.prefetch.max(1) * self.batch_size.div_ceil(self.chunk())
+        self.prefetch.max(1) * self.local_batch_size().div_ceil(self.chunk())
     }
 
     /// The spec of every view, in the order of [`Batch::views`].
@@ -147,6 +167,9 @@ impl LoaderConfig {
 ///
 /// Every epoch has an order of its own; images that fill no whole batch are left out of it. Batches depend on the seed and the step
 /// alone: not on the number of workers, and not on where a run was resumed.
+///
+/// Of several ranks each makes a part of every batch: the batches of rank 0, 1, … one after the other are the batch that a single rank
+/// would make. Each counts the unreadable images that it meets itself, and ends when these alone are too many of the whole set.
 pub struct Loader {
     config: LoaderConfig,
     order: Order,
@@ -249,7 +272,7 @@ impl Loader {
     }
 
     fn chunks_per_batch(&self) -> u64 {
-        self.config.batch_size.div_ceil(self.chunk) as u64
+        self.config.local_batch_size().div_ceil(self.chunk) as u64
     }
 
     /// Epoch and step in it.
@@ -263,10 +286,10 @@ impl Loader {
         step * self.chunks_per_batch()
     }
 
-    /// Rows of the batch that a piece of it fills.
+    /// Rows of this rank's batch that a piece of it fills.
     fn rows(&self, piece: u64) -> Range<usize> {
         let first = (piece % self.chunks_per_batch()) as usize * self.chunk;
-        first..(first + self.chunk).min(self.config.batch_size)
+        first..(first + self.chunk).min(self.config.local_batch_size())
     }
 
     /// Hands out jobs up to `prefetch` batches ahead.
@@ -279,7 +302,8 @@ impl Loader {
                 let spare = self.spare_pieces.pop();
                 let mut piece = spare.unwrap_or_else(|| self.new_piece());
                 piece.begin(number, epoch);
-                let first = step_in_epoch * self.config.batch_size;
+                let first = step_in_epoch * self.config.batch_size
+                    + self.config.rank * self.config.local_batch_size();
                 let images = &self.order.of(epoch)[first + rows.start..first + rows.end];
                 piece.indices.extend_from_slice(images);
                 self.pool.send(piece);
@@ -305,13 +329,14 @@ impl Loader {
         batch.indices.clear();
         batch.labels.clear();
         // All at once: growing by and by would end with up to twice as much.
-        batch.indices.reserve_exact(self.config.batch_size);
-        batch.labels.reserve_exact(self.config.batch_size);
+        let batch_size = self.config.local_batch_size();
+        batch.indices.reserve_exact(batch_size);
+        batch.labels.reserve_exact(batch_size);
         batch.views.resize_with(self.config.view_specs().count(), Crops::default);
         for (view, spec) in batch.views.iter_mut().zip(self.config.view_specs()) {
             view.size = spec.size;
             view.pixels.clear();
-            view.pixels.reserve(self.config.batch_size * spec.size * spec.size * 3);
+            view.pixels.reserve(batch_size * spec.size * spec.size * 3);
         }
         let end = self.first_piece(self.next_step + 1);
         for number in self.first_piece(self.next_step)..end {

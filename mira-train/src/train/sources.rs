@@ -130,6 +130,7 @@ pub fn loader_config(recipe: &Recipe) -> LoaderConfig {
         views: view_specs(recipe),
         max_bad_fraction: recipe.data.max_bad_fraction,
         read_timeout: read_timeout(recipe),
+        ..LoaderConfig::default()
     }
 }
 

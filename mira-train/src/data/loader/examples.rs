@@ -42,7 +42,7 @@ pub fn examples<'a>(
     num_images: usize,
 ) -> Result<impl Iterator<Item = Result<Example, Error>> + use<'a>, Error> {
     let batch_size = num_images.min(source.len());
-    LoaderConfig { batch_size, ..config.clone() }.validate(source.len())?;
+    LoaderConfig { batch_size, rank: 0, world_size: 1, ..config.clone() }.validate(source.len())?;
     let drawn = Order::new(config.seed, source.len()).of(epoch)[..batch_size].to_vec();
     let mut augmenter = Augmenter::default();
     Ok(drawn.into_iter().map(move |drawn| {
