@@ -26,6 +26,7 @@ mod evaluation;
 mod fixtures;
 mod folder;
 pub(crate) mod forward;
+mod hash;
 mod idx;
 mod loader;
 mod open;
