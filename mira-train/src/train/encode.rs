@@ -114,3 +114,70 @@ impl Encoded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Error as DataError, Image};
+
+    /// Image `i` is of 4 × 4 pixels of value `i` and class `i % 3`; every fifth has no class, every seventh cannot be read.
+    struct Greys;
+
+    impl Source for Greys {
+        fn len(&self) -> usize {
+            250
+        }
+
+        fn num_classes(&self) -> Option<usize> {
+            Some(3)
+        }
+
+        fn class_names(&self) -> &[String] {
+            &[]
+        }
+
+        fn label(&self, index: usize) -> Option<u32> {
+            let index = u32::try_from(index).unwrap();
+            (!index.is_multiple_of(5)).then_some(index % 3)
+        }
+
+        fn load(&self, index: usize, into: &mut Image) -> Result<(), DataError> {
+            if index.is_multiple_of(7) {
+                let (name, problem) = (self.name(index), "told to fail".into());
+                return Err(DataError::Image { name, problem });
+            }
+            into.reshape(4, 4);
+            into.pixels.fill(u8::try_from(index).unwrap());
+            Ok(())
+        }
+
+        fn name(&self, index: usize) -> String {
+            format!("grey {index}")
+        }
+    }
+
+    #[test]
+    fn rows_labels_and_indices_are_those_of_the_images_that_can_be_read() {
+        let source: Arc<dyn Source> = Arc::new(Greys);
+        let config = EvaluationConfig { max_bad_fraction: 0.2, ..EvaluationConfig::new(4) };
+        let normaliser = Normaliser::new([0.0; 3], [1.0; 3]);
+        let mut bad = Vec::new();
+        let encoded = pixels(&source, &config, &normaliser, &mut bad).unwrap();
+        let expected: Vec<u32> = (0..250).filter(|i| i % 5 != 0 && i % 7 != 0).collect();
+        assert_eq!(encoded.indices, expected);
+        assert_eq!(encoded.features.labels, expected.iter().map(|i| i % 3).collect::<Vec<_>>());
+        let rows = encoded.features.rows.chunks_exact(48);
+        assert_eq!(rows.len(), expected.len());
+        for (row, &index) in rows.zip(&expected) {
+            assert!((row[0] * 255.0 - index as f32).abs() < 1e-3, "{} of {index}", row[0]);
+        }
+        let left_out: Vec<u32> = bad.iter().map(|image| image.index).collect();
+        assert_eq!(left_out, (0..250).step_by(7).collect::<Vec<_>>());
+
+        let strict = EvaluationConfig { max_bad_fraction: 0.01, ..config };
+        bad.clear();
+        let error = pixels(&source, &strict, &normaliser, &mut bad).unwrap_err();
+        assert!(matches!(error, Error::Data(DataError::TooManyBad { num_bad: 3, .. })), "{error}");
+        assert_eq!(bad.len(), 3);
+    }
+}

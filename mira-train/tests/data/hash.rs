@@ -87,7 +87,7 @@ fn a_kill_leaves_nothing_that_counts() {
 fn what_cannot_be_is_refused() {
     let folder = image_folder();
     is_refused(folder.path(), &["hash", "nowhere"], &["nowhere"]);
-    is_refused(folder.path(), &["hash", "set"], &["batch size", "at most 3"]);
+    is_refused(folder.path(), &["hash", "set"], &["batch size", "at most 4"]);
     is_refused(folder.path(), &["hash", "--batches", "0"], &["--batches"]);
     is_refused(folder.path(), &["hash", "--workers", "0"], &["--workers"]);
     is_refused(folder.path(), &["hash", "--set", "train.sed=1"], &["train.seed"]);
