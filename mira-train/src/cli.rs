@@ -112,6 +112,7 @@ mod tests {
             ("mira-train data", "see 'mira-train data --help'"),
             ("mira-train data fetch", "see 'mira-train data fetch --help'"),
             ("mira-train data fetch cifar10 --jobs 0", "see 'mira-train data fetch --help'"),
+            ("mira-train data hash --workers 0", "see 'mira-train data hash --help'"),
             ("mira-train data info --format jpg", "see 'mira-train data info --help'"),
             ("mira-train data preview --out a.svg", "see 'mira-train data preview --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),

@@ -11,6 +11,7 @@
     reason = "pixels and positions: values fit by construction, and casts from floats saturate as pixels are clipped"
 )]
 
+mod aligned;
 mod augment;
 mod bench;
 mod bytes;
@@ -25,6 +26,7 @@ mod evaluation;
 mod fixtures;
 mod folder;
 pub(crate) mod forward;
+mod hash;
 mod idx;
 mod loader;
 mod open;
@@ -32,18 +34,24 @@ mod pack;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod pool;
+mod quarantine;
 pub(crate) mod shards;
 mod survey;
 mod view;
 mod webdataset;
 
+use serde::{Deserialize, Serialize};
+
+pub use aligned::AlignedBytes;
 use augment::Resampler;
 pub use augment::{Augmenter, CropBox, Jitter, JitterPart, ViewParameters};
 pub use bench::{StageTimes, measure_loader, measure_stages};
+pub(crate) use checked::load_caught;
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
-pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, Quarantined, examples};
+pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, examples};
 pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]
 pub(crate) use open::{is_parquet, is_picture};
@@ -51,6 +59,8 @@ pub use pack::{
     Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
     estimate, pack,
 };
+pub use quarantine::Quarantined;
+pub(crate) use quarantine::{DEFAULT_MAX_BAD_FRACTION, are_too_many};
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 
@@ -137,7 +147,8 @@ pub trait Source: Send + Sync {
 }
 
 /// Part of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Split {
     /// The images to train on.
     Train,

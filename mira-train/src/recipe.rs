@@ -167,7 +167,7 @@ impl Recipe {
         toml::to_string(self).expect("structs of numbers, strings and tables are TOML")
     }
 
-    /// 64-bit FNV-1a of what a run's result depends on: the resolved recipe without paths, threads, evaluations and checkpoints.
+    /// 64-bit FNV-1a of what a run's result depends on: the resolved recipe without paths, threads, waiting, evaluations and checkpoints.
     ///
     /// Formatting, order, comments and written-out defaults do not change it.
     pub fn hash(&self) -> u64 {
@@ -175,8 +175,8 @@ impl Recipe {
         for section in ["eval", "checkpoint"] {
             table.remove(section);
         }
-        let places = [("data", "path"), ("data", "num_workers"), ("data", "prefetch")];
-        for (section, key) in places.into_iter().chain([("train", "num_threads")]) {
+        let of_data = ["path", "num_workers", "prefetch", "read_timeout"].map(|key| ("data", key));
+        for (section, key) in of_data.into_iter().chain([("train", "num_threads")]) {
             table.get_mut(section).and_then(|s| s.as_table_mut()).and_then(|s| s.remove(key));
         }
         fnv1a(table.to_string().as_bytes())

@@ -16,9 +16,11 @@ mod step;
 mod summary;
 
 pub use cost::{cost, measure_flops};
-pub use encode::{encode, pixels};
+pub use encode::{Encoded, encode, pixels};
 pub use error::Error;
-pub use evaluation::{Evaluation, Representations, image_size};
+pub use evaluation::{
+    EvaluatedSet, Evaluation, LeftOut, Representations, evaluation_config, image_size,
+};
 pub use images::Normaliser;
 pub use monitor::Monitor;
 pub use progress::{Progress, hours};

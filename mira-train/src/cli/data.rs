@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 pub mod bench;
 pub mod fetch;
 mod format;
+pub mod hash;
 pub mod info;
 pub mod pack;
 pub mod preview;
@@ -41,6 +42,8 @@ pub enum DataCommand {
     Bench(bench::BenchArgs),
     /// Download a data set from the Hugging Face hub, with checksums, and go on where an earlier download stopped
     Fetch(fetch::FetchArgs),
+    /// Hash batches made by different numbers of threads and after an interruption: all are the same
+    Hash(hash::HashArgs),
     /// Pack a data set into a few large files: quick to copy and to read in random order
     Pack(pack::PackArgs),
     /// Say what a data set holds, and find images that cannot be decoded

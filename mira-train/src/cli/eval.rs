@@ -57,6 +57,10 @@ pub struct EncoderArgs {
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(8..), help_heading = "Data")]
     pub image_size: Option<u32>,
 
+    /// Share of a split's images, in [0, 1], that may be unreadable and are left out: at least one, none with 0 [default: the run's data.max_bad_fraction]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = unit, help_heading = "Data")]
+    pub max_bad_fraction: Option<f64>,
+
     /// Where to compute: cpu, or cuda:N with N a device number
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Evaluation")]
     pub device: Device,
@@ -138,6 +142,11 @@ pub struct LinearArgs {
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
     number.ok_or_else(|| "expected a number above 0".into())
+}
+
+fn unit(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|x: &f64| (0.0..=1.0).contains(x));
+    number.ok_or_else(|| "expected a number in [0, 1]".into())
 }
 
 fn share(text: &str) -> Result<f64, String> {

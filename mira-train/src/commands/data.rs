@@ -2,6 +2,7 @@
 
 mod bench;
 mod fetch;
+mod hash;
 mod info;
 mod pack;
 mod preview;
@@ -19,6 +20,7 @@ pub fn run(args: &DataArgs) -> Result<(ExitCode, String), Error> {
     match &args.command {
         DataCommand::Bench(args) => bench::run(args),
         DataCommand::Fetch(args) => fetch::run(args),
+        DataCommand::Hash(args) => hash::run(args),
         DataCommand::Pack(args) => pack::run(args).map(|text| (ExitCode::SUCCESS, text)),
         DataCommand::Info(args) => info::run(args),
         DataCommand::Preview(args) => preview::run(args),

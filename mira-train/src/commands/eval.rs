@@ -60,13 +60,17 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
         report["fraction"] = encoder.fraction.into();
         report["num_train"] = found.train.len().into();
         report["num_test"] = found.test.len().into();
+        report["num_train_left_out"] = found.train_set.num_left_out.into();
+        report["num_test_left_out"] = found.test_set.num_left_out.into();
         report["top1"] = top1.into();
         report["top5"] = top5.into();
         return Ok(format!("{report}\n"));
     }
     let protocol = report["protocol"].as_str().unwrap_or_default();
+    let left_out = found.left_out();
+    let left_out = left_out.map_or_else(String::new, |n| format!("; left out as unreadable: {n}"));
     Ok(format!(
-        "{protocol} of {} on {} training and {} test images: top-1 {:.2} %, top-5 {:.2} %\n",
+        "{protocol} of {} on {} training and {} test images: top-1 {:.2} %, top-5 {:.2} %{left_out}\n",
         encoder.encoder.display(),
         found.train.len(),
         found.test.len(),
@@ -89,13 +93,23 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Erro
         recipe = recipe.with_overrides(&["data.source=auto".into()])?;
     }
     recipe.data.path = args.data.clone().or(recipe.data.path);
+    if let Some(fraction) = args.max_bad_fraction {
+        recipe.data.max_bad_fraction = fraction;
+    }
     if let Some(size) = args.image_size {
         recipe.eval.image_size = size as usize;
     }
     super::run::set_threads(recipe.train.num_threads);
     let sources = Sources::open(&recipe.data)?;
     let no_test = sources.no_test.clone().unwrap_or_default();
-    let found = Representations::of_encoder(&recipe, &network, &values, &running, &sources)?;
+    let mut left_out = Vec::new();
+    let found =
+        Representations::of_encoder(&recipe, &network, &values, &running, &sources, &mut left_out);
+    // Also those that were one too many.
+    for (_, image) in left_out {
+        crate::complain("warning", &format!("{}; it is left out", image.problem));
+    }
+    let found = found?;
     let Some(mut found) = found else { return Err(Error::NothingToEvaluate { reason: no_test }) };
     if args.fraction < 1.0 {
         found.train = found

@@ -34,7 +34,7 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     }
     let sources = open(&recipe)?;
     let cost = cost(&recipe, sources.train.len(), None)?;
-    check_memory(cost.activation_bytes + cost.parameter_bytes + cost.optimizer_bytes)?;
+    check_memory(cost.total_bytes())?;
     let name = recipe_name(args);
     let out = args.out.clone().unwrap_or_else(|| free_folder(&name));
     let stop = StopRequest::install().map_err(train::Error::from)?;

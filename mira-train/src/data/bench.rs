@@ -119,7 +119,7 @@ pub fn measure_loader(
         num_workers,
         prefetch: 4,
         views: views.to_vec(),
-        max_bad_fraction: 0.0,
+        ..LoaderConfig::default()
     };
     let mut loader = Loader::new(Arc::clone(source), config, 0)?;
     let mut next = || -> Result<(), Error> {

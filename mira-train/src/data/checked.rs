@@ -9,7 +9,10 @@ use super::{Error, Image, Source};
 pub(super) fn load(source: &dyn Source, index: usize, image: &mut Image) -> Result<(), Error> {
     source.load(index, image)?;
     let expected = image.width * image.height * 3;
-    if expected > 0 && image.pixels.len() == expected {
+    if expected == 0 {
+        return Err(Error::image(source.name(index), "it has no pixels; remove it"));
+    }
+    if image.pixels.len() == expected {
         return Ok(());
     }
     let (name, got) = (source.name(index), image.pixels.len());
@@ -17,7 +20,7 @@ pub(super) fn load(source: &dyn Source, index: usize, image: &mut Image) -> Resu
 }
 
 /// Loads an image; a panic on the way is an error like any other.
-pub(super) fn load_caught(
+pub(crate) fn load_caught(
     source: &dyn Source,
     index: usize,
     image: &mut Image,

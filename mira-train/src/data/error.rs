@@ -75,7 +75,8 @@ pub enum Error {
     },
     /// More images are unreadable than the caller allows.
     #[error(
-        "{num_bad} of {num_images} images cannot be read, more than the allowed fraction {max_bad_fraction}; the last is {last}"
+        "{num_bad} of {num_images} images cannot be read, more than a max_bad_fraction of {max_bad_fraction} allows; see to them (`mira-train data info --check` \
+         lists all) or raise it; the last is {last}"
     )]
     TooManyBad {
         /// Distinct images found unreadable so far.
@@ -95,6 +96,17 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+    /// An image whose reading does not end.
+    #[error(
+        "{name}: reading it has not ended within {limit:?}; see whether the file system it lies on is still there, then resume; \
+         a larger data.read_timeout waits longer, 0 for ever"
+    )]
+    Stuck {
+        /// The image's file or position.
+        name: String,
+        /// How long it was waited for.
+        limit: std::time::Duration,
+    },
     /// A loader used again after it failed.
     #[error("the loader has stopped after an earlier error; make a new one")]
     Stopped,
@@ -107,6 +119,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that one image cannot be read. A damaged file that holds many images is no bad image: its others are not to be
+    /// used, either.
+    pub(super) fn is_of_one_image(&self) -> bool {
+        !matches!(
+            self,
+            Self::Malformed { .. } | Self::Panicked { .. } | Self::Stuck { .. } | Self::Stopped
+        )
+    }
+
     pub(super) fn malformed(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::Malformed { path: path.into(), problem: problem.into() }
     }

@@ -1,13 +1,19 @@
-//! Images without augmentation, once and in order: shorter side resized, centre cropped.
+//! Images without augmentation, once and in order: shorter side resized, centre cropped; those that cannot be read are left out.
 
 use std::num::NonZero;
-use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::augment::{CropBox, Resampler};
-use super::{Crops, Error, Image, Interpolation, MAX_PIXELS, Source};
+use super::pool::{Desk, Piece, Pool, Work};
+use super::quarantine::{Quarantine, Quarantined};
+use super::{AlignedBytes, Crops, Error, Image, Interpolation, MAX_PIXELS, Source, checked};
+
+#[cfg(test)]
+mod tests;
 
 /// How images are brought to one size.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationConfig {
     /// Width and height that come out; an image of just this size is left as it is.
     pub size: usize,
@@ -19,38 +25,80 @@ pub struct EvaluationConfig {
     pub batch_size: usize,
     /// Threads that work on a batch; 0 for one a processor.
     pub num_threads: usize,
+    /// Fraction of the images that may be unreadable and are left out; one may be with any fraction above 0, none with 0.
+    pub max_bad_fraction: f64,
+    /// How long the next batch waits for any one image to be read; for ever with `None`.
+    pub read_timeout: Option<Duration>,
 }
 
 impl EvaluationConfig {
-    /// Batches of 256 images of a size, bilinear, with every processor.
+    /// Batches of 256 images of a size, bilinear, with every processor; an image that cannot be read ends the iteration.
     pub const fn new(size: usize) -> Self {
-        let interpolation = Interpolation::Bilinear;
-        Self { size, resize: None, interpolation, batch_size: 256, num_threads: 0 }
+        Self {
+            size,
+            resize: None,
+            interpolation: Interpolation::Bilinear,
+            batch_size: 256,
+            num_threads: 0,
+            max_bad_fraction: 0.0,
+            read_timeout: None,
+        }
+    }
+
+    fn short_side(&self) -> usize {
+        self.resize.unwrap_or((self.size * 8 + 3) / 7)
+    }
+
+    fn validate(&self, num_images: usize) -> Result<(), Error> {
+        if !(1..=4096).contains(&self.size) {
+            return Err(Error::setting("image size", &self.size, "1 to 4096 pixels"));
+        }
+        if self.batch_size == 0 {
+            return Err(Error::setting("batch size", &0, "at least 1"));
+        }
+        if !(self.size..=8192).contains(&self.short_side()) {
+            let expected = format!("{} to 8192 pixels, at least the crop's size", self.size);
+            return Err(Error::setting("resized shorter side", &self.short_side(), expected));
+        }
+        if u32::try_from(num_images).is_err() {
+            return Err(Error::setting("number of images", &num_images, "less than 2^32"));
+        }
+        if !(0.0..=1.0).contains(&self.max_bad_fraction) {
+            return Err(Error::setting("max_bad_fraction", &self.max_bad_fraction, "0 to 1"));
+        }
+        Ok(())
     }
 }
 
-/// Consecutive images.
+/// Images in the order of the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvaluationBatch {
-    /// Their indices in the source.
-    pub indices: Range<usize>,
+    /// Their indices in the source, without those of images that cannot be read.
+    pub indices: Vec<u32>,
     /// Their classes.
     pub labels: Vec<Option<u32>>,
     /// Their pixels.
     pub images: Crops,
 }
 
-/// All images of a source in order; the last batch may be smaller.
-pub struct EvaluationLoader<'a> {
-    source: &'a dyn Source,
+/// All images of a source in order; a batch is smaller by the images of it that cannot be read, the last one may be smaller anyway, and
+/// none is empty.
+///
+/// Nothing takes the place of an image that cannot be read: an accuracy would count that one twice.
+pub struct EvaluationLoader {
+    source: Arc<dyn Source>,
     config: EvaluationConfig,
-    short_side: usize,
+    /// Images a piece.
+    chunk: usize,
+    /// The first image of the next batch, and of the next one to be handed out.
     next: usize,
-    /// One a thread.
-    scratch: Vec<Scratch>,
+    issued: usize,
+    pool: Pool,
+    spare_pieces: Vec<Piece>,
+    quarantine: Quarantine,
 }
 
-impl std::fmt::Debug for EvaluationLoader<'_> {
+impl std::fmt::Debug for EvaluationLoader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EvaluationLoader")
             .field("config", &self.config)
@@ -59,82 +107,125 @@ impl std::fmt::Debug for EvaluationLoader<'_> {
     }
 }
 
+/// Batches made or being made at a time.
+const AHEAD: usize = 2;
+
 /// The images of a source for evaluation: torchvision's `Resize` and `CenterCrop`.
 ///
+/// An item is an error where the source itself is damaged, reading an image does not end, or more images are unreadable than
+/// `max_bad_fraction` allows; it is then the last.
+///
 /// # Errors
-/// [`Error::Setting`] for a setting out of its range.
+/// [`Error::Setting`] for a setting out of its range; [`Error::Thread`].
 pub fn evaluation_images(
-    source: &dyn Source,
+    source: &Arc<dyn Source>,
     config: EvaluationConfig,
-) -> Result<EvaluationLoader<'_>, Error> {
-    if !(1..=4096).contains(&config.size) {
-        return Err(Error::setting("image size", &config.size, "1 to 4096 pixels"));
-    }
-    if config.batch_size == 0 {
-        return Err(Error::setting("batch size", &0, "at least 1"));
-    }
-    let short_side = config.resize.unwrap_or((config.size * 8 + 3) / 7);
-    if !(config.size..=8192).contains(&short_side) {
-        let expected = format!("{} to 8192 pixels, at least the crop's size", config.size);
-        return Err(Error::setting("resized shorter side", &short_side, expected));
-    }
+) -> Result<EvaluationLoader, Error> {
+    config.validate(source.len())?;
     let num_threads = match config.num_threads {
         0 => std::thread::available_parallelism().map_or(1, NonZero::get),
         n => n.min(1024),
     };
-    let scratch = (0..num_threads).map(|_| Scratch::default()).collect();
-    Ok(EvaluationLoader { source, config, short_side, next: 0, scratch })
+    let batch_size = config.batch_size.min(source.len().max(1));
+    let chunk = batch_size.div_ceil(2 * num_threads).clamp(1, 64);
+    let work = Evaluation { source: Arc::clone(source), config: config.clone() };
+    let capacity = AHEAD * batch_size.div_ceil(chunk);
+    let pool = Pool::start(&work, num_threads, capacity, config.read_timeout)?;
+    Ok(EvaluationLoader {
+        source: Arc::clone(source),
+        config: EvaluationConfig { batch_size, ..config },
+        chunk,
+        next: 0,
+        issued: 0,
+        pool,
+        spare_pieces: Vec::new(),
+        quarantine: Quarantine::default(),
+    })
 }
 
-impl Iterator for EvaluationLoader<'_> {
+impl Iterator for EvaluationLoader {
     type Item = Result<EvaluationBatch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let first = self.next;
-        let end = self.source.len().min(first.saturating_add(self.config.batch_size));
-        if first >= end {
-            return None;
+        while self.next < self.source.len() {
+            self.issue();
+            let result = self.batch();
+            if result.is_err() {
+                self.next = self.source.len();
+                self.pool.stop();
+            }
+            if result.as_ref().map_or(true, |batch| !batch.indices.is_empty()) {
+                return Some(result);
+            }
         }
-        self.next = end;
-        let result = self.batch(first..end);
-        if result.is_err() {
-            self.next = self.source.len();
-        }
-        Some(result)
+        None
     }
 }
 
-impl EvaluationLoader<'_> {
-    fn batch(&mut self, indices: Range<usize>) -> Result<EvaluationBatch, Error> {
-        let (source, config, short_side) = (self.source, &self.config, self.short_side);
-        let image_bytes = config.size * config.size * 3;
-        let mut pixels = vec![0; indices.len() * image_bytes];
-        let share = indices.len().div_ceil(self.scratch.len());
-        std::thread::scope(|scope| {
-            let parts = pixels.chunks_mut(share * image_bytes).zip(&mut self.scratch);
-            let threads: Vec<_> = (indices.start..)
-                .step_by(share)
-                .zip(parts)
-                .map(|(first, (part, scratch))| {
-                    scope.spawn(move || {
-                        for (index, to) in (first..).zip(part.chunks_exact_mut(image_bytes)) {
-                            scratch.load(source, index, config, short_side, to)?;
-                        }
-                        Ok(())
-                    })
-                })
-                .collect();
-            // The first image's error, whichever thread came first.
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|_| {
-                    let (name, message) = ("an evaluation image".into(), "see above".into());
-                    Err(Error::Panicked { name, message })
-                })
-            })
-        })?;
-        let labels = indices.clone().map(|index| source.label(index)).collect();
-        Ok(EvaluationBatch { indices, labels, images: Crops { size: config.size, pixels } })
+impl EvaluationLoader {
+    /// Images found unreadable, and left out, since this was last called.
+    pub fn take_quarantined(&mut self) -> Vec<Quarantined> {
+        self.quarantine.take_news()
     }
+
+    /// The end of the batch that begins with an image.
+    fn end_of_batch(&self, first: usize) -> usize {
+        self.source.len().min(first + self.config.batch_size)
+    }
+
+    /// The number of the first piece of the batch that begins with an image.
+    fn first_piece(&self, first: usize) -> u64 {
+        let pieces_per_batch = self.config.batch_size.div_ceil(self.chunk);
+        (first / self.config.batch_size * pieces_per_batch) as u64
+    }
+
+    fn issue(&mut self) {
+        while self.issued < self.source.len().min(self.next + AHEAD * self.config.batch_size) {
+            let (first, end) = (self.issued, self.end_of_batch(self.issued));
+            for (number, from) in (self.first_piece(first)..).zip((first..end).step_by(self.chunk))
+            {
+                let mut piece = self.spare_pieces.pop().unwrap_or_default();
+                piece.begin(number, 0);
+                piece.indices.extend(from as u32..end.min(from + self.chunk) as u32);
+                self.pool.send(piece);
+            }
+            self.issued = end;
+        }
+    }
+
+    fn batch(&mut self) -> Result<EvaluationBatch, Error> {
+        let (size, num_images) = (self.config.size, self.end_of_batch(self.next) - self.next);
+        let mut batch = EvaluationBatch {
+            indices: Vec::with_capacity(num_images),
+            labels: Vec::with_capacity(num_images),
+            images: Crops {
+                size,
+                pixels: AlignedBytes::with_capacity(num_images * size * size * 3),
+            },
+        };
+        let first = self.first_piece(self.next);
+        let end = first + num_images.div_ceil(self.chunk) as u64;
+        for number in first..end {
+            let mut piece = self.pool.wait_for(number, end)?;
+            batch.indices.append(&mut piece.indices);
+            batch.labels.append(&mut piece.labels);
+            batch.images.pixels.extend_from_slice(&piece.crops[0]);
+            for (index, error) in piece.bad.drain(..) {
+                let max_bad_fraction = self.config.max_bad_fraction;
+                self.quarantine.add(&*self.source, (index, &error), max_bad_fraction)?;
+            }
+            self.spare_pieces.push(piece);
+        }
+        self.next += num_images;
+        Ok(batch)
+    }
+}
+
+/// What is done with a piece: its images are loaded, and those that cannot be are left out.
+#[derive(Clone)]
+struct Evaluation {
+    source: Arc<dyn Source>,
+    config: EvaluationConfig,
 }
 
 #[derive(Default)]
@@ -144,25 +235,56 @@ struct Scratch {
     resampler: Resampler,
 }
 
+impl Work for Evaluation {
+    type Scratch = Scratch;
+
+    fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    fn fill(&self, piece: &mut Piece, desk: &Desk<'_>, scratch: &mut Scratch) -> Result<(), Error> {
+        let image_bytes = self.config.size * self.config.size * 3;
+        piece.crops.resize_with(1, Vec::new);
+        let crops = &mut piece.crops[0];
+        crops.resize(piece.indices.len() * image_bytes, 0);
+        let mut num_kept = 0;
+        for row in 0..piece.indices.len() {
+            let index = piece.indices[row];
+            desk.take(index)?;
+            let to = &mut crops[num_kept * image_bytes..][..image_bytes];
+            match scratch.load(&*self.source, index as usize, &self.config, to) {
+                Ok(()) => {
+                    piece.indices[num_kept] = index;
+                    piece.labels.push(self.source.label(index as usize));
+                    num_kept += 1;
+                }
+                Err(error) if self.config.max_bad_fraction > 0.0 && error.is_of_one_image() => {
+                    piece.bad.push((index, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        piece.indices.truncate(num_kept);
+        crops.truncate(num_kept * image_bytes);
+        Ok(())
+    }
+}
+
 impl Scratch {
     fn load(
         &mut self,
         source: &dyn Source,
         index: usize,
         config: &EvaluationConfig,
-        short_side: usize,
         to: &mut [u8],
     ) -> Result<(), Error> {
-        source.load(index, &mut self.image)?;
+        checked::load(source, index, &mut self.image)?;
         let (width, height, size) = (self.image.width, self.image.height, config.size);
         if (width, height) == (size, size) {
             to.copy_from_slice(&self.image.pixels);
             return Ok(());
         }
-        if width == 0 || height == 0 {
-            return Err(Error::image(source.name(index), "it has no pixels; remove it"));
-        }
-        let (new_width, new_height) = self.image.size_with_short_side(short_side);
+        let (new_width, new_height) = self.image.size_with_short_side(config.short_side());
         if new_width * new_height > MAX_PIXELS {
             let problem = format!(
                 "its {width} × {height} pixels become {new_width} × {new_height}, more than {MAX_PIXELS}; remove it"
@@ -193,122 +315,4 @@ impl Scratch {
 /// The first of `size` positions in the middle of `available`; halves go to the even number, as in torchvision.
 fn centred(available: usize, size: usize) -> usize {
     ((available - size) as f64 / 2.0).round_ties_even() as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Image `i` is `widths[i] × 8`: red is the column, green the row, blue the image.
-    struct Ramps(Vec<usize>);
-
-    impl Source for Ramps {
-        fn len(&self) -> usize {
-            self.0.len()
-        }
-
-        fn num_classes(&self) -> Option<usize> {
-            None
-        }
-
-        fn class_names(&self) -> &[String] {
-            &[]
-        }
-
-        fn label(&self, index: usize) -> Option<u32> {
-            Some(index as u32)
-        }
-
-        fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
-            let width = self.0[index];
-            if width == 13 {
-                return Err(Error::image(self.name(index), "told to fail"));
-            }
-            into.reshape(width, 8);
-            for (i, pixel) in into.pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                *pixel = [(i % width) as u8, (i / width) as u8, index as u8];
-            }
-            Ok(())
-        }
-
-        fn name(&self, index: usize) -> String {
-            format!("ramp {index}")
-        }
-    }
-
-    fn config(size: usize, resize: Option<usize>) -> EvaluationConfig {
-        EvaluationConfig { resize, batch_size: 3, num_threads: 2, ..EvaluationConfig::new(size) }
-    }
-
-    #[test]
-    fn images_of_the_size_come_as_they_are_in_order() {
-        let source = Ramps(vec![8; 7]);
-        for num_threads in [1, 2, 5] {
-            let config = EvaluationConfig { num_threads, ..config(8, None) };
-            let all: Vec<_> =
-                evaluation_images(&source, config).unwrap().map(Result::unwrap).collect();
-            assert_eq!(
-                all.iter().map(|b| b.indices.clone()).collect::<Vec<_>>(),
-                [0..3, 3..6, 6..7]
-            );
-            for batch in &all {
-                let images = batch.images.pixels.chunks_exact(8 * 8 * 3);
-                assert_eq!(images.len(), batch.indices.len());
-                for (index, (got, &label)) in batch.indices.clone().zip(images.zip(&batch.labels)) {
-                    let mut image = Image::default();
-                    source.load(index, &mut image).unwrap();
-                    assert_eq!((got, label), (&image.pixels[..], Some(index as u32)));
-                }
-            }
-        }
-    }
-
-    /// With the shorter side as it is, only the centre is cut out; halves go to the even number: (17 − 6)/2 to 6, (15 − 6)/2 to 4.
-    #[test]
-    fn the_crop_is_central_as_in_torchvision() {
-        for (width, left) in [(17, 6), (15, 4), (14, 4), (11, 2), (8, 1)] {
-            let source = Ramps(vec![width]);
-            let batch = evaluation_images(&source, config(6, Some(8))).unwrap().next().unwrap();
-            assert_eq!(batch.unwrap().images.pixels[..3], [left, 1, 0], "width {width}");
-        }
-    }
-
-    /// Halving a ramp gives its values at the centres of pairs: 2x + ½, wherever the kernel is not at the border.
-    #[test]
-    fn the_shorter_side_is_resized() {
-        let source = Ramps(vec![16]);
-        let batch =
-            evaluation_images(&source, config(4, Some(4))).unwrap().next().unwrap().unwrap();
-        assert_eq!(batch.images.pixels.len(), 4 * 4 * 3);
-        // Columns 2 to 5 of 8; row 1 of 4. Half a level is rounded either way.
-        for x in 0..4_u8 {
-            let [red, green, _] = batch.images.pixels.as_chunks::<3>().0[4 + usize::from(x)];
-            assert!(
-                red.abs_diff(2 * (x + 2)) <= 1 && (2..=3).contains(&green),
-                "{x}: {red} {green}"
-            );
-        }
-    }
-
-    #[test]
-    fn errors_name_the_image_and_end_the_iteration() {
-        let source = Ramps(vec![8, 8, 8, 8, 13, 8, 8]);
-        let mut loader = evaluation_images(&source, config(8, None)).unwrap();
-        assert!(loader.next().unwrap().is_ok());
-        assert!(loader.next().unwrap().unwrap_err().to_string().contains("ramp 4"));
-        assert!(loader.next().is_none());
-
-        let long = Ramps(vec![10_000_000]);
-        let error =
-            evaluation_images(&long, config(64, None)).unwrap().next().unwrap().unwrap_err();
-        assert!(error.to_string().contains("more than"), "{error}");
-
-        for bad in [
-            config(0, None),
-            config(9, Some(8)),
-            EvaluationConfig { batch_size: 0, ..config(8, None) },
-        ] {
-            assert!(matches!(evaluation_images(&source, bad), Err(Error::Setting { .. })));
-        }
-    }
 }

@@ -18,10 +18,19 @@ pub struct Cost {
     pub parameter_bytes: u64,
     /// Bytes of the optimiser's state.
     pub optimizer_bytes: u64,
+    /// Bytes of the batches that are made ahead, at the most.
+    pub loader_bytes: u64,
     /// Optimiser steps an epoch.
     pub steps_per_epoch: u64,
     /// Estimated seconds an epoch; `None` where there is nothing to estimate from.
     pub seconds_per_epoch: Option<f64>,
+}
+
+impl Cost {
+    /// All of the memory.
+    pub const fn total_bytes(&self) -> u64 {
+        self.activation_bytes + self.parameter_bytes + self.optimizer_bytes + self.loader_bytes
+    }
 }
 
 /// A summary in comments, then the resolved recipe: redirected to a file, the whole text is a recipe.
@@ -40,7 +49,7 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
     let (schedule, train) = (&recipe.schedule, &recipe.train);
     let epochs = schedule.epochs as u64;
     let num_steps = cost.steps_per_epoch.saturating_mul(epochs);
-    let total = cost.activation_bytes + cost.parameter_bytes + cost.optimizer_bytes;
+    let total = cost.total_bytes();
     let network = format!(
         "{} of width {} with projector to {} and {} prototypes: {} parameters",
         key(recipe.model.architecture),
@@ -74,11 +83,12 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
         flops(cost.flops_per_step as f64 * num_steps as f64)
     );
     let memory = format!(
-        "{} = {} activations + {} parameters + {} optimiser",
+        "{} = {} activations + {} parameters + {} optimiser + {} batches ahead",
         bytes(total),
         bytes(cost.activation_bytes),
         bytes(cost.parameter_bytes),
-        bytes(cost.optimizer_bytes)
+        bytes(cost.optimizer_bytes),
+        bytes(cost.loader_bytes)
     );
     let time = cost.seconds_per_epoch.filter(|s| s.is_finite() && *s >= 0.0).map_or_else(
         || "not estimated".into(),
@@ -155,6 +165,7 @@ mod tests {
         activation_bytes: 3 << 30,
         parameter_bytes: 512 << 20,
         optimizer_bytes: 1536,
+        loader_bytes: 256 << 20,
         steps_per_epoch: 312,
         seconds_per_epoch: Some(900.0),
     };
@@ -172,7 +183,7 @@ mod tests {
             "LARS, learning rate 4.8 after 5 epochs",
             "100 epochs × 312 steps of 4,096 images = 31,200 steps",
             "8.2 GFLOP a view forward, 240.0 TFLOP a step, 7.5 EFLOP in all",
-            "3.5 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser",
+            "3.8 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser + 256.0 MiB batches ahead",
             "about 15 min an epoch, 25.0 h in all",
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");

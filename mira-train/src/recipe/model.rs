@@ -29,8 +29,11 @@ pub struct Data {
     pub num_workers: usize,
     /// Batches prepared ahead, ≥ 1.
     pub prefetch: usize,
-    /// Share of unreadable images, in [0, 1], above which the run ends; 0: at the first.
+    /// Share of a split's images, in [0, 1], that may be unreadable (0.001): training takes others in their place, evaluation does
+    /// without. More of them, and more than one, end the run; with 0 the first does.
     pub max_bad_fraction: f64,
+    /// Seconds, ≥ 0, that a run waits for any one image to be read before it ends (300); 0: for ever.
+    pub read_timeout: f64,
 }
 
 /// Encoders.

@@ -14,6 +14,7 @@ pub const MAY_CHANGE: &[&str] = &[
     "data.num_workers",
     "data.prefetch",
     "data.max_bad_fraction",
+    "data.read_timeout",
     "train.num_threads",
     "train.max_skipped_steps",
     "eval",

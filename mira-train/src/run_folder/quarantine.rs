@@ -1,11 +1,14 @@
-//! `quarantine.jsonl`: the images of a run that could not be read and were replaced, one JSON object a line, each image once.
+//! `quarantine.jsonl`: the images of a run that could not be read, of both splits, one JSON object a line, each image once.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Error, RunFolder};
-use crate::data::Quarantined;
+use crate::data::{Quarantined, Split};
 
 const NAME: &str = "quarantine.jsonl";
 
@@ -13,9 +16,22 @@ const NAME: &str = "quarantine.jsonl";
 #[derive(Debug)]
 pub struct Quarantine {
     path: PathBuf,
-    known: Vec<u32>,
+    known: BTreeSet<(Split, u32)>,
     /// The last line has no end.
     is_torn: bool,
+}
+
+/// A line; without a split it is of the training images.
+#[derive(Serialize, Deserialize)]
+struct Line<T> {
+    #[serde(default = "train")]
+    split: Split,
+    #[serde(flatten)]
+    image: T,
+}
+
+const fn train() -> Split {
+    Split::Train
 }
 
 impl Quarantine {
@@ -29,33 +45,36 @@ impl Quarantine {
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             text => text.map_err(|source| Error::Unreadable { path: path.clone(), source })?,
         };
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Quarantined>(line).ok());
-        let known = lines.map(|image| image.index).collect();
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let known = lines.map(|line: Line<Quarantined>| (line.split, line.image.index)).collect();
         let is_torn = !text.is_empty() && !text.ends_with('\n');
         Ok(Self { path, known, is_torn })
     }
 
-    /// Indices of the images in it.
-    pub fn indices(&self) -> &[u32] {
-        &self.known
+    /// Indices of a split's images in it.
+    pub fn indices(&self, split: Split) -> impl Iterator<Item = u32> {
+        self.known.iter().filter(move |known| known.0 == split).map(|known| known.1)
     }
 
-    /// Appends an image.
+    /// Appends an image unless it is in the list; whether it was not.
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
-    pub fn append(&mut self, image: &Quarantined) -> Result<(), Error> {
+    pub fn append(&mut self, split: Split, image: &Quarantined) -> Result<bool, Error> {
+        if self.known.contains(&(split, image.index)) {
+            return Ok(false);
+        }
         let write = || {
             let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
             let mut line = if self.is_torn { vec![b'\n'] } else { Vec::new() };
-            serde_json::to_writer(&mut line, image)?;
+            serde_json::to_writer(&mut line, &Line { split, image })?;
             line.push(b'\n');
             file.write_all(&line)
         };
         write().map_err(|source| Error::WriteFailed { path: self.path.clone(), source })?;
         self.is_torn = false;
-        self.known.push(image.index);
-        Ok(())
+        self.known.insert((split, image.index));
+        Ok(true)
     }
 }
 
@@ -73,20 +92,37 @@ mod tests {
             problem: "it is empty".into(),
         };
         let path = folder.path().join(NAME);
+        let listed = |list: &Quarantine| {
+            [Split::Train, Split::Test].map(|split| list.indices(split).collect::<Vec<_>>())
+        };
         let mut list = Quarantine::open(&folder).unwrap();
-        assert!(list.indices().is_empty() && !path.exists());
-        list.append(&image(3)).unwrap();
-        list.append(&image(7)).unwrap();
-        let line = fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned();
-        assert_eq!(line, r#"{"index":3,"name":"dog/3.jpg","problem":"it is empty"}"#);
+        assert!(listed(&list).concat().is_empty() && !path.exists());
+        assert!(list.append(Split::Train, &image(3)).unwrap());
+        assert!(list.append(Split::Test, &image(3)).unwrap(), "another image than the first");
+        assert!(list.append(Split::Train, &image(7)).unwrap());
+        assert!(!list.append(Split::Train, &image(3)).unwrap());
+        let text = fs::read_to_string(&path).unwrap();
+        let line = r#"{"split":"train","index":3,"name":"dog/3.jpg","problem":"it is empty"}"#;
+        assert_eq!((text.lines().next(), text.lines().count()), (Some(line), 3));
 
         // As a kill leaves it: the next line must not be glued to half of this one.
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(br#"{"index":8,"na"#).unwrap();
+        file.write_all(br#"{"split":"train","index":8,"na"#).unwrap();
         let mut list = Quarantine::open(&folder).unwrap();
-        assert_eq!(list.indices(), [3, 7]);
-        list.append(&image(9)).unwrap();
-        assert_eq!(list.indices(), [3, 7, 9]);
-        assert_eq!(Quarantine::open(&folder).unwrap().indices(), [3, 7, 9]);
+        assert_eq!(listed(&list), [vec![3, 7], vec![3]]);
+        assert!(list.append(Split::Train, &image(9)).unwrap());
+        assert_eq!(listed(&list), [vec![3, 7, 9], vec![3]]);
+        assert_eq!(listed(&Quarantine::open(&folder).unwrap()), [vec![3, 7, 9], vec![3]]);
+    }
+
+    #[test]
+    fn lists_from_before_test_images_were_in_them_are_of_training_images() {
+        let out = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(out.path().join("run"), "").unwrap();
+        let line = r#"{"index":3,"name":"dog/3.jpg","problem":"it is empty"}"#;
+        fs::write(folder.path().join(NAME), format!("{line}\n")).unwrap();
+        let list = Quarantine::open(&folder).unwrap();
+        assert_eq!(list.indices(Split::Train).collect::<Vec<_>>(), [3]);
+        assert_eq!(list.indices(Split::Test).count(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Error, view_specs};
+use super::{Error, loader_config, view_specs};
 use crate::model::{Network, ResNet, Stem};
 use crate::nn::cpu::{Executor, Statistics};
 use crate::nn::{GraphBuilder, Parameters, Pass, Plan};
@@ -46,6 +46,7 @@ pub fn cost(
         activation_bytes: activation_bytes as u64,
         parameter_bytes: copies * values,
         optimizer_bytes: moments * values,
+        loader_bytes: loader_config(recipe).memory(num_images),
         steps_per_epoch,
         seconds_per_epoch: flops_per_second
             .map(|rate| (flops_per_step * steps_per_epoch) as f64 / rate),

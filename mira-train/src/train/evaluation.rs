@@ -1,12 +1,17 @@
 //! What an encoder is worth: k-NN and linear probe on its frozen representations.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::{Error, Normaliser, Sources, encode, pixels};
+use super::sources::read_timeout;
+use super::{Encoded, Error, Normaliser, Sources, encode, pixels};
+use crate::data::{EvaluationConfig, Quarantined, Source, Split};
 use crate::eval::linear::LinearSettings;
 use crate::eval::{Features, knn, linear};
 use crate::model::Network;
 use crate::recipe::Recipe;
+use crate::text::count;
 
 /// One number, as `metrics.jsonl` has it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +26,17 @@ pub struct Evaluation {
     pub metric: &'static str,
     /// In [0, 1].
     pub value: f64,
+    /// Unreadable images that the training set was used without.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub num_train_left_out: usize,
+    /// Unreadable images that the test set was used without.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub num_test_left_out: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+const fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// Side of the images an encoder is evaluated on.
@@ -31,6 +47,18 @@ pub fn image_size(recipe: &Recipe) -> usize {
     }
 }
 
+/// How a recipe's images are read for evaluation.
+pub fn evaluation_config(recipe: &Recipe) -> EvaluationConfig {
+    EvaluationConfig {
+        max_bad_fraction: recipe.data.max_bad_fraction,
+        read_timeout: read_timeout(recipe),
+        ..EvaluationConfig::new(image_size(recipe))
+    }
+}
+
+/// Images that evaluation found unreadable, with their part of the data.
+pub type LeftOut = Vec<(Split, Quarantined)>;
+
 /// Representations of both sets.
 #[derive(Clone, Debug)]
 pub struct Representations {
@@ -38,33 +66,57 @@ pub struct Representations {
     pub train: Features,
     /// Of the test images.
     pub test: Features,
+    /// Which training images these are.
+    pub train_set: EvaluatedSet,
+    /// Which test images these are.
+    pub test_set: EvaluatedSet,
+}
+
+/// Which images of a set were evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvaluatedSet {
+    /// The index in the source of each row's image.
+    pub indices: Vec<u32>,
+    /// Images in the set.
+    pub num_images: usize,
+    /// How many of them cannot be read.
+    pub num_left_out: usize,
 }
 
 impl Representations {
-    /// By an encoder; `None` where there is no labelled test set.
+    /// By an encoder; `None` where there is no labelled test set. Images that cannot be read are left out, and appended to `left_out`.
     ///
     /// # Errors
-    /// Images that cannot be read.
+    /// A damaged set, or more unreadable images than the recipe allows.
     pub fn of_encoder(
         recipe: &Recipe,
         network: &Network,
         values: &[f32],
         running: &[f32],
         sources: &Sources,
+        left_out: &mut LeftOut,
     ) -> Result<Option<Self>, Error> {
         let normaliser = Normaliser::new(recipe.data.mean, recipe.data.std);
-        let size = image_size(recipe);
-        Self::of(sources, |source| encode(network, values, running, source, size, &normaliser))
+        let config = evaluation_config(recipe);
+        Self::of(sources, left_out, |source, bad| {
+            encode(network, values, running, source, &config, &normaliser, bad)
+        })
     }
 
-    /// Of the pixels themselves, less the training set's mean image.
+    /// Of the pixels themselves, less the training set's mean image. Images that cannot be read are left out, and appended to `left_out`.
     ///
     /// # Errors
-    /// Images that cannot be read.
-    pub fn of_pixels(recipe: &Recipe, sources: &Sources) -> Result<Option<Self>, Error> {
+    /// A damaged set, or more unreadable images than the recipe allows.
+    pub fn of_pixels(
+        recipe: &Recipe,
+        sources: &Sources,
+        left_out: &mut LeftOut,
+    ) -> Result<Option<Self>, Error> {
         let normaliser = Normaliser::new(recipe.data.mean, recipe.data.std);
-        let size = image_size(recipe);
-        let mut both = Self::of(sources, |source| pixels(source, size, &normaliser))?;
+        let config = evaluation_config(recipe);
+        let features =
+            |source: &Arc<dyn Source>, bad: &mut _| pixels(source, &config, &normaliser, bad);
+        let mut both = Self::of(sources, left_out, features)?;
         if let Some(both) = &mut both {
             let means = both.train.column_means()?;
             both.train.subtract(&means)?;
@@ -75,10 +127,32 @@ impl Representations {
 
     fn of(
         sources: &Sources,
-        features: impl Fn(&dyn crate::data::Source) -> Result<Features, Error>,
+        left_out: &mut LeftOut,
+        mut features: impl FnMut(&Arc<dyn Source>, &mut Vec<Quarantined>) -> Result<Encoded, Error>,
     ) -> Result<Option<Self>, Error> {
         let Some(test) = &sources.test else { return Ok(None) };
-        Ok(Some(Self { train: features(&*sources.train)?, test: features(&**test)? }))
+        let mut of = |split, source: &Arc<dyn Source>| {
+            let mut bad = Vec::new();
+            let encoded = features(source, &mut bad);
+            let (num_images, num_left_out) = (source.len(), bad.len());
+            left_out.extend(bad.into_iter().map(|image| (split, image)));
+            encoded.map(|Encoded { features, indices }| {
+                (features, EvaluatedSet { indices, num_images, num_left_out })
+            })
+        };
+        let (train, train_set) = of(Split::Train, &sources.train)?;
+        let (test, test_set) = of(Split::Test, test)?;
+        Ok(Some(Self { train, test, train_set, test_set }))
+    }
+
+    /// How many images could not be read, in words; `None` if all could.
+    pub fn left_out(&self) -> Option<String> {
+        let [train, test] = [&self.train_set, &self.test_set];
+        let of = |set: &EvaluatedSet| {
+            format!("{} of {}", count(set.num_left_out), count(set.num_images))
+        };
+        (train.num_left_out + test.num_left_out > 0)
+            .then(|| format!("{} training images and {} test images", of(train), of(test)))
     }
 
     /// k-NN, weights `exp(cos/T)`.

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Error, Evaluation, Monitor, Outcome, Progress, Representations, Sources, State, StepReport,
-    Trainer, loader,
+    Error, Evaluation, LeftOut, Monitor, Outcome, Progress, Representations, Sources, State,
+    StepReport, Trainer, loader,
 };
+use crate::data::Split;
 use crate::model::Network;
 use crate::pages::metrics::{EvalRecord, StepRecord};
 use crate::pages::tensorboard::EventWriter;
@@ -38,6 +39,7 @@ pub struct Session {
     pub state: State,
     folder: RunFolder,
     metrics: MetricsLog,
+    quarantine: Quarantine,
     events: EventWriter,
     trainer: Trainer,
     steps_per_epoch: u64,
@@ -111,6 +113,7 @@ impl Session {
         folder.set_keep(recipe.checkpoint.keep);
         let num_steps = trainer.schedules().num_steps;
         Ok(Self {
+            quarantine: Quarantine::open(&folder)?,
             events: EventWriter::create(folder.path(), state.step)?,
             progress: Progress::new(state.step, num_steps, steps_per_epoch, quiet),
             recipe: recipe.clone(),
@@ -167,8 +170,7 @@ impl Session {
             return Ok(Ending::Finished);
         }
         let mut loader = loader(&self.recipe, &self.sources, self.state.step)?;
-        let mut quarantine = Quarantine::open(&self.folder)?;
-        loader.remember_quarantined(quarantine.indices().iter().copied());
+        loader.remember_quarantined(self.quarantine.indices(Split::Train));
         let mut monitor = Monitor::default();
         while self.state.step < num_steps {
             let start = Instant::now();
@@ -176,9 +178,11 @@ impl Session {
             let waited = start.elapsed();
             // Also those that were one too many.
             for image in loader.take_quarantined() {
-                quarantine.append(&image)?;
-                self.progress
-                    .say(&format!("warning: {}; another image takes its place", image.problem));
+                if self.quarantine.append(Split::Train, &image)? {
+                    let problem = image.problem;
+                    self.progress
+                        .say(&format!("warning: {problem}; another image takes its place"));
+                }
             }
             let batch = batch?;
             let outcome = self.trainer.step(&mut self.state, &batch)?;
@@ -293,17 +297,46 @@ impl Session {
             let warning = format!("no evaluation during the run: {reason}");
             return self.warn(0, warning);
         }
-        if let Some(pixels) = Representations::of_pixels(&self.recipe, &self.sources)? {
-            let knn = pixels.knn(&self.recipe)?;
-            self.log("pixels", &knn)?;
+        let mut left_out = Vec::new();
+        let pixels = Representations::of_pixels(&self.recipe, &self.sources, &mut left_out);
+        if let Some(pixels) = self.listed(left_out, pixels)? {
+            self.log("pixels", &pixels, &pixels.knn(&self.recipe)?)?;
         }
         self.evaluate(true)?;
         Ok(())
     }
 
-    fn representations(&self) -> Result<Option<Representations>, Error> {
-        let (student, running) = (&self.state.student, &self.state.running);
-        Representations::of_encoder(&self.recipe, &self.network, student, running, &self.sources)
+    fn representations(&mut self) -> Result<Option<Representations>, Error> {
+        let Self { recipe, network, state, sources, .. } = &*self;
+        let mut left_out = Vec::new();
+        let (student, running) = (&state.student, &state.running);
+        let found =
+            Representations::of_encoder(recipe, network, student, running, sources, &mut left_out);
+        self.listed(left_out, found)
+    }
+
+    /// Lists the images that an evaluation was made without, also where they were too many for one; warns where some of them are new.
+    fn listed(
+        &mut self,
+        left_out: LeftOut,
+        found: Result<Option<Representations>, Error>,
+    ) -> Result<Option<Representations>, Error> {
+        let mut is_news = false;
+        for (split, image) in left_out {
+            if self.quarantine.append(split, &image)? {
+                is_news = true;
+                let problem = image.problem;
+                self.progress.say(&format!("warning: {problem}; evaluations leave it out"));
+            }
+        }
+        let found = found?;
+        if is_news && let Some(left_out) = found.as_ref().and_then(Representations::left_out) {
+            let warning = format!(
+                "evaluations leave out {left_out}, which cannot be read; quarantine.jsonl lists them"
+            );
+            self.warn(self.state.step, warning)?;
+        }
+        Ok(found)
     }
 
     /// Evaluates the student's encoder; with the linear probe where `fully` is set.
@@ -311,20 +344,31 @@ impl Session {
         let found = self.representations()?;
         let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
         if let Some(found) = &found {
-            let knn = found.knn(&self.recipe)?;
-            self.log(encoder, &knn)?;
+            self.log(encoder, found, &found.knn(&self.recipe)?)?;
             if fully && self.recipe.eval.linear_epochs > 0 {
-                let linear = found.linear(&self.recipe)?;
-                self.log(encoder, &linear)?;
+                self.log(encoder, found, &found.linear(&self.recipe)?)?;
             }
         }
         Ok(found)
     }
 
-    fn log(&mut self, encoder: &'static str, values: &[(&'static str, f64)]) -> Result<(), Error> {
+    fn log(
+        &mut self,
+        encoder: &'static str,
+        found: &Representations,
+        values: &[(&'static str, f64)],
+    ) -> Result<(), Error> {
         let epoch = self.state.step as f64 / self.steps_per_epoch as f64;
         for &(metric, value) in values {
-            let evaluation = Evaluation { step: self.state.step, epoch, encoder, metric, value };
+            let evaluation = Evaluation {
+                step: self.state.step,
+                epoch,
+                encoder,
+                metric,
+                value,
+                num_train_left_out: found.train_set.num_left_out,
+                num_test_left_out: found.test_set.num_left_out,
+            };
             let mut line = serde_json::to_value(&evaluation).unwrap_or_default();
             line["kind"] = "eval".into();
             self.metrics.append(&line)?;

@@ -1,6 +1,7 @@
 //! A recipe's images: which sets, which views.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Error;
 use crate::data::forward::forward;
@@ -128,7 +129,16 @@ pub fn loader_config(recipe: &Recipe) -> LoaderConfig {
         prefetch: recipe.data.prefetch,
         views: view_specs(recipe),
         max_bad_fraction: recipe.data.max_bad_fraction,
+        read_timeout: read_timeout(recipe),
+        ..LoaderConfig::default()
     }
+}
+
+/// How long an image is waited for; `None` for ever.
+pub(super) fn read_timeout(recipe: &Recipe) -> Option<Duration> {
+    let seconds = recipe.data.read_timeout;
+    // More than can be counted is for ever.
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
 }
 
 /// The loader of a recipe's batches, from a step on.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Error, Representations, Session, progress::hours, view_specs};
-use crate::data::{Augmenter, Image, Source};
+use super::{Error, EvaluatedSet, Representations, Session, progress::hours, view_specs};
+use crate::data::{Augmenter, Image, Source, load_caught};
 use crate::eval::knn::neighbours;
 use crate::model::{Network, weights_of};
 use crate::pages::metrics::Metrics;
@@ -73,8 +73,8 @@ pub fn write_report(
         (Some(found), Some(test)) => gallery(found, source, &**test)?,
         _ => Vec::new(),
     };
-    let views = views(session)?;
-    let facts = vec![
+    let views = views(session);
+    let mut facts = vec![
         ("Parameters".into(), count(session.network.parameters().num_parameters())),
         ("Training images".into(), count(source.len())),
         ("Steps".into(), count(session.state.step)),
@@ -89,6 +89,9 @@ pub fn write_report(
         ),
         ("Version".into(), env!("CARGO_PKG_VERSION").into()),
     ];
+    if let Some(left_out) = found.and_then(Representations::left_out) {
+        facts.insert(2, ("Unreadable, left out of evaluation".into(), left_out));
+    }
     let page = report::html(&Report {
         title,
         command,
@@ -104,10 +107,11 @@ pub fn write_report(
     Ok(session.folder().write_atomically("report.html", page.as_bytes())?)
 }
 
-fn thumbnail(source: &dyn Source, index: usize, caption: String) -> Result<Thumbnail, Error> {
+/// `None` for an image that cannot be read, which a picture for people can do without.
+fn thumbnail(source: &dyn Source, index: usize, caption: String) -> Option<Thumbnail> {
     let mut image = Image::default();
-    source.load(index, &mut image)?;
-    Ok(Thumbnail { width: image.width, height: image.height, rgb: image.pixels, caption })
+    load_caught(source, index, &mut image).ok()?;
+    Some(Thumbnail { width: image.width, height: image.height, rgb: image.pixels, caption })
 }
 
 fn class_of(source: &dyn Source, index: usize) -> String {
@@ -121,29 +125,35 @@ fn gallery(
     train: &dyn Source,
     test: &dyn Source,
 ) -> Result<Vec<GalleryRow>, Error> {
-    let (num_rows, k) = (GALLERY.0.min(test.len()), GALLERY.1.min(train.len()));
+    let num_queries = found.test.len();
+    let (num_rows, k) = (GALLERY.0.min(num_queries), GALLERY.1.min(found.train.len()));
     let queries: Vec<usize> = (0..num_rows)
-        .map(|row| row * test.len() / num_rows + row % (test.len() / num_rows))
+        .map(|row| row * num_queries / num_rows + row % (num_queries / num_rows))
         .collect();
     let Some(features) = found.test.select(&queries) else { return Ok(Vec::new()) };
     let nearest = neighbours(&found.train, &features, k)?;
+    // Rows of features are not the images of their number: some have no label, some cannot be read.
+    let image = |set: &EvaluatedSet, row: usize| set.indices[row] as usize;
     let mut rows = Vec::with_capacity(num_rows);
     for (row, &query) in queries.iter().enumerate() {
+        let query = image(&found.test_set, query);
         let class = class_of(test, query);
-        let neighbours = nearest.of(row).0.iter().map(|&index| {
-            let index = index as usize;
+        let neighbours = nearest.of(row).0.iter().filter_map(|&neighbour| {
+            let index = image(&found.train_set, neighbour as usize);
             let caption = class_of(train, index);
             let is_match = Some(caption == class);
-            Ok(Neighbour { thumbnail: thumbnail(train, index, caption)?, is_match })
+            Some(Neighbour { thumbnail: thumbnail(train, index, caption)?, is_match })
         });
-        let neighbours = neighbours.collect::<Result<_, Error>>()?;
-        rows.push(GalleryRow { query: thumbnail(test, query, class.clone())?, neighbours });
+        let neighbours = neighbours.collect();
+        if let Some(query) = thumbnail(test, query, class.clone()) {
+            rows.push(GalleryRow { query, neighbours });
+        }
     }
     Ok(rows)
 }
 
 /// Some training images and the views that the first epoch made of them.
-fn views(session: &Session) -> Result<Vec<Vec<Thumbnail>>, Error> {
+fn views(session: &Session) -> Vec<Vec<Thumbnail>> {
     let source = &*session.sources.train;
     let specs = view_specs(&session.recipe);
     let mut augmenter = Augmenter::default();
@@ -151,7 +161,10 @@ fn views(session: &Session) -> Result<Vec<Vec<Thumbnail>>, Error> {
     for row in 0..NUM_VIEWED.min(source.len()) {
         let index = row * source.len() / NUM_VIEWED.min(source.len());
         let mut image = Image::default();
-        source.load(index, &mut image)?;
+        let mut following = (index..source.len()).chain(0..index);
+        let Some(index) = following.find(|&i| load_caught(source, i, &mut image).is_ok()) else {
+            break;
+        };
         let all = specs.iter().flat_map(|spec| std::iter::repeat_n(spec, spec.count));
         let mut shown = Vec::new();
         for (view, spec) in (0u32..).zip(all).take(MAX_VIEWS) {
@@ -175,5 +188,5 @@ fn views(session: &Session) -> Result<Vec<Vec<Thumbnail>>, Error> {
         shown.insert(0, original);
         rows.push(shown);
     }
-    Ok(rows)
+    rows
 }

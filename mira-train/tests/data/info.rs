@@ -125,7 +125,7 @@ fn corrupt_images_are_named_and_the_others_still_counted() {
     let said = stdout(&output);
     assert_eq!((output.status.code(), stderr(&output)), (Some(3), ""), "{said}");
     assert!(said.contains(&format!(
-        "{0} of {1} images corrupt\n",
+        "{0} of {1} images corrupt; runs end at so many, unless data.max_bad_fraction is raised\n",
         damaged.len(),
         damaged.len() + 5
     )));
@@ -154,7 +154,7 @@ fn a_long_list_is_cut_on_stdout_and_whole_in_json() {
     }
     let output = data(folder.path(), &["info", "set", "--check"]);
     let said = stdout(&output);
-    assert!(said.contains("23 of 28 images corrupt\n"), "{said}");
+    assert!(said.contains("23 of 28 images corrupt; runs end at so many"), "{said}");
     assert_eq!(said.matches(": it is empty").count(), 20);
     assert!(said.ends_with("and 3 more; --json lists all\n"), "{said}");
     let output = data(folder.path(), &["info", "set", "--check", "--json"]);

@@ -1,5 +1,6 @@
-//! `mira-train data info` and `mira-train data preview`, as a user meets them, on small sets made here.
+//! The subcommands of `mira-train data` that read images, as a user meets them, on small sets made here.
 
+mod hash;
 mod info;
 mod preview;
 mod support;

@@ -1,5 +1,6 @@
 //! `mira-train run` and its kin as a user meets them: the binary, in a folder of its own.
 
+mod bad_images;
 mod divergence;
 mod refusals;
 mod results;

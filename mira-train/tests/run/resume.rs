@@ -11,7 +11,7 @@ fn encoder(sandbox: &Sandbox, run: &str) -> Vec<u8> {
 }
 
 #[track_caller]
-fn same(sandbox: &Sandbox, run: &str, uninterrupted: &str) {
+pub(crate) fn same(sandbox: &Sandbox, run: &str, uninterrupted: &str) {
     for kind in ["step", "eval"] {
         assert_eq!(
             sandbox.metrics(run, kind),
@@ -23,7 +23,7 @@ fn same(sandbox: &Sandbox, run: &str, uninterrupted: &str) {
 }
 
 /// Starts a command and waits until its run has a recipe and has done `steps` steps.
-fn started(mut command: Command, sandbox: &Sandbox, run: &str, steps: usize) -> Child {
+pub(crate) fn started(mut command: Command, sandbox: &Sandbox, run: &str, steps: usize) -> Child {
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary");
     let folder = sandbox.path(run);
@@ -42,7 +42,7 @@ fn started(mut command: Command, sandbox: &Sandbox, run: &str, steps: usize) -> 
 }
 
 /// A checkpoint a step, so that it is killed between any two.
-const OFTEN: &[&str] = &["--quiet", "--set", "checkpoint.every_minutes=0.0001"];
+pub(crate) const OFTEN: &[&str] = &["--quiet", "--set", "checkpoint.every_minutes=0.0001"];
 
 #[test]
 fn killed_anywhere_and_resumed_it_ends_with_the_same_bits() {

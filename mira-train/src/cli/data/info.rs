@@ -16,8 +16,10 @@ Examples:
   mira-train data info imagenet --check --json
       the same as one line of JSON, with every corrupt image
 
-Exit code 3 if an image that was looked at is corrupt, 0 if none is. Training stops at a corrupt
-image unless the recipe's data.max_bad_fraction allows for it.";
+Exit code 3 if an image that was looked at is corrupt, 0 if none is. Runs do without corrupt
+images: training takes others in their place, evaluation leaves them out. They end a run if there
+are more in a split than the recipe's data.max_bad_fraction allows, by default 0.001 of its images
+and at least one.";
 
 /// Flags of `mira-train data info`.
 #[derive(Args, Clone, Debug)]

@@ -35,7 +35,7 @@ pub struct PackArgs {
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Data")]
     pub source: Format,
 
-    /// Share of the images that may be unreadable and are left out, in [0, 1]
+    /// Share of the images that may be unreadable and are left out, in [0, 1]: at least one, none with 0
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = 0.01, value_parser = share, help_heading = "Data")]
     pub max_bad_fraction: f64,
 

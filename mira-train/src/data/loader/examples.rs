@@ -42,7 +42,7 @@ pub fn examples<'a>(
     num_images: usize,
 ) -> Result<impl Iterator<Item = Result<Example, Error>> + use<'a>, Error> {
     let batch_size = num_images.min(source.len());
-    LoaderConfig { batch_size, ..config.clone() }.validate(source.len())?;
+    LoaderConfig { batch_size, rank: 0, world_size: 1, ..config.clone() }.validate(source.len())?;
     let drawn = Order::new(config.seed, source.len()).of(epoch)[..batch_size].to_vec();
     let mut augmenter = Augmenter::default();
     Ok(drawn.into_iter().map(move |drawn| {
@@ -64,7 +64,11 @@ fn example(
     augmenter: &mut Augmenter,
 ) -> Result<Example, Error> {
     let (mut image, replace_bad) = (Image::default(), config.max_bad_fraction > 0.0);
-    let index = worker::load(source, drawn, replace_bad, &mut Vec::new(), at, &mut image)?;
+    let take = |index| {
+        *at = Some(index as usize);
+        Ok(())
+    };
+    let index = worker::load(source, drawn, replace_bad, &mut Vec::new(), take, &mut image)?;
     let views = (0..).zip(config.view_specs()).map(|(number, spec)| {
         let mut view = Image::default();
         view.reshape(spec.size, spec.size);

@@ -1,7 +1,10 @@
 //! Batches are the same for any number of workers and any first step; whatever goes wrong comes out, and nothing hangs.
 
-use std::collections::HashSet;
-use std::sync::atomic::AtomicUsize;
+mod ranks;
+mod stuck;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::data::{Image, Interpolation};
@@ -87,7 +90,7 @@ fn config() -> LoaderConfig {
         num_workers: 2,
         prefetch: 2,
         views: vec![random, plain],
-        max_bad_fraction: 0.0,
+        ..LoaderConfig::default()
     }
 }
 
@@ -277,6 +280,10 @@ fn settings_out_of_range_are_refused() {
     refused(&|c| c.views.clear(), "views");
     refused(&|c| c.max_bad_fraction = f64::NAN, "max_bad_fraction");
     refused(&|c| c.num_workers = 1 << 20, "workers");
+    refused(&|c| c.world_size = 0, "world size is 0");
+    refused(&|c| c.world_size = 2, "world size is 2; expected a divisor of the batch size, 5");
+    refused(&|c| c.rank = 1, "rank is 1; expected less than the world size, 1");
+    refused(&|c| (c.world_size, c.rank) = (5, 5), "rank is 5; expected less than");
     refused(&|c| c.views[0].size = 0, "size of view");
     refused(&|c| c.views[0].count = 0, "count of view");
     refused(&|c| c.views[0].scale = [0.0, 1.0], "scale of view");

@@ -23,7 +23,7 @@ pub struct PackOptions {
     pub pixels: Pixels,
     /// Threads; 0 for one a processor. The bytes do not depend on it.
     pub num_threads: usize,
-    /// Fraction of the images that may be unreadable and are left out; one more ends the work.
+    /// Fraction of the images that may be unreadable and are left out, at least one unless it is 0; one more ends the work.
     pub max_bad_fraction: f64,
     /// Bytes of a shard, at most, unless a single image has more; part of what makes sets equal.
     pub shard_bytes: u64,

@@ -15,7 +15,7 @@ use super::prepare::{Blob, Scratch};
 use super::source::read_index;
 use super::writer::Writer;
 use super::{INDEX, LOCK, PackError, SKIPPED, shard_path};
-use crate::data::{Error, Source};
+use crate::data::{Error, Source, are_too_many};
 use crate::run_folder::{Lock, is_leftover, remove_leftovers, write_bytes_atomically};
 
 /// Images a thread prepares ahead of the writing.
@@ -298,7 +298,7 @@ impl<'a> Packing<'a> {
         let (num_images, max_bad_fraction) =
             (self.input.num_images(), self.options.max_bad_fraction);
         let num_bad = self.num_skipped;
-        if num_bad as f64 <= max_bad_fraction * num_images as f64 {
+        if !are_too_many(num_bad, num_images, max_bad_fraction) {
             return Ok(());
         }
         self.list_skipped()?;

@@ -33,7 +33,7 @@ fn example(size: usize) -> Example {
         num_workers: 0,
         prefetch: 1,
         views: specs(size),
-        max_bad_fraction: 0.0,
+        ..LoaderConfig::default()
     };
     let source = open(Format::Embedded, None, Split::Train).unwrap();
     examples(&*source, &config, 5, 1).unwrap().next().unwrap().unwrap()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::data::{Format, Survey};
+use crate::data::{DEFAULT_MAX_BAD_FRACTION, Format, Survey, are_too_many};
 use crate::text::{bytes, count};
 
 /// Corrupt images named in words; JSON has all.
@@ -68,6 +68,16 @@ impl Report<'_> {
         };
         if !is_all {
             text += "; decode all with --check";
+        } else if num_corrupt > 0 {
+            let are_too_many = |part: &Part<'_>| {
+                let Survey { corrupt, num_images, .. } = &part.survey;
+                are_too_many(corrupt.len(), *num_images, DEFAULT_MAX_BAD_FRACTION)
+            };
+            text += if self.parts.iter().any(are_too_many) {
+                "; runs end at so many, unless data.max_bad_fraction is raised"
+            } else {
+                "; runs do without so few"
+            };
         }
         text
     }

@@ -119,6 +119,7 @@ fn a_damaged_shard_ends_training_and_packing() {
         prefetch: 1,
         views: vec![ViewSpec::default()],
         max_bad_fraction: 1.0,
+        ..LoaderConfig::default()
     };
     let error = Loader::new(train, config, 0).unwrap().next_batch().unwrap_err();
     assert!(error.to_string().contains("blobs-00001"), "{error}");

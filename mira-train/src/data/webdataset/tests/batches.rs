@@ -41,7 +41,7 @@ fn batches(source: Arc<dyn Source>, batch_size: usize, num_workers: usize) -> Ve
         num_workers,
         prefetch: 2,
         views: vec![ViewSpec { size: 24, jitter: 0.8, hue: 0.1, count: 2, ..Default::default() }],
-        max_bad_fraction: 0.0,
+        ..LoaderConfig::default()
     };
     let mut loader = Loader::new(source, config, 0).unwrap();
     (0..5).map(|_| loader.next_batch().unwrap()).collect()

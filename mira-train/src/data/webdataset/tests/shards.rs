@@ -74,6 +74,7 @@ fn shards_that_change_or_go_while_they_are_in_use_are_named() {
             prefetch: 1,
             views: vec![ViewSpec::default()],
             max_bad_fraction: 1.0,
+            ..LoaderConfig::default()
         };
         let set = Arc::new(open(root.path(), Split::Train).unwrap());
         (Loader::new(set.clone(), config, 0).unwrap(), set)
