@@ -15,6 +15,7 @@ mod augment;
 mod bench;
 mod bytes;
 mod cache;
+mod cache_file;
 mod checked;
 mod cifar;
 mod decode;
@@ -33,9 +34,13 @@ mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub(crate) mod shards;
+mod strings;
+mod subset;
 mod survey;
 mod view;
 mod webdataset;
+
+use std::borrow::Cow;
 
 use augment::Resampler;
 pub use augment::{Augmenter, CropBox, Jitter, JitterPart, ViewParameters};
@@ -51,6 +56,8 @@ pub use pack::{
     Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
     estimate, pack,
 };
+pub(crate) use subset::share_of_classes;
+pub use subset::{Classes, Labels, Subset, labelled};
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 
@@ -129,6 +136,12 @@ pub trait Source: Send + Sync {
 
     /// The image's file, or its position, for messages.
     fn name(&self, index: usize) -> String;
+
+    /// The image's file within its set, such as `n01440764/n01440764_10026.JPEG`, by which lists name it; `None` where the source has no
+    /// names of files.
+    fn relative_path(&self, _index: usize) -> Option<Cow<'_, str>> {
+        None
+    }
 
     /// Bytes the image takes as it is stored, encoded or not; `None` where that is not known.
     fn num_bytes(&self, _index: usize) -> Option<u64> {

@@ -8,6 +8,7 @@ mod format;
 pub mod info;
 pub mod pack;
 pub mod preview;
+pub mod subset;
 
 const EXAMPLES: &str = "\
 Examples:

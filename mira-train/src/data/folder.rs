@@ -1,5 +1,6 @@
 //! Folders of image files: `train/` and `val/` or `test/` with a folder a class, class folders alone, or images without labels.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub(super) const LOOKED_FOR: &str =
 
 /// Images as files.
 pub(super) struct ImageFolder {
+    root: PathBuf,
     files: Vec<PathBuf>,
     /// As many as files, or none.
     labels: Vec<u32>,
@@ -57,7 +59,12 @@ pub(super) fn open(path: &Path, split: Split) -> Result<ImageFolder, Error> {
     };
     // The labels of the test images are those of the training images' classes.
     let classes = class_folders(&train.unwrap_or_else(|| root.clone()))?;
-    let mut set = ImageFolder { files: Vec::new(), labels: Vec::new(), class_names: Vec::new() };
+    let mut set = ImageFolder {
+        root: root.clone(),
+        files: Vec::new(),
+        labels: Vec::new(),
+        class_names: Vec::new(),
+    };
     if classes.is_empty() {
         collect(&root, 0, &mut set.files)?;
     } else {
@@ -170,6 +177,10 @@ impl Source for ImageFolder {
         self.files
             .get(index)
             .map_or_else(|| format!("image {index}"), |path| path.display().to_string())
+    }
+
+    fn relative_path(&self, index: usize) -> Option<Cow<'_, str>> {
+        Some(self.files.get(index)?.strip_prefix(&self.root).ok()?.to_string_lossy())
     }
 
     fn num_bytes(&self, index: usize) -> Option<u64> {

@@ -6,6 +6,7 @@
 //! ```text
 //! index               what the images are and where; written last, so its presence makes the set complete
 //! blobs-00000, …      the images one after the other, 1 GiB a file
+//! names               what the images' files were called, for lists of labels; only where they had names
 //! skipped.jsonl       images left out because they cannot be decoded, one JSON object a line; only where there are any
 //! journal, lock       while it is being made: see below
 //! ```
@@ -64,6 +65,7 @@ mod index;
 mod input;
 mod journal;
 mod map;
+mod names;
 mod prepare;
 mod run;
 mod source;

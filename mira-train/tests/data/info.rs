@@ -58,6 +58,41 @@ fn numbers_are_those_of_the_files() {
 }
 
 #[test]
+fn classes_and_labels_are_those_of_the_lists() {
+    let folder = image_folder();
+    write(folder.path(), "classes.txt", b"# one\nant\n");
+    write(folder.path(), "labels.txt", b"ant/1.png\nbee/1.jpg\n");
+    write(folder.path(), "set/val/ant/1.png", &png(9, 9));
+    let of_ants = report(folder.path(), &["set", "--classes", "classes.txt"]);
+    let classes = |n: u64| json!([{ "name": "ant", "num_images": n }]);
+    assert_eq!(of_ants["splits"]["train"]["classes"], classes(3));
+    assert_eq!(of_ants["splits"]["test"]["classes"], classes(1));
+    let listed = report(folder.path(), &["set", "--label-list", "labels.txt"]);
+    assert_eq!(listed["splits"]["train"]["num_unlabelled"], 2);
+    assert_eq!(listed["splits"]["test"]["num_unlabelled"], 0);
+    let share = report(folder.path(), &["set", "--label-fraction", "0.3"]);
+    let one_each = json!([{ "name": "ant", "num_images": 1 }, { "name": "bee", "num_images": 1 }]);
+    assert_eq!(share["splits"]["train"]["classes"], one_each);
+    assert_eq!(share["splits"]["train"]["num_images"], 4);
+    write(folder.path(), "classes.txt", b"aunt\n");
+    let arguments = ["info", "set", "--classes", "classes.txt"];
+    is_refused(folder.path(), &arguments, &["classes.txt: 1 of 1", "did you mean 'ant'?"]);
+    write(folder.path(), "labels.txt", b"ant/7.png\n");
+    let arguments = ["info", "set", "--label-list", "labels.txt"];
+    is_refused(folder.path(), &arguments, &["labels.txt: 1 of 1 entries", "'ant/7.png'"]);
+
+    // A packed set of some classes.
+    write(folder.path(), "classes.txt", b"bee\n");
+    let arguments = ["pack", "set", "bees", "--classes", "classes.txt", "--quiet"];
+    assert_eq!(data(folder.path(), &arguments).status.code(), Some(0));
+    let bees = report(folder.path(), &["bees"]);
+    assert_eq!(
+        (&bees["num_images"], &bees["splits"]["train"]["num_images"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+#[test]
 fn formats_are_found_out() {
     let folder = image_folder();
     let row = |label: u8| [vec![label], vec![7; 3072]].concat();

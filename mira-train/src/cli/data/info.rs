@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::format;
+use super::subset::SubsetArgs;
 use crate::data::Format;
 
 const EXAMPLES: &str = "\
@@ -13,6 +14,8 @@ Examples:
       format, splits, classes and sizes, from a sample of the images
   mira-train data info imagenet --check
       every image decoded; those that cannot be are listed
+  mira-train data info imagenet --classes imagenet100.txt --label-list 1percent.txt
+      what is left with these classes, and of how many images the labels are kept
   mira-train data info imagenet --check --json
       the same as one line of JSON, with every corrupt image
 
@@ -30,6 +33,10 @@ pub struct InfoArgs {
     /// Format of the data set
     #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format::parser(), help_heading = "Data")]
     pub format: Format,
+
+    /// Classes and labels.
+    #[command(flatten)]
+    pub subset: SubsetArgs,
 
     /// Decode every image instead of a sample of 512 a split
     #[arg(long, help_heading = "Data")]

@@ -1,14 +1,17 @@
 //! Reading a packed set.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use memmap2::Mmap;
 use twox_hash::XxHash3_64;
 
 use super::index::{self, Entry, Index, Kind};
-use super::{INDEX, SHARD_HEADER, journal, map, shard_header, shard_path};
+use super::{INDEX, SHARD_HEADER, journal, map, names, shard_header, shard_path};
+use crate::data::strings::Strings;
 use crate::data::{Error, Image, Source, Split, decode};
 
 /// What [`is_packed`] looks for, for messages.
@@ -22,6 +25,12 @@ pub(in crate::data) struct PackedSet {
     /// In the index's order; only those that this split has images in are mapped.
     shards: Vec<Shard>,
     split: Split,
+    folder: PathBuf,
+    fingerprint: u64,
+    /// The first of this split among all images of the set, and how many those are.
+    position: (usize, usize),
+    /// Read when somebody asks for them.
+    names: OnceLock<Option<Strings>>,
 }
 
 struct Shard {
@@ -60,6 +69,7 @@ pub(in crate::data) fn open(folder: &Path, split: Split) -> Result<PackedSet, Er
     }
     let Index { fingerprint, class_names, shards: lengths, mut entries, num_train } =
         read_index(folder)?;
+    let (num_images, first) = (entries.len(), if split == Split::Test { num_train } else { 0 });
     let entries = match split {
         Split::Test => entries.split_off(num_train),
         Split::Train => {
@@ -82,7 +92,17 @@ pub(in crate::data) fn open(folder: &Path, split: Split) -> Result<PackedSet, Er
         shards.push(Shard { path, map });
     }
     let is_labelled = entries.iter().any(|entry| entry.label.is_some());
-    Ok(PackedSet { entries, class_names, is_labelled, shards, split })
+    Ok(PackedSet {
+        entries,
+        class_names,
+        is_labelled,
+        shards,
+        split,
+        folder: folder.into(),
+        fingerprint,
+        position: (first, num_images),
+        names: OnceLock::new(),
+    })
 }
 
 fn open_shard(path: &Path, expected: u64, fingerprint: u64) -> Result<Mmap, Error> {
@@ -175,6 +195,13 @@ impl Source for PackedSet {
             }
             None => format!("{part} image {index}"),
         }
+    }
+
+    fn relative_path(&self, index: usize) -> Option<Cow<'_, str>> {
+        let (first, num_images) = self.position;
+        let read = || names::read(&self.folder, self.fingerprint, num_images);
+        let names = self.names.get_or_init(read).as_ref()?;
+        names.text(first + index).filter(|name| index < self.entries.len() && !name.is_empty())
     }
 
     fn num_bytes(&self, index: usize) -> Option<u64> {
