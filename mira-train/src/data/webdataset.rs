@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::bytes::with_buffer;
 use super::cache_file::modified;
 use super::folder::MAX_FILE;
 use super::shards::{Kind, name_classes};
@@ -235,9 +236,10 @@ impl Source for WebDataset {
     }
 
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
-        let mut bytes = Vec::new();
-        self.encoded(index, &mut bytes)?;
-        decode::decode(&bytes, into).map_err(|problem| Error::image(self.name(index), problem))
+        with_buffer(|bytes| {
+            self.encoded(index, bytes)?;
+            decode::decode(bytes, into).map_err(|problem| Error::image(self.name(index), problem))
+        })
     }
 
     fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {

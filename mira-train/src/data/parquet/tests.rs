@@ -45,7 +45,7 @@ fn write(path: &Path, schema: &str, features: Option<&str>, groups: &[&[Row]]) {
         if num_columns == 3 {
             let mut column = group.next_column().unwrap().unwrap();
             // Every other row has a name.
-            let present: Vec<i16> = (0..rows.len()).map(|i| 2 - (i % 2) as i16).collect();
+            let present: Vec<i16> = (0..rows.len()).map(|i| 2 - i16::from(i % 2 == 1)).collect();
             let names: Vec<ByteArray> =
                 (0..rows.len()).step_by(2).map(|i| format!("{i}.png").as_str().into()).collect();
             column.typed::<ByteArrayType>().write_batch(&names, Some(&present), None).unwrap();

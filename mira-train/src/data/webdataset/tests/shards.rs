@@ -21,6 +21,11 @@ fn shards_come_in_the_order_of_names_with_their_classes() {
     let set = open(root.path(), Split::Train).unwrap();
     assert_eq!(set.class_names(), ["0", "1", "2"]);
     assert!(set.name(2).contains("image at byte 512 of") && set.name(2).contains("train-0001.tar"));
+    let names = [0, 1, 2, 3].map(|i| set.relative_path(i));
+    assert_eq!(
+        names,
+        [Some("001.png".into()), Some("002.png".into()), Some("003.png".into()), None]
+    );
     let mut file = Vec::new();
     assert!(set.encoded(2, &mut file).unwrap() && file == grey_png(3));
     assert!(set.load(3, &mut Image::default()).is_err());
