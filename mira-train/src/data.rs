@@ -33,6 +33,7 @@ mod pack;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod remote;
 pub(crate) mod shards;
 mod strings;
 mod subset;

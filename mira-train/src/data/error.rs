@@ -63,6 +63,14 @@ pub enum Error {
         /// Its range.
         expected: String,
     },
+    /// A file on a server that cannot be read.
+    #[error("{url}: {problem}")]
+    Remote {
+        /// Its address.
+        url: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
     /// A list of classes or images that does not fit the data set.
     #[error("{list}: {problem}")]
     Subset {

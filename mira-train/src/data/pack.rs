@@ -59,6 +59,7 @@
 //! power cut or a full disk, to the same bytes as without. The index is written under another name, synced and renamed; then the
 //! journal goes.
 
+mod blobs;
 mod error;
 mod fingerprint;
 mod index;
@@ -80,6 +81,8 @@ pub use error::PackError;
 pub use input::{PackInput, PackOptions, PackProgress, PackReport, SplitReport};
 pub use prepare::Pixels;
 pub use run::{Estimate, estimate, pack};
+#[cfg(feature = "object-store")]
+pub(super) use source::open_remote;
 pub(super) use source::{LOOKED_FOR, is_packed, open};
 
 const INDEX: &str = "index";
@@ -89,9 +92,13 @@ const LOCK: &str = "lock";
 /// The newest version of the index that is read, and the one that is written.
 const VERSION: u32 = 1;
 
+fn shard_name(shard: usize) -> String {
+    format!("blobs-{shard:05}")
+}
+
 /// The file of a shard.
 fn shard_path(folder: &Path, shard: usize) -> PathBuf {
-    folder.join(format!("blobs-{shard:05}"))
+    folder.join(shard_name(shard))
 }
 
 /// The first bytes of a shard.

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::PackError;
 use super::input::PackInput;
 use super::journal::Record;
+use crate::data::bytes::Unread;
 use crate::data::cache_file::CacheFile;
 use crate::data::strings::Strings;
 use crate::run_folder::write_bytes_atomically;
@@ -43,9 +44,16 @@ pub(super) fn write(
 
 /// The names of a set, if it has them.
 pub(super) fn read(folder: &Path, fingerprint: u64, num_images: usize) -> Option<Strings> {
-    let names = KIND.read(&folder.join(NAME), |unread| {
-        let is_own = unread.u64()? == fingerprint;
-        Strings::read(unread).filter(|_| is_own)
-    });
-    names.filter(|names| names.len() == num_images)
+    KIND.read(&folder.join(NAME), |unread| own(unread, fingerprint, num_images))
+}
+
+/// The same of the file's bytes.
+#[cfg(feature = "object-store")]
+pub(super) fn parse(file: &[u8], fingerprint: u64, num_images: usize) -> Option<Strings> {
+    KIND.parse(file, |unread| own(unread, fingerprint, num_images))
+}
+
+fn own(unread: &mut Unread, fingerprint: u64, num_images: usize) -> Option<Strings> {
+    let is_own = unread.u64()? == fingerprint;
+    Strings::read(unread).filter(|names| is_own && names.len() == num_images)
 }

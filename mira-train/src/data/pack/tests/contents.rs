@@ -17,6 +17,8 @@ fn original_files_come_back_byte_for_byte() {
             assert!(file(&*from, i).is_some());
             assert_eq!(file(&*got, i), file(&*from, i));
             assert_eq!((image(&*got, i), got.label(i)), (image(&*from, i), from.label(i)));
+            assert!(from.relative_path(i).is_some());
+            assert_eq!(got.relative_path(i), from.relative_path(i));
         }
     }
 }
