@@ -2,7 +2,7 @@
 //!
 //! A [`Source`] holds images and labels and can be read from many threads. [`open`] finds out what a path holds. A [`Loader`]
 //! turns a source into endless shuffled batches of augmented views ([`ViewSpec`]); an [`EvaluationLoader`] reads it once, in
-//! order, without augmentation. Every random number is keyed by (seed, epoch, index, view), so batches are the same for any
+//! order, without augmentation. The orientation in a JPEG file's EXIF data is not applied, as in torchvision. Every random number is keyed by (seed, epoch, index, view), so batches are the same for any
 //! number of workers and when a run is resumed.
 
 #![allow(
@@ -22,6 +22,7 @@ mod decode;
 mod embedded;
 mod error;
 mod evaluation;
+mod exif;
 #[cfg(test)]
 mod fixtures;
 mod folder;

@@ -29,6 +29,7 @@ fn numbers_are_those_of_the_files() {
             "num_bytes": num_bytes,
             "mean_bytes": num_bytes as f64 / 4.0,
             "num_examined": 4,
+            "num_turned": 0,
             "smallest": [4, 3],
             "median": [30, 10],
             "largest": [40, 30],
@@ -90,6 +91,26 @@ fn classes_and_labels_are_those_of_the_lists() {
         (&bees["num_images"], &bees["splits"]["train"]["num_images"]),
         (&json!(2), &json!(1))
     );
+}
+
+/// A JPEG file that a camera held sideways wrote: the orientation is said, and the image has the size that it has in the file.
+#[test]
+fn turned_images_are_counted_and_not_turned() {
+    let folder = image_folder();
+    let mut file = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut file, 90);
+    encoder.encode(&[99; 50 * 60 * 3], 50, 60, jpeg_encoder::ColorType::Rgb).unwrap();
+    // Orientation (0x0112), of type 3, one: 6, turned by 90°.
+    let exif =
+        b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    file.splice(2..2, *exif);
+    write(folder.path(), "set/train/ant/turned.jpg", &file);
+    let report = report(folder.path(), &["set", "--check"]);
+    assert_eq!(report["splits"]["train"]["num_turned"], 1);
+    assert_eq!(report["splits"]["train"]["largest"], json!([50, 60]));
+    let output = data(folder.path(), &["info", "set"]);
+    let said = stdout(&output);
+    assert!(said.contains("1 image with an EXIF orientation, which is not applied\n"), "{said}");
 }
 
 #[test]

@@ -20,7 +20,9 @@ Examples:
       the same as one line of JSON, with every corrupt image
 
 Exit code 3 if an image that was looked at is corrupt, 0 if none is. Training stops at a corrupt
-image unless the recipe's data.max_bad_fraction allows for it.";
+image unless the recipe's data.max_bad_fraction allows for it.
+
+An EXIF orientation is counted, and not applied: images are as they lie in the file, as in torchvision.";
 
 /// Flags of `mira-train data info`.
 #[derive(Args, Clone, Debug)]
