@@ -2,7 +2,7 @@
 //!
 //! A [`Source`] holds images and labels and can be read from many threads. [`open`] finds out what a path holds. A [`Loader`]
 //! turns a source into endless shuffled batches of augmented views ([`ViewSpec`]); an [`EvaluationLoader`] reads it once, in
-//! order, without augmentation. Every random number is keyed by (seed, epoch, index, view), so batches are the same for any
+//! order, without augmentation. The orientation in a JPEG file's EXIF data is not applied, as in torchvision. Every random number is keyed by (seed, epoch, index, view), so batches are the same for any
 //! number of workers and when a run is resumed.
 
 #![allow(
@@ -16,12 +16,14 @@ mod augment;
 mod bench;
 mod bytes;
 mod cache;
+mod cache_file;
 mod checked;
 mod cifar;
 mod decode;
 mod embedded;
 mod error;
 mod evaluation;
+mod exif;
 #[cfg(test)]
 mod fixtures;
 mod folder;
@@ -36,10 +38,15 @@ mod packed;
 mod parquet;
 mod pool;
 mod quarantine;
+mod remote;
 pub(crate) mod shards;
+mod strings;
+mod subset;
 mod survey;
 mod view;
 mod webdataset;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +68,8 @@ pub use pack::{
 };
 pub use quarantine::Quarantined;
 pub(crate) use quarantine::{DEFAULT_MAX_BAD_FRACTION, are_too_many};
+pub(crate) use subset::share_of_classes;
+pub use subset::{Classes, Labels, Subset, labelled};
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 
@@ -139,6 +148,12 @@ pub trait Source: Send + Sync {
 
     /// The image's file, or its position, for messages.
     fn name(&self, index: usize) -> String;
+
+    /// The image's file within its set, such as `n01440764/n01440764_10026.JPEG`, by which lists name it; `None` where the source has no
+    /// names of files.
+    fn relative_path(&self, _index: usize) -> Option<Cow<'_, str>> {
+        None
+    }
 
     /// Bytes the image takes as it is stored, encoded or not; `None` where that is not known.
     fn num_bytes(&self, _index: usize) -> Option<u64> {

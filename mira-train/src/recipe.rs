@@ -135,7 +135,8 @@ impl Recipe {
     /// words as strings.
     ///
     /// Another `assignment.method`, `optimizer.kind` or `teacher.ema` drops the settings that no longer apply, unless they are among
-    /// the overrides; so does `assignment.tolerance` with `iterations`, and the other way round.
+    /// the overrides; so does `assignment.tolerance` with `iterations`, and `data.label_list` with
+    /// `label_fraction`, and the other way round.
     ///
     /// # Errors
     /// [`Error::Override`] for what is no `key=value`, and those of [`Recipe::from_toml`].

@@ -9,6 +9,7 @@ pub mod hash;
 pub mod info;
 pub mod pack;
 pub mod preview;
+pub mod subset;
 
 const EXAMPLES: &str = "\
 Examples:

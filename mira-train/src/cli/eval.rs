@@ -12,6 +12,8 @@ Examples:
       k-NN accuracy of a run's encoder, by the run's own settings
   mira-train eval knn encoder.safetensors --data imagenet --fraction 0.01
       an encoder from a file, with 1 % of the labels
+  mira-train eval knn runs/imagenet --label-list 1percent.txt
+      with the labels of the images that a list names
   mira-train eval linear runs/cifar --data cifar-10-batches-bin --epochs 100 --lr 0.3
       a linear classifier on the frozen encoder";
 
@@ -49,6 +51,10 @@ pub struct EncoderArgs {
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub source: Option<String>,
 
+    /// List of the classes used, one a line [default: the run's own, else all]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub classes: Option<PathBuf>,
+
     /// Recipe the encoder was trained with, a name or a .toml file: needed for a .safetensors file alone
     #[arg(long, value_name = "RECIPE", help_heading = "Data")]
     pub recipe: Option<String>,
@@ -65,9 +71,13 @@ pub struct EncoderArgs {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Evaluation")]
     pub device: Device,
 
-    /// Share of the training labels used, in (0, 1], the same for every class
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = 1.0, value_parser = share, help_heading = "Evaluation")]
-    pub fraction: f64,
+    /// Share of the training labels used, in (0, 1], the same for every class and in every run [default: the run's own, else 1]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = share, help_heading = "Evaluation")]
+    pub fraction: Option<f64>,
+
+    /// List of the training images whose labels are used, one file name a line, such as SimCLR's 1percent.txt [default: the run's own]
+    #[arg(long, value_name = "FILE", conflicts_with = "fraction", help_heading = "Evaluation")]
+    pub label_list: Option<PathBuf>,
 
     /// Print the result as one line of JSON
     #[arg(long, help_heading = "Output")]
@@ -149,7 +159,7 @@ fn unit(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a number in [0, 1]".into())
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|x: &f64| *x > 0.0 && *x <= 1.0);
     number.ok_or_else(|| "expected a number in (0, 1]".into())
 }

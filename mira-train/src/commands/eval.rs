@@ -8,6 +8,7 @@ use super::load_run;
 use crate::Error;
 use crate::cli::eval::{EncoderArgs, EvalArgs, Protocol};
 use crate::cli::run::{Device, load_recipe};
+use crate::data::{Classes, labelled};
 use crate::eval::knn;
 use crate::eval::linear::{LinearSettings, probe};
 use crate::model::{Network, load_weights};
@@ -57,7 +58,10 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
     };
     if encoder.json {
         report["encoder"] = encoder.encoder.display().to_string().into();
-        report["fraction"] = encoder.fraction.into();
+        let label_list = recipe.data.label_list.as_ref().map(|path| path.display().to_string());
+        let all = label_list.is_none().then_some(1.0);
+        report["fraction"] = recipe.data.label_fraction.or(all).into();
+        report["label_list"] = label_list.into();
         report["num_train"] = found.train.len().into();
         report["num_test"] = found.test.len().into();
         report["num_train_left_out"] = found.train_set.num_left_out.into();
@@ -99,8 +103,15 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Erro
     if let Some(size) = args.image_size {
         recipe.eval.image_size = size as usize;
     }
+    if args.fraction.is_some() || args.label_list.is_some() {
+        (recipe.data.label_fraction, recipe.data.label_list) =
+            (args.fraction, args.label_list.clone());
+    }
+    recipe.data.classes = args.classes.clone().map(Classes::List).or(recipe.data.classes);
     super::run::set_threads(recipe.train.num_threads);
-    let sources = Sources::open(&recipe.data)?;
+    let mut sources = Sources::open(&recipe.data)?;
+    // Features of images whose labels are withheld would not be used.
+    sources.train = labelled(sources.train);
     let no_test = sources.no_test.clone().unwrap_or_default();
     let mut left_out = Vec::new();
     let found =
@@ -109,14 +120,7 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Erro
     for (_, image) in left_out {
         crate::complain("warning", &format!("{}; it is left out", image.problem));
     }
-    let found = found?;
-    let Some(mut found) = found else { return Err(Error::NothingToEvaluate { reason: no_test }) };
-    if args.fraction < 1.0 {
-        found.train = found
-            .train
-            .label_subset(args.fraction, recipe.train.seed)
-            .map_err(train::Error::from)?;
-    }
+    let Some(found) = found? else { return Err(Error::NothingToEvaluate { reason: no_test }) };
     Ok((recipe, found))
 }
 

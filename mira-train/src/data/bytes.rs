@@ -1,4 +1,23 @@
-//! Numbers from bytes that may end too early.
+//! Numbers from bytes that may end too early, and buffers for the bytes of files.
+
+use std::cell::Cell;
+
+/// A buffer that has grown beyond this is not kept: 4 MiB; few image files are larger.
+const MAX_KEPT: usize = 4 << 20;
+
+/// Lends an empty buffer to `work`: the same one again on this thread, unless a huge file made it grow.
+pub(super) fn with_buffer<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    thread_local! {
+        static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut buffer = BUFFER.take();
+    buffer.clear();
+    let result = work(&mut buffer);
+    if buffer.capacity() <= MAX_KEPT {
+        BUFFER.set(buffer);
+    }
+    result
+}
 
 /// What has not been read yet of a piece of memory, little-endian.
 #[derive(Clone, Copy, Debug)]
@@ -46,4 +65,30 @@ pub(super) fn push_text(text: &str, to: &mut Vec<u8>) {
     let length = u32::try_from(text.len()).unwrap_or(0);
     to.extend_from_slice(&length.to_le_bytes());
     to.extend_from_slice(&text.as_bytes()[..length as usize]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_lent_again_unless_it_is_huge() {
+        let grow = |length: usize| {
+            with_buffer(|buffer| {
+                let lent = (buffer.len(), buffer.capacity());
+                buffer.resize(length, 1);
+                lent
+            })
+        };
+        assert_eq!(grow(1000).0, 0);
+        let (length, capacity) = grow(MAX_KEPT + 1);
+        assert!(length == 0 && capacity >= 1000);
+        assert_eq!(grow(1), (0, 0));
+        // One within another is another one.
+        with_buffer(|outer| {
+            outer.push(7);
+            assert_eq!(with_buffer(|inner| inner.len()), 0);
+            assert_eq!(outer, &[7]);
+        });
+    }
 }

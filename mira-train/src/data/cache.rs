@@ -27,7 +27,7 @@ impl<S: Source> Cached<S> {
 }
 
 impl<S: Source> Source for Cached<S> {
-    forward!(len num_classes class_names label encoded name num_bytes);
+    forward!(len num_classes class_names label encoded name relative_path num_bytes);
 
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
         let slot = self.images.get(index);

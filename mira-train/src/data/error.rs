@@ -63,6 +63,22 @@ pub enum Error {
         /// Its range.
         expected: String,
     },
+    /// A file on a server that cannot be read.
+    #[error("{url}: {problem}")]
+    Remote {
+        /// Its address.
+        url: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
+    /// A list of classes or images that does not fit the data set.
+    #[error("{list}: {problem}")]
+    Subset {
+        /// The list's file, or the key it is in.
+        list: String,
+        /// What it names that is not there.
+        problem: String,
+    },
     /// A batch that no epoch could fill.
     #[error(
         "batch size {batch_size} is larger than the training set of {num_images} images; use at most {num_images}"

@@ -18,6 +18,9 @@ macro_rules! forward {
         }
     };
     (@ name) => { fn name(&self, index: usize) -> String { self.source.name(index) } };
+    (@ relative_path) => {
+        fn relative_path(&self, index: usize) -> Option<std::borrow::Cow<'_, str>> { self.source.relative_path(index) }
+    };
     (@ num_bytes) => { fn num_bytes(&self, index: usize) -> Option<u64> { self.source.num_bytes(index) } };
 }
 

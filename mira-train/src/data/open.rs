@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::cache::Cached;
 use super::cifar::{self, Variant};
 use super::shards::Kind;
-use super::{Error, Source, Split, embedded, folder, idx, pack, webdataset};
+use super::{Error, Source, Split, embedded, folder, idx, pack, remote, webdataset};
 
 /// How a data set is stored; in recipes by its [`name`](Self::name).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ impl FromStr for Format {
     }
 }
 
-/// Opens one part of a data set.
+/// Opens one part of a data set; with the feature `object-store`, the path of a packed set may be an address (https, http, s3, gs).
 ///
 /// # Errors
 /// [`Error`] saying what was looked for if there is no such set, or what is wrong with its files. Images themselves are read later.
@@ -92,6 +92,9 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
             _ => Err(Error::Format { format: format.name(), problem: "give the path of the data" }),
         };
     };
+    if remote::is_url(path) {
+        return open_remote(recognise(format, path)?, path, split);
+    }
     let format = recognise(format, path)?;
     let may_be_file = matches!(format, Format::Parquet | Format::WebDataset | Format::Embedded);
     if path.is_file() && !may_be_file {
@@ -122,11 +125,32 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
     })
 }
 
+#[cfg(feature = "object-store")]
+fn open_remote(_: Format, url: &Path, split: Split) -> Result<Arc<dyn Source>, Error> {
+    // Also what is not to be decoded is kept, so that small images come over the network once.
+    Ok(Arc::new(Cached::new(pack::open_remote(url, remote::Limits::default(), split)?)))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn open_remote(format: Format, _: &Path, _: Split) -> Result<Arc<dyn Source>, Error> {
+    let problem = "this build does not read over the network; build with the feature `object-store`, or copy the data here";
+    Err(Error::Format { format: format.name(), problem })
+}
+
 /// The format a path is opened as: the one asked for or, if that is [`Format::Auto`], the one found out.
 ///
 /// # Errors
 /// [`Error`] if there is nothing at the path, or nothing that is known.
 pub fn recognise(format: Format, path: &Path) -> Result<Format, Error> {
+    if remote::is_url(path) {
+        return match format {
+            Format::Auto | Format::Packed => Ok(Format::Packed),
+            _ => Err(Error::Format {
+                format: format.name(),
+                problem: "only packed sets are read over the network; make one with `mira-train data pack`, or copy the data here",
+            }),
+        };
+    }
     match fs::metadata(path) {
         // Patterns name files that are there, and are none themselves.
         Err(_) if webdataset::is_pattern(path) && format == Format::Auto => detect(path),
@@ -269,6 +293,18 @@ mod tests {
         refused(Format::Cifar10, path, &["looked for", "data_batch_"]);
         refused(Format::Idx, None, &["idx: give the path"]);
         refused(Format::Embedded, path, &["take no path"]);
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    #[test]
+    fn addresses_name_the_feature_they_need() {
+        for url in ["https://host/set", "HTTP://host/set", "s3://bucket/set", "gs://bucket/set"] {
+            let error = open(Format::Auto, Some(Path::new(url)), Split::Train).err().unwrap();
+            let text = error.to_string();
+            assert!(text.contains("the feature `object-store`"), "{text}");
+        }
+        let error = open(Format::Auto, Some(Path::new("ftp://host/set")), Split::Train).err();
+        assert!(matches!(error, Some(Error::NotFound { .. })));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! ```text
 //! index               what the images are and where; written last, so its presence makes the set complete
 //! blobs-00000, …      the images one after the other, 1 GiB a file
+//! names               what the images' files were called, for lists of labels; only where they had names
 //! skipped.jsonl       images left out because they cannot be decoded, one JSON object a line; only where there are any
 //! journal, lock       while it is being made: see below
 //! ```
@@ -58,12 +59,14 @@
 //! power cut or a full disk, to the same bytes as without. The index is written under another name, synced and renamed; then the
 //! journal goes.
 
+mod blobs;
 mod error;
 mod fingerprint;
 mod index;
 mod input;
 mod journal;
 mod map;
+mod names;
 mod prepare;
 mod run;
 mod source;
@@ -78,6 +81,8 @@ pub use error::PackError;
 pub use input::{PackInput, PackOptions, PackProgress, PackReport, SplitReport};
 pub use prepare::Pixels;
 pub use run::{Estimate, estimate, pack};
+#[cfg(feature = "object-store")]
+pub(super) use source::open_remote;
 pub(super) use source::{LOOKED_FOR, is_packed, open};
 
 const INDEX: &str = "index";
@@ -87,9 +92,13 @@ const LOCK: &str = "lock";
 /// The newest version of the index that is read, and the one that is written.
 const VERSION: u32 = 1;
 
+fn shard_name(shard: usize) -> String {
+    format!("blobs-{shard:05}")
+}
+
 /// The file of a shard.
 fn shard_path(folder: &Path, shard: usize) -> PathBuf {
-    folder.join(format!("blobs-{shard:05}"))
+    folder.join(shard_name(shard))
 }
 
 /// The first bytes of a shard.

@@ -8,6 +8,7 @@ mod columns;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use super::shards::{Kind, name_classes};
+use super::strings::Strings;
 use super::{Error, Image, Source, Split, decode};
 use columns::Columns;
 
@@ -29,6 +31,8 @@ pub(super) struct Encoded {
     /// Where each image ends.
     ends: Vec<usize>,
     labels: Vec<Option<u32>>,
+    /// Names of files, empty where there are none; as many as images.
+    paths: Strings,
     class_names: Vec<String>,
     /// The first image of each file.
     files: Vec<(usize, PathBuf)>,
@@ -84,6 +88,18 @@ fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
         let got = set.ends.len() - first;
         if got != num_rows {
             return Err(malformed(path, format!("row group {i} has {got} of {num_rows} images")));
+        }
+        if let Some(names) = columns.path {
+            let names = group.get_column_reader(names).map_err(|e| malformed(path, e))?;
+            columns::read_bytes(names, num_rows, |name| {
+                set.paths.push(name.unwrap_or_default());
+                Ok(())
+            })
+            .map_err(|e| malformed(path, e))?;
+        }
+        // Without a column of names, or with too few.
+        while set.paths.len() < set.ends.len() {
+            set.paths.push(b"");
         }
         if let Some(label) = columns.label {
             let labels = group.get_column_reader(label).map_err(|e| malformed(path, e))?;
@@ -145,6 +161,10 @@ impl Source for Encoded {
             Some((first, path)) => format!("row {} of {}", index - first, path.display()),
             None => format!("image {index}"),
         }
+    }
+
+    fn relative_path(&self, index: usize) -> Option<Cow<'_, str>> {
+        self.paths.text(index).filter(|path| !path.is_empty())
     }
 
     fn num_bytes(&self, index: usize) -> Option<u64> {

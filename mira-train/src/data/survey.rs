@@ -1,8 +1,10 @@
 //! What a set holds: how many images of which classes and sizes, and whether each can be decoded.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::prelude::*;
 
-use super::{Error, Image, Source, checked};
+use super::{Error, Image, Source, checked, exif};
 
 /// What was found in one part of a set.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +19,8 @@ pub struct Survey {
     pub num_bytes: Option<u64>,
     /// Images that were decoded, or should have been: all, or those of a sample.
     pub num_examined: usize,
+    /// Of those, JPEG files that say by EXIF that they are to be turned or mirrored, which is not done, as in torchvision.
+    pub num_turned: usize,
     /// Of those that could be decoded; `None` if there was none.
     pub sizes: Option<Sizes>,
     /// Those that could not, in order.
@@ -50,10 +54,19 @@ pub struct Corrupt {
 pub fn survey(source: &dyn Source, sample: Option<usize>, done: &(dyn Fn() + Sync)) -> Survey {
     let num_images = source.len();
     let num_examined = sample.map_or(num_images, |n| n.min(num_images));
+    let num_turned = AtomicUsize::new(0);
     let examined: Vec<Result<(usize, usize), Corrupt>> = (0..num_examined)
         .into_par_iter()
-        .map_init(Image::default, |image, i| {
-            let result = examine(source, i * num_images / num_examined, image);
+        .map_init(<(Image, Vec<u8>)>::default, |(image, file), i| {
+            let index = i * num_images / num_examined;
+            let result = examine(source, index, image);
+            // Read a second time, from the system's memory: decoding takes much longer.
+            if result.is_ok()
+                && source.encoded(index, file).unwrap_or(false)
+                && exif::orientation(file).is_some_and(|orientation| orientation != 1)
+            {
+                num_turned.fetch_add(1, Ordering::Relaxed);
+            }
             done();
             result
         })
@@ -79,6 +92,7 @@ pub fn survey(source: &dyn Source, sample: Option<usize>, done: &(dyn Fn() + Syn
         class_counts,
         num_bytes: num_bytes(source),
         num_examined,
+        num_turned: num_turned.into_inner(),
         sizes: Sizes::of(sizes),
         corrupt,
     }
@@ -121,8 +135,6 @@ impl Sizes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     /// Image `i` is `i + 1` pixels wide, of class `i % 3` or (every fourth) of none; some cannot be loaded in one way or another.
@@ -184,6 +196,7 @@ mod tests {
             class_counts: vec![3, 2, 3],
             num_bytes: Some(90),
             num_examined: 10,
+            num_turned: 0,
             sizes: Some(Sizes { smallest: (1, 2), median: (5, 2), largest: (10, 2) }),
             corrupt: vec![
                 corrupt(2, "told to fail"),

@@ -21,18 +21,21 @@ mod tar;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
+use super::bytes::with_buffer;
+use super::cache_file::modified;
 use super::folder::MAX_FILE;
 use super::shards::{Kind, name_classes};
+use super::strings::Strings;
 use super::{Error, Image, Source, Split, decode};
 use cache::{Cache, Stamp};
-use samples::{Problem, Sample};
+use samples::{Problem, Sample, Samples};
 
 /// Shards that a pattern may stand for.
 const MAX_SHARDS: usize = 1 << 20;
@@ -49,6 +52,10 @@ pub(super) struct WebDataset {
 
 struct Shard {
     path: PathBuf,
+    /// The number of its first image.
+    first: usize,
+    /// Of its images.
+    names: Strings,
     /// When it was indexed.
     stamp: Stamp,
 }
@@ -77,10 +84,11 @@ pub(super) fn open(path: &Path, split: Split) -> Result<WebDataset, Error> {
     } else {
         Kind::TAR.find(path, split)?
     };
-    let (shards, samples) = index(files)?;
-    let mut images = Vec::with_capacity(samples.iter().map(Vec::len).sum());
-    for (shard, samples) in (0..).zip(samples) {
-        images.extend(samples.into_iter().map(|sample| Place { shard, sample }));
+    let (mut shards, samples) = index(files)?;
+    let mut images = Vec::with_capacity(samples.iter().map(|samples| samples.places.len()).sum());
+    for ((number, shard), samples) in (0..).zip(&mut shards).zip(samples) {
+        (shard.first, shard.names) = (images.len(), samples.names);
+        images.extend(samples.places.into_iter().map(|sample| Place { shard: number, sample }));
     }
     let first = &shards[0].path;
     if images.is_empty() {
@@ -128,16 +136,16 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Where the images of each shard are: from the cache, or from the shards.
-fn index(files: Vec<PathBuf>) -> Result<(Vec<Shard>, Vec<Vec<Sample>>), Error> {
+fn index(files: Vec<PathBuf>) -> Result<(Vec<Shard>, Vec<Samples>), Error> {
     let mut cache = Cache::beside(&files);
     let shards = files
         .into_iter()
-        .map(|path| Ok(Shard { stamp: stamp(&path)?, path }))
+        .map(|path| Ok(Shard { stamp: stamp(&path)?, path, first: 0, names: Strings::default() }))
         .collect::<Result<Vec<_>, Error>>()?;
     let samples = shards
         .par_iter()
         .map(|shard| match cache.get(&shard.path, shard.stamp) {
-            Some(samples) => Ok(samples.to_vec()),
+            Some(samples) => Ok(samples.clone()),
             None => scan(shard),
         })
         .collect::<Result<Vec<_>, Error>>()?;
@@ -158,12 +166,10 @@ fn stamp(path: &Path) -> Result<Stamp, Error> {
 }
 
 fn stamp_of(metadata: &fs::Metadata) -> Stamp {
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let modified = modified.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0);
-    Stamp { size: metadata.len(), modified }
+    Stamp { size: metadata.len(), modified: modified(metadata) }
 }
 
-fn scan(shard: &Shard) -> Result<Vec<Sample>, Error> {
+fn scan(shard: &Shard) -> Result<Samples, Error> {
     let path = &shard.path;
     let file = File::open(path).map_err(Error::unreadable(path))?;
     samples::scan(file, shard.stamp.size).map_err(|problem| match problem {
@@ -193,7 +199,7 @@ fn class_names(opened: &Path, shard: &Path) -> Result<Vec<String>, Error> {
 impl WebDataset {
     /// Reads an image's bytes. What is wrong with the shard itself is no bad image.
     fn read(&self, place: &Place, into: &mut Vec<u8>) -> Result<(), Error> {
-        let Shard { path, stamp } = &self.shards[place.shard as usize];
+        let Shard { path, stamp, .. } = &self.shards[place.shard as usize];
         let lost = |error: io::Error| {
             Error::malformed(path, format!("it cannot be read any more ({error}); put it back"))
         };
@@ -230,9 +236,10 @@ impl Source for WebDataset {
     }
 
     fn load(&self, index: usize, into: &mut Image) -> Result<(), Error> {
-        let mut bytes = Vec::new();
-        self.encoded(index, &mut bytes)?;
-        decode::decode(&bytes, into).map_err(|problem| Error::image(self.name(index), problem))
+        with_buffer(|bytes| {
+            self.encoded(index, bytes)?;
+            decode::decode(bytes, into).map_err(|problem| Error::image(self.name(index), problem))
+        })
     }
 
     fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
@@ -256,6 +263,11 @@ impl Source for WebDataset {
                 format!("image at byte {} of {}", place.sample.offset, path.display())
             },
         )
+    }
+
+    fn relative_path(&self, index: usize) -> Option<Cow<'_, str>> {
+        let shard = &self.shards[self.images.get(index)?.shard as usize];
+        shard.names.text(index - shard.first)
     }
 
     fn num_bytes(&self, index: usize) -> Option<u64> {

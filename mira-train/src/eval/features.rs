@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 
 use super::Error;
-use crate::rng::{Purpose, Rng};
+use crate::data::share_of_classes;
 
 /// Features of labelled samples, row-major: sample `i` is `rows[i*dim..(i+1)*dim]`, its class `labels[i] < num_classes`.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,18 +145,8 @@ impl Features {
             let expected = "above 0 and at most 1";
             return Err(Error::Setting { name: "the label fraction", expected, got: fraction });
         }
-        let mut classes = vec![Vec::new(); self.num_classes];
-        for (i, &label) in self.labels.iter().enumerate() {
-            classes[label as usize].push(i);
-        }
-        let mut chosen = Vec::new();
-        for (class, members) in (0u32..).zip(&mut classes) {
-            Rng::new(seed, Purpose::Eval, [u32::MAX, class, 0]).shuffle(members);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 ..= n_c
-            let share = (fraction * members.len() as f64).round() as usize;
-            chosen.extend(members.iter().take(share.max(1)));
-        }
-        chosen.sort_unstable();
+        let labels = self.labels.iter().copied().enumerate();
+        let chosen = share_of_classes(labels, self.num_classes, fraction, seed);
         self.select(&chosen).ok_or(Error::Empty { set: "train" })
     }
 

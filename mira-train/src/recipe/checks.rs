@@ -16,6 +16,14 @@ pub(super) fn check(recipe: &Recipe, origin: &str) -> Result<(), Error> {
             "shorten the warm-up or train for longer",
         );
     }
+    if let (Some(_), Some(fraction)) = (&recipe.data.label_list, recipe.data.label_fraction) {
+        return conflict(
+            format!(
+                "`data` has both label_list and label_fraction = {fraction}, expected at most one"
+            ),
+            "remove one",
+        );
+    }
     let peak = recipe.peak_lr();
     for (key, lr) in [
         ("schedule.final_lr", schedule.final_lr),

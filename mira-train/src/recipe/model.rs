@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Format;
+use crate::data::{Classes, Format, Labels, Subset};
 
 /// `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,15 @@ pub struct Data {
     pub mean: [f32; 3],
     /// Standard deviation of red, green and blue, > 0, that each pixel is divided by.
     pub std: [f32; 3],
+    /// Classes used: the path of a list with one a line, or their names; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub classes: Option<Classes>,
+    /// List of the training images whose labels evaluations may use, one file name a line; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text", default)]
+    pub label_list: Option<PathBuf>,
+    /// Share of each class's training images whose labels evaluations may use, in (0, 1], the same ones in every run; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub label_fraction: Option<f64>,
     /// Training images used, ≥ 2: the first ones; all where absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_train: Option<usize>,
@@ -34,6 +43,15 @@ pub struct Data {
     pub max_bad_fraction: f64,
     /// Seconds, ≥ 0, that a run waits for any one image to be read before it ends (300); 0: for ever.
     pub read_timeout: f64,
+}
+
+impl Data {
+    /// The classes and labels that are used.
+    pub fn subset(&self) -> Subset {
+        let list = self.label_list.clone().map(Labels::List);
+        let labels = list.or(self.label_fraction.map(Labels::Fraction));
+        Subset { classes: self.classes.clone(), labels }
+    }
 }
 
 /// Encoders.

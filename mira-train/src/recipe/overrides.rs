@@ -70,11 +70,15 @@ fn drop_what_no_longer_applies(table: &mut Table, set: &[String]) {
             remove(table, key.path);
         }
     }
-    let (iterations, tolerance) = ("assignment.iterations", "assignment.tolerance");
-    match (was_set(iterations), was_set(tolerance)) {
-        (true, false) => remove(table, tolerance),
-        (false, true) => remove(table, iterations),
-        _ => {}
+    for (one, other) in [
+        ("assignment.iterations", "assignment.tolerance"),
+        ("data.label_list", "data.label_fraction"),
+    ] {
+        match (was_set(one), was_set(other)) {
+            (true, false) => remove(table, other),
+            (false, true) => remove(table, one),
+            _ => {}
+        }
     }
 }
 

@@ -104,6 +104,11 @@ impl Kind {
         match self {
             Self::Flag => value.is_bool(),
             Self::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            Self::Names => {
+                let is_name = |value: &Value| Self::Text.allows(value);
+                let are_names = |names: &Vec<Value>| !names.is_empty() && names.iter().all(is_name);
+                is_name(value) || value.as_array().is_some_and(are_names)
+            }
             Self::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
             Self::Whole(low, high) => value
                 .as_integer()
@@ -120,6 +125,7 @@ impl Kind {
         match self {
             Self::Flag => "true or false".into(),
             Self::Text => "a string".into(),
+            Self::Names => "the path of a list, or an array of names".into(),
             Self::Choice(choices) => {
                 let quoted: Vec<String> = choices.iter().map(|c| format!("\"{c}\"")).collect();
                 format!("one of {}", quoted.join(", "))

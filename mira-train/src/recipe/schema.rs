@@ -2,7 +2,7 @@
 
 use Bounds::{HalfUnit, Positive, PositiveUnit, Unit, UnitOpen, ZeroUp};
 use Fallback::{Optional, Required, Value, Width};
-use Kind::{Choice, Flag, Number, Pair, Range, Text, Triple, Whole};
+use Kind::{Choice, Flag, Names, Number, Pair, Range, Text, Triple, Whole};
 
 /// One key; `*` in its path is a position in an array.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Key {
 pub(super) enum Kind {
     Flag,
     Text,
+    /// A text, or an array of them.
+    Names,
     Choice(&'static [&'static str]),
     /// From the first to the second, both included.
     Whole(u64, u64),
@@ -88,6 +90,9 @@ pub(super) const KEYS: &[Key] = &[
     key("data.path", Text, Optional, "\"/data/imagenet\""),
     key("data.mean", Triple(Unit), Value("[0.485, 0.456, 0.406]"), "[0.485, 0.456, 0.406]"),
     key("data.std", Triple(Positive), Value("[0.229, 0.224, 0.225]"), "[0.229, 0.224, 0.225]"),
+    key("data.classes", Names, Optional, "\"imagenet100.txt\""),
+    key("data.label_list", Text, Optional, "\"1percent.txt\""),
+    key("data.label_fraction", Number(PositiveUnit), Optional, "0.01"),
     key("data.max_train", Whole(2, MANY), Optional, "10000"),
     key("data.max_test", Whole(1, MANY), Optional, "2000"),
     key("data.num_workers", Whole(0, 1024), Value("0"), "0"),

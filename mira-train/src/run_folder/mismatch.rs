@@ -11,6 +11,8 @@ use super::Error;
 /// up. Not the number of epochs, for the schedules depend on it; not another number of threads' last bits, which are not learned.
 pub const MAY_CHANGE: &[&str] = &[
     "data.path",
+    "data.label_list",
+    "data.label_fraction",
     "data.num_workers",
     "data.prefetch",
     "data.max_bad_fraction",

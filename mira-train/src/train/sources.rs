@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::data::forward::forward;
-use crate::data::{self, Format, Loader, LoaderConfig, Source, Split, ViewSpec};
+use crate::data::{self, Format, Labels, Loader, LoaderConfig, Source, Split, Subset, ViewSpec};
 use crate::recipe::{self, Recipe};
 
 /// Training and test images of a recipe.
@@ -65,14 +65,21 @@ impl Sources {
     }
 }
 
-/// Opens one part of what a recipe names, as many images of it as the recipe uses.
+/// Opens one part of what a recipe names: its classes, with the labels that may be used, and as many images of it as it uses.
 ///
 /// # Errors
-/// Those of [`data::open`].
+/// Those of [`data::open`] and [`data::Subset::of`].
 pub fn open_split(settings: &recipe::Data, split: Split) -> Result<Arc<dyn Source>, data::Error> {
     let source = data::open(settings.source, settings.path.as_deref(), split)?;
+    let Subset { classes, labels } = settings.subset();
+    let (list, share) = match labels {
+        Some(Labels::Fraction(_)) => (None, labels),
+        _ => (labels, None),
+    };
+    let source = Subset { classes, labels: list }.of(source, split)?;
     let max = if split == Split::Train { settings.max_train } else { settings.max_test };
-    Ok(limited(source, max))
+    // A share is of the images that are used.
+    Subset { classes: None, labels: share }.of(limited(source, max), split)
 }
 
 fn limited(source: Arc<dyn Source>, max: Option<usize>) -> Arc<dyn Source> {
@@ -93,7 +100,7 @@ impl Source for First {
         self.len
     }
 
-    forward!(num_classes class_names label load encoded name num_bytes);
+    forward!(num_classes class_names label load encoded name relative_path num_bytes);
 }
 
 /// The views of a recipe as the augmentation takes them.

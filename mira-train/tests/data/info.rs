@@ -29,6 +29,7 @@ fn numbers_are_those_of_the_files() {
             "num_bytes": num_bytes,
             "mean_bytes": num_bytes as f64 / 4.0,
             "num_examined": 4,
+            "num_turned": 0,
             "smallest": [4, 3],
             "median": [30, 10],
             "largest": [40, 30],
@@ -55,6 +56,61 @@ fn numbers_are_those_of_the_files() {
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
+}
+
+#[test]
+fn classes_and_labels_are_those_of_the_lists() {
+    let folder = image_folder();
+    write(folder.path(), "classes.txt", b"# one\nant\n");
+    write(folder.path(), "labels.txt", b"ant/1.png\nbee/1.jpg\n");
+    write(folder.path(), "set/val/ant/1.png", &png(9, 9));
+    let of_ants = report(folder.path(), &["set", "--classes", "classes.txt"]);
+    let classes = |n: u64| json!([{ "name": "ant", "num_images": n }]);
+    assert_eq!(of_ants["splits"]["train"]["classes"], classes(3));
+    assert_eq!(of_ants["splits"]["test"]["classes"], classes(1));
+    let listed = report(folder.path(), &["set", "--label-list", "labels.txt"]);
+    assert_eq!(listed["splits"]["train"]["num_unlabelled"], 2);
+    assert_eq!(listed["splits"]["test"]["num_unlabelled"], 0);
+    let share = report(folder.path(), &["set", "--label-fraction", "0.3"]);
+    let one_each = json!([{ "name": "ant", "num_images": 1 }, { "name": "bee", "num_images": 1 }]);
+    assert_eq!(share["splits"]["train"]["classes"], one_each);
+    assert_eq!(share["splits"]["train"]["num_images"], 4);
+    write(folder.path(), "classes.txt", b"aunt\n");
+    let arguments = ["info", "set", "--classes", "classes.txt"];
+    is_refused(folder.path(), &arguments, &["classes.txt: 1 of 1", "did you mean 'ant'?"]);
+    write(folder.path(), "labels.txt", b"ant/7.png\n");
+    let arguments = ["info", "set", "--label-list", "labels.txt"];
+    is_refused(folder.path(), &arguments, &["labels.txt: 1 of 1 entries", "'ant/7.png'"]);
+
+    // A packed set of some classes.
+    write(folder.path(), "classes.txt", b"bee\n");
+    let arguments = ["pack", "set", "bees", "--classes", "classes.txt", "--quiet"];
+    assert_eq!(data(folder.path(), &arguments).status.code(), Some(0));
+    let bees = report(folder.path(), &["bees"]);
+    assert_eq!(
+        (&bees["num_images"], &bees["splits"]["train"]["num_images"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+/// A JPEG file that a camera held sideways wrote: the orientation is said, and the image has the size that it has in the file.
+#[test]
+fn turned_images_are_counted_and_not_turned() {
+    let folder = image_folder();
+    let mut file = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut file, 90);
+    encoder.encode(&[99; 50 * 60 * 3], 50, 60, jpeg_encoder::ColorType::Rgb).unwrap();
+    // Orientation (0x0112), of type 3, one: 6, turned by 90°.
+    let exif =
+        b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    file.splice(2..2, *exif);
+    write(folder.path(), "set/train/ant/turned.jpg", &file);
+    let report = report(folder.path(), &["set", "--check"]);
+    assert_eq!(report["splits"]["train"]["num_turned"], 1);
+    assert_eq!(report["splits"]["train"]["largest"], json!([50, 60]));
+    let output = data(folder.path(), &["info", "set"]);
+    let said = stdout(&output);
+    assert!(said.contains("1 image with an EXIF orientation, which is not applied\n"), "{said}");
 }
 
 #[test]

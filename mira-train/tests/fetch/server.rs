@@ -310,13 +310,16 @@ fn serve(
             *byte ^= 0x20;
         }
     }
-    let asked = request
-        .header("range")
-        .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let asked: Option<(usize, Option<usize>)> = request.header("range").and_then(|range| {
+        let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+        Some((first.parse().ok()?, last.parse().ok()))
+    });
     let is_same =
         matches!(act, Act::Careless) || request.header("if-range").is_none_or(|tag| tag == etag);
-    let start = asked.filter(|_| is_same && !matches!(act, Act::Whole));
+    let asked = asked.filter(|_| is_same && !matches!(act, Act::Whole));
+    let start = asked.map(|(first, _)| first);
     let total = content.len();
+    let last = asked.and_then(|(_, last)| last).unwrap_or(total).min(total.saturating_sub(1));
     if start.is_some_and(|start| start >= total) {
         return write!(
             stream,
@@ -326,11 +329,12 @@ fn serve(
     let mut head = match start {
         Some(start) => {
             let start = if matches!(act, Act::Shifted) { start + 1 } else { start };
-            format!("HTTP/1.1 206 X\r\nContent-Range: bytes {start}-{}/{total}\r\n", total - 1)
+            format!("HTTP/1.1 206 X\r\nContent-Range: bytes {start}-{last}/{total}\r\n")
         }
         None => "HTTP/1.1 200 X\r\n".to_owned(),
     };
     let body = &content[start.unwrap_or(0)..];
+    let body = if start.is_some() { &body[..=last - start.unwrap_or(0)] } else { body };
     if !matches!(act, Act::Other(_)) {
         let _ = write!(head, "Content-Length: {}\r\n", body.len());
     }

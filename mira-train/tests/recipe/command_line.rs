@@ -135,8 +135,9 @@ fn data_pack_packs_goes_on_and_refuses() {
     assert!(said.contains("nothing was written") && !dst.exists());
     let (code, said, silence) = run(&dst, &["--raw", "2", "--threads", "1"]);
     assert!(code == 0 && said.starts_with("2 training and 0 test images in "), "{said}");
-    // The prologue of 64 bytes, a shard's 16 and its length, and 40 bytes and 3 × 2 pixels an image.
-    assert!(said.ends_with("dst, 204 B\n") && silence.is_empty(), "{said}{silence}");
+    // The prologue of 64 bytes, a shard's 16 and its length, and 40 bytes and 3 × 2 pixels an image; of names, 32 bytes, then 4 bytes
+    // and 5 letters an image.
+    assert!(said.ends_with("dst, 254 B\n") && silence.is_empty(), "{said}{silence}");
     let (code, said, _) = run(&dst, &["--raw", "2"]);
     assert!(code == 0 && said.ends_with("; 2 were there from before\n"), "{said}");
     let refused = |dst: &std::path::Path, flags: &[&str], words: &str| {

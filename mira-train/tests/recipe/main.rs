@@ -4,6 +4,7 @@ mod command_line;
 mod published;
 mod refusals;
 
+use mira_train::data::{Classes, Labels, Subset};
 use mira_train::recipe::{Method, OptimizerKind, Recipe, builtins};
 
 /// The shortest recipe.
@@ -48,6 +49,24 @@ fn every_builtin_resolves_and_round_trips() {
         assert_eq!(again.to_toml(), text);
         assert_eq!(again.hash(), recipe.hash());
     }
+}
+
+#[test]
+fn classes_and_labels_are_lists_or_shares() {
+    let recipe = set(&minimal(), &["data.classes=imagenet100.txt", "data.label_fraction=0.01"]);
+    let recipe = recipe.unwrap();
+    let list = Classes::List("imagenet100.txt".into());
+    let labels = Some(Labels::Fraction(0.01));
+    assert_eq!(recipe.data.subset(), Subset { classes: Some(list), labels });
+    assert_eq!(Recipe::from_toml(&recipe.to_toml(), "again").unwrap(), recipe);
+    // The one given last replaces the other.
+    let recipe =
+        set(&recipe, &["data.classes=[\"a\", \"b\"]", "data.label_list=1percent.txt"]).unwrap();
+    let names = Classes::Names(vec!["a".into(), "b".into()]);
+    let labels = Some(Labels::List("1percent.txt".into()));
+    assert_eq!(recipe.data.subset(), Subset { classes: Some(names), labels });
+    assert_eq!(Recipe::from_toml(&recipe.to_toml(), "again").unwrap(), recipe);
+    assert_eq!(minimal().data.subset(), Subset::default());
 }
 
 #[test]

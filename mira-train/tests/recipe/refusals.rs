@@ -57,6 +57,10 @@ fn values_out_of_range() {
         ("iterations = 30", "iterations = 3\nbeta_start = 1", &["beta_start` is 1", "in [0, 1)"]),
         ("iterations = 30", "iterations = 3\nbeta_end = -0.5", &["beta_end` is -0.5"]),
         ("iterations = 30", "tolerance = 0.0", &["assignment.tolerance` is 0"]),
+        ("[train]", "[data]\nclasses = 3\n[train]", &["data.classes` is 3", "an array of names"]),
+        ("[train]", "[data]\nclasses = []\n[train]", &["data.classes` is []"]),
+        ("[train]", "[data]\nclasses = [\"a\", 1]\n[train]", &["data.classes` is [\"a\", 1]"]),
+        ("[train]", "[data]\nlabel_fraction = 0\n[train]", &["label_fraction` is 0", "(0, 1]"]),
         ("[train]", "[prototypes]\ncount = 1\n[train]", &["prototypes.count` is 1", "from 2"]),
         ("[0.2, 1]", "[1, 0.2]", &["views.0.scale", "low ≤ high", "[0.08, 1.0]"]),
         ("[0.2, 1]", "[0.0, 1]", &["views.0.scale", "in (0, 1]"]),
@@ -105,6 +109,8 @@ fn settings_that_contradict_each_other() {
     has(&with("[train]", "[train]\naccumulation_steps = 3"), &["accumulation_steps` is 3", "64"]);
     has(&with("[train]", "[train]\naccumulation_steps = 64"), &["at least 2 images"]);
     has(&with("count = 2", "count = 1"), &["`views` has 1 in all"]);
+    let both = with("[train]", "[data]\nlabel_list = \"x\"\nlabel_fraction = 0.1\n[train]");
+    has(&both, &["both label_list and label_fraction = 0.1", "remove one"]);
     has(&with("warmup_epochs = 0", "warmup_epochs = 0\nfinal_lr = 1"), &["final_lr` is 1", "0.25"]);
     has(&with("warmup_epochs = 0", "warmup_epochs = 1\nwarmup_start_lr = 1"), &["warmup_start_lr"]);
     let second = "count = 1\nsize = 32\nscale = [0.2, 1]\n[[views]]\nname = \"global\"";

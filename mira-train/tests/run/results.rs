@@ -1,5 +1,6 @@
 //! What a finished run leaves behind, and what the other subcommands make of it.
 
+use mira_train::data::{Format, Split};
 use serde_json::Value;
 
 use crate::support::{Sandbox, refused, succeeds};
@@ -81,6 +82,19 @@ fn a_run_leaves_everything_it_promises_and_other_commands_read_it() {
         [8]
     );
     assert!(weights.tensor("prototypes.weight").is_err(), "the encoder alone");
+    // A share of every class's labels among the 240 images.
+    let half = &["eval", "knn", "run", "--fraction", "0.5", "--json"];
+    let half = serde_json::from_str::<Value>(&succeeds(&mut sandbox.command(half))).expect("JSON");
+    let all = mira_train::data::open(Format::Embedded, None, Split::Train).expect("the images");
+    let of_class = |class| (0..240).filter(|&i| all.label(i) == Some(class)).count();
+    let kept: usize = (0..10).map(|class| of_class(class).div_ceil(2)).sum();
+    assert_eq!((&half["num_train"], &half["fraction"]), (&kept.into(), &0.5.into()));
+    assert_eq!(half["num_test"], 60);
+    refused(
+        &mut sandbox.command(&["eval", "knn", "run", "--label-list", "run/recipe.toml"]),
+        &["recipe.toml", "no file names"],
+    );
+
     let linear = succeeds(&mut sandbox.command(&["eval", "linear", "run", "--epochs", "2"]));
     assert!(linear.contains("top-1"), "{linear}");
 

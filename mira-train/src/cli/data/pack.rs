@@ -14,6 +14,8 @@ Examples:
       JPEG files of at most 320 pixels on the shorter side: less to read and to decode
   mira-train data pack imagenet imagenet-raw --raw 256
       pixels: much larger, and nothing to decode
+  mira-train data pack imagenet imagenet100-320 --classes imagenet100.txt --short-side 320
+      some of the classes
   mira-train data pack imagenet imagenet-320 --short-side 320 --dry-run
       what it would come to
 
@@ -34,6 +36,10 @@ pub struct PackArgs {
     /// Format of SRC: auto, idx, cifar10, cifar100, image-folder, parquet, packed, webdataset
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Data")]
     pub source: Format,
+
+    /// List of the classes packed, one a line; others are left out
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub classes: Option<PathBuf>,
 
     /// Share of the images that may be unreadable and are left out, in [0, 1]: at least one, none with 0
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = 0.01, value_parser = share, help_heading = "Data")]

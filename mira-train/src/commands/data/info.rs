@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::cli::data::info::InfoArgs;
-use crate::data::{self, Format, Source, Split, open, recognise, survey};
+use crate::data::{self, Format, Source, Split, Subset, open, recognise, survey};
 use crate::terminal::Terminal;
 use crate::text::count;
 use crate::train;
@@ -23,7 +23,8 @@ const EXIT_CORRUPT: u8 = 3;
 const SAMPLE: usize = 512;
 
 pub(super) fn run(args: &InfoArgs) -> Result<(ExitCode, String), Error> {
-    let sources = sources(args.format, args.path.as_deref()).map_err(train::Error::from)?;
+    let sources = sources(args.format, args.path.as_deref(), &args.subset.subset())
+        .map_err(train::Error::from)?;
     let sample = (!args.check).then_some(SAMPLE);
     let num_examined =
         |source: &Arc<dyn Source>| sample.map_or(source.len(), |n| n.min(source.len()));
@@ -52,8 +53,9 @@ struct Sources {
 }
 
 /// Both parts of a set, or the one that there is.
-fn sources(format: Format, path: Option<&Path>) -> Result<Sources, data::Error> {
-    let train = open(format, path, Split::Train);
+fn sources(format: Format, path: Option<&Path>, subset: &Subset) -> Result<Sources, data::Error> {
+    let open = |format, split| subset.of(open(format, path, split)?, split);
+    let train = open(format, Split::Train);
     let format = match path {
         Some(path) if train.is_ok() => recognise(format, path)?,
         Some(_) => format,
@@ -63,7 +65,7 @@ fn sources(format: Format, path: Option<&Path>) -> Result<Sources, data::Error> 
         let no_test = Some("the path is one file; a folder may have them in another".into());
         return Ok(Sources { format, parts: vec![("images", train?)], no_test });
     }
-    match (train, open(format, path, Split::Test)) {
+    match (train, open(format, Split::Test)) {
         (Ok(train), Ok(test)) => {
             Ok(Sources { format, parts: vec![("train", train), ("test", test)], no_test: None })
         }

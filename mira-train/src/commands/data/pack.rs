@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::Error;
 use crate::cli::data::pack::PackArgs;
 use crate::data::{
-    PackError, PackInput, PackOptions, PackProgress, PackReport, SplitReport, estimate, pack,
+    Classes, PackError, PackInput, PackOptions, PackProgress, PackReport, Split, SplitReport,
+    Subset, estimate, pack,
 };
 use crate::terminal::{BAR, Terminal};
 use crate::text::{bytes, count};
@@ -24,7 +25,11 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// [`Error::Pack`].
 pub(super) fn run(args: &PackArgs) -> Result<String, Error> {
     refuse_nesting(&args.src, &args.dst)?;
-    let input = PackInput::open(args.source, &args.src).map_err(PackError::from)?;
+    let mut input = PackInput::open(args.source, &args.src).map_err(PackError::from)?;
+    let subset = Subset { classes: args.classes.clone().map(Classes::List), labels: None };
+    input.train = subset.of(input.train, Split::Train).map_err(PackError::from)?;
+    let test = input.test.map(|test| subset.of(test, Split::Test)).transpose();
+    input.test = test.map_err(PackError::from)?;
     let options = PackOptions {
         pixels: args.pixels(),
         num_threads: args.threads as usize,

@@ -11,6 +11,7 @@ use super::fingerprint::fingerprint;
 use super::index::Index;
 use super::input::{PackInput, PackOptions, PackProgress, PackReport, SplitReport};
 use super::journal::{self, Journal, Record, Skipped};
+use super::names;
 use super::prepare::{Blob, Scratch};
 use super::source::read_index;
 use super::writer::Writer;
@@ -78,6 +79,7 @@ pub fn pack(
     remove_leftovers(folder).map_err(PackError::write(folder))?;
     let num_resumed = packing.num_done;
     packing.run(progress)?;
+    names::write(folder, fingerprint, input, &packing.records)?;
     let index = packing.into_index()?;
     write_bytes_atomically(folder, INDEX, &index.to_bytes())
         .map_err(PackError::write(folder.join(INDEX)))?;
@@ -134,10 +136,11 @@ fn report(
     };
     let path = folder.join(INDEX);
     let index_bytes = fs::metadata(&path).map_err(Error::unreadable(path))?.len();
+    let name_bytes = fs::metadata(folder.join(names::NAME)).map_or(0, |file| file.len());
     Ok(PackReport {
         train: split(&input.train, index.num_train),
         test: input.test.as_ref().map(|test| split(test, index.entries.len() - index.num_train)),
-        num_bytes: index.shards.iter().sum::<u64>() + index_bytes,
+        num_bytes: index.shards.iter().sum::<u64>() + index_bytes + name_bytes,
         num_resumed,
     })
 }
@@ -378,7 +381,10 @@ pub fn estimate(
     for i in 0..num_looked_at {
         let (_, source, index) = input.at(i * num_images / num_looked_at);
         match scratch.prepare(&**source, index, options.pixels) {
-            Ok(blob) => num_bytes += blob.bytes.len() as f64,
+            Ok(blob) => {
+                let name = source.relative_path(index).map_or(0, |name| name.len() + 4);
+                num_bytes += (blob.bytes.len() + name) as f64;
+            }
             Err(_) => num_bad += 1,
         }
     }

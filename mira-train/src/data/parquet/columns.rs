@@ -7,6 +7,7 @@ use parquet::file::metadata::FileMetaData;
 use serde_json::Value;
 
 const IMAGES: [&str; 4] = ["img", "image", "img.bytes", "image.bytes"];
+const PATHS: [&str; 2] = ["img.path", "image.path"];
 const LABELS: [&str; 3] = ["label", "fine_label", "labels"];
 
 /// Rows decoded at once.
@@ -16,6 +17,7 @@ const ROWS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) image: usize,
+    pub(super) path: Option<usize>,
     pub(super) label: Option<usize>,
     /// Empty where there are none.
     pub(super) class_names: Vec<String>,
@@ -40,6 +42,7 @@ impl Columns {
                 found.join(", ")
             ));
         };
+        let path = position(&PATHS, &[Type::BYTE_ARRAY]);
         let label = position(&LABELS, &[Type::INT32, Type::INT64]);
         let features = metadata.key_value_metadata().and_then(|pairs| {
             let pair = pairs.iter().find(|pair| pair.key == "huggingface")?;
@@ -48,7 +51,7 @@ impl Columns {
         let class_names = features.zip(label).and_then(|(features, label)| {
             names(features.pointer("/info/features")?.get(columns[label].name())?.get("names")?)
         });
-        Ok(Self { image, label, class_names: class_names.unwrap_or_default() })
+        Ok(Self { image, path, label, class_names: class_names.unwrap_or_default() })
     }
 }
 

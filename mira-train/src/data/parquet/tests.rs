@@ -44,8 +44,11 @@ fn write(path: &Path, schema: &str, features: Option<&str>, groups: &[&[Row]]) {
         column.close().unwrap();
         if num_columns == 3 {
             let mut column = group.next_column().unwrap().unwrap();
-            let absent = vec![1; rows.len()];
-            column.typed::<ByteArrayType>().write_batch(&[], Some(&absent), None).unwrap();
+            // Every other row has a name.
+            let present: Vec<i16> = (0..rows.len()).map(|i| 2 - i16::from(i % 2 == 1)).collect();
+            let names: Vec<ByteArray> =
+                (0..rows.len()).step_by(2).map(|i| format!("{i}.png").as_str().into()).collect();
+            column.typed::<ByteArrayType>().write_batch(&names, Some(&present), None).unwrap();
             column.close().unwrap();
         }
         let labels: Vec<i64> = rows.iter().filter_map(|(_, label)| *label).collect();
@@ -95,6 +98,8 @@ fn rows_of_all_groups_and_files_come_in_order() {
     let error = set.load(9, &mut Image::default()).unwrap_err().to_string();
     assert!(error.contains("row 9 of") && error.contains("empty"), "{error}");
     assert_eq!(set.label(9), None);
+    let names = [0, 1, 302].map(|i| set.relative_path(i)); // the last is the 300th of its group
+    assert_eq!(names, [Some("0.png".into()), None, Some("300.png".into())]);
     let stored = [0, 1, 9, 602, 603].map(|i| set.num_bytes(i));
     let length = |grey| Some(grey_png(grey).len() as u64);
     assert_eq!(stored, [length(11), length(12), Some(0), length(99), None]);
@@ -113,6 +118,7 @@ fn plain_bytes_and_unnamed_classes_are_understood() {
     for path in [root.path(), &file] {
         let set = open(path, Split::Train).unwrap();
         assert_eq!((grey(&set, 1), set.label(0), set.num_classes()), (2, Some(4), Some(5)));
+        assert_eq!(set.relative_path(0), None);
     }
     write(&file, schema, None, &[&[row(1, -1), row(2, -1)]]);
     assert_eq!(open(&file, Split::Train).unwrap().num_classes(), None);

@@ -1,34 +1,23 @@
 //! Where images are in shards, kept in the file `.mira-webdataset` beside them.
 //!
-//! | bytes | what                                                                                                   |
-//! |-------|--------------------------------------------------------------------------------------------------------|
-//! | 0–7   | magic `\x89MWD\r\n\x1a\n`                                                                              |
-//! | 8–11  | version, u32: 1                                                                                        |
-//! | 12–15 | number of shards, u32                                                                                  |
-//! | 16–23 | checksum (XXH3-64) of byte 24 to the end                                                               |
-//! | …     | a shard: length of its name (u32), name, size (u64), time of change (ns since 1970, u64), number of samples (u32), samples |
-//! | …     | a sample: offset (u64), length (u32), label (u32; 2³² − 1 for none)                                      |
+//! A [`CacheFile`] with the magic `\x89MWD\r\n\x1a\n` and the version 2: number of shards (u32); for each the length of its name (u32), name,
+//! size (u64), time of change (ns since 1970, u64), number of samples (u32), samples, names of the samples' images ([`Strings`]). A sample
+//! is an offset (u64), a length (u32) and a label (u32; 2³² − 1 for none).
 //!
 //! A shard is indexed again when its size or its time of change is another. A cache that is damaged or of another version is made anew;
 //! where it cannot be written, shards are indexed at every start.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use twox_hash::XxHash3_64;
-
-use super::samples::Sample;
+use super::samples::{Sample, Samples};
 use crate::data::bytes::{Unread, push_text};
-use crate::run_folder::write_bytes_atomically;
+use crate::data::cache_file::CacheFile;
+use crate::data::strings::Strings;
 
 pub(super) const NAME: &str = ".mira-webdataset";
-const MAGIC: [u8; 8] = *b"\x89MWD\r\n\x1a\n";
-const VERSION: u32 = 1;
+pub(super) const KIND: CacheFile = CacheFile { magic: *b"\x89MWD\r\n\x1a\n", version: 2 };
 const SAMPLE: usize = 16;
-/// 100 million samples take less.
-const MAX_BYTES: u64 = 2 << 30;
 
 /// What tells whether a shard has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +31,7 @@ pub(super) struct Stamp {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     folder: Option<PathBuf>,
-    shards: BTreeMap<String, (Stamp, Vec<Sample>)>,
+    shards: BTreeMap<String, (Stamp, Samples)>,
     has_news: bool,
 }
 
@@ -54,26 +43,23 @@ impl Cache {
         else {
             return Self::default();
         };
-        let mut bytes = Vec::new();
-        let read = File::open(folder.join(NAME))
-            .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
-        let shards = read.ok().and_then(|_| parse(&bytes)).unwrap_or_default();
+        let shards = KIND.read(&folder.join(NAME), parse).unwrap_or_default();
         Self { folder: Some(folder.into()), shards, has_news: false }
     }
 
     /// The samples of a shard that has not changed.
-    pub(super) fn get(&self, path: &Path, stamp: Stamp) -> Option<&[Sample]> {
+    pub(super) fn get(&self, path: &Path, stamp: Stamp) -> Option<&Samples> {
         let (known, samples) = self.shards.get(path.file_name()?.to_str()?)?;
         (stamp.modified != 0 && *known == stamp).then_some(samples)
     }
 
     /// What [`get`](Self::get) is to return from now on.
-    pub(super) fn put(&mut self, path: &Path, stamp: Stamp, samples: &[Sample]) {
+    pub(super) fn put(&mut self, path: &Path, stamp: Stamp, samples: &Samples) {
         if self.get(path, stamp).is_none()
             && stamp.modified != 0
             && let Some(name) = path.file_name().and_then(|name| name.to_str())
         {
-            self.shards.insert(name.into(), (stamp, samples.to_vec()));
+            self.shards.insert(name.into(), (stamp, samples.clone()));
             self.has_news = true;
         }
     }
@@ -81,61 +67,49 @@ impl Cache {
     /// Writes what is new, if it can be.
     pub(super) fn save(&self) {
         if let (Some(folder), true) = (&self.folder, self.has_news) {
-            // Shards may lie where nothing can be written; the next start is slower, and nothing else.
-            let _ = write_bytes_atomically(folder, NAME, &self.to_bytes());
+            KIND.write(folder, NAME, &self.to_bytes());
         }
     }
 
     fn to_bytes(&self) -> Vec<u8> {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-        let mut body = Vec::new();
+        let mut body = number(self.shards.len()).to_vec();
         for (name, (stamp, samples)) in &self.shards {
             push_text(name, &mut body);
             body.extend_from_slice(&stamp.size.to_le_bytes());
             body.extend_from_slice(&stamp.modified.to_le_bytes());
-            body.extend_from_slice(&number(samples.len()));
-            for sample in samples {
+            body.extend_from_slice(&number(samples.places.len()));
+            for sample in &samples.places {
                 body.extend_from_slice(&sample.offset.to_le_bytes());
                 body.extend_from_slice(&sample.length.to_le_bytes());
                 body.extend_from_slice(&sample.label.unwrap_or(u32::MAX).to_le_bytes());
             }
+            samples.names.write(&mut body);
         }
-        let mut file = MAGIC.to_vec();
-        file.extend_from_slice(&VERSION.to_le_bytes());
-        file.extend_from_slice(&number(self.shards.len()));
-        file.extend_from_slice(&XxHash3_64::oneshot(&body).to_le_bytes());
-        file.extend_from_slice(&body);
-        file
+        body
     }
 }
 
-/// `None` for anything but a whole cache of this version. Memory is taken for what is there, never for what is claimed.
-pub(super) fn parse(file: &[u8]) -> Option<BTreeMap<String, (Stamp, Vec<Sample>)>> {
-    let mut unread = Unread(file);
-    if unread.bytes(8)? != MAGIC || unread.u32()? != VERSION {
-        return None;
-    }
-    let num_shards = unread.u32()?;
-    if unread.u64()? != XxHash3_64::oneshot(unread.0) {
-        return None;
-    }
+/// Memory is taken for what is there, never for what is claimed.
+pub(super) fn parse(unread: &mut Unread) -> Option<BTreeMap<String, (Stamp, Samples)>> {
     let mut shards = BTreeMap::new();
-    for _ in 0..num_shards {
+    for _ in 0..unread.u32()? {
         let name = unread.text()?.to_owned();
         let stamp = Stamp { size: unread.u64()?, modified: unread.u64()? };
         let num_samples = unread.u32()? as usize;
         if !unread.has(num_samples, SAMPLE) {
             return None;
         }
-        let mut samples = Vec::with_capacity(num_samples);
+        let mut places = Vec::with_capacity(num_samples);
         for _ in 0..num_samples {
             let (offset, length, label) = (unread.u64()?, unread.u32()?, unread.u32()?);
             if offset.checked_add(length.into())? > stamp.size && length != u32::MAX {
                 return None;
             }
-            samples.push(Sample { offset, length, label: (label != u32::MAX).then_some(label) });
+            places.push(Sample { offset, length, label: (label != u32::MAX).then_some(label) });
         }
-        shards.insert(name, (stamp, samples));
+        let names = Strings::read(unread).filter(|names| names.len() == num_samples)?;
+        shards.insert(name, (stamp, Samples { places, names }));
     }
-    unread.0.is_empty().then_some(shards)
+    Some(shards)
 }

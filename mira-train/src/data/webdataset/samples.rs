@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Read, Seek};
 use serde_json::Value;
 
 use super::tar::{self, BLOCK, Header, Kind, Records};
+use crate::data::strings::Strings;
 
 /// The most bytes of a name or an extended header.
 const MAX_NAME: u64 = 64 << 10;
@@ -23,6 +24,23 @@ pub(super) struct Sample {
     /// 2³² − 1 for anything larger.
     pub(super) length: u32,
     pub(super) label: Option<u32>,
+}
+
+/// The samples of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Samples {
+    pub(super) places: Vec<Sample>,
+    /// Of their images, as the shard has them: as many.
+    pub(super) names: Strings,
+}
+
+impl Samples {
+    fn push(&mut self, found: Option<(Sample, String)>) {
+        if let Some((place, name)) = found {
+            self.places.push(place);
+            self.names.push(name.as_bytes());
+        }
+    }
 }
 
 /// Why a shard cannot be indexed.
@@ -43,21 +61,22 @@ impl From<io::Error> for Problem {
 /// # Errors
 /// [`Problem::Malformed`] saying at which byte what is wrong: a shard that is cut short, also where a member ends, is never taken for a
 /// whole one.
-pub(super) fn scan(input: impl Read + Seek, size: u64) -> Result<Vec<Sample>, Problem> {
+pub(super) fn scan(input: impl Read + Seek, size: u64) -> Result<Samples, Problem> {
     let mut members = Members { input: BufReader::new(input), position: 0, size };
-    let (mut samples, mut group) = (Vec::new(), Group::default());
+    let (mut samples, mut group) = (Samples::default(), Group::default());
     while let Some(member) = members.next()? {
         let Some((key, extension)) = split(&member.name) else {
             members.skip(&member)?;
             continue;
         };
         if group.key != key {
-            samples.extend(group.finish());
+            samples.push(group.finish());
             group.key = key.into();
         }
         group.add(&extension.to_ascii_lowercase(), &member, &mut members)?;
     }
-    samples.extend(group.finish());
+    samples.push(group.finish());
+    samples.names.shrink();
     Ok(samples)
 }
 
@@ -73,7 +92,8 @@ fn split(name: &str) -> Option<(&str, &str)> {
 struct Group {
     key: String,
     extensions: HashSet<String>,
-    image: Option<(u64, u32)>,
+    /// Offset, length, name.
+    image: Option<(u64, u32, String)>,
     label: Option<u32>,
     /// Whether the label is that in `.cls`, which goes before the one in `.json`.
     has_cls: bool,
@@ -81,10 +101,10 @@ struct Group {
 
 impl Group {
     /// The sample, if there is an image; the next one begins.
-    fn finish(&mut self) -> Option<Sample> {
+    fn finish(&mut self) -> Option<(Sample, String)> {
         let Self { image, label, .. } = std::mem::take(self);
-        let (offset, length) = image?;
-        Some(Sample { offset, length, label })
+        let (offset, length, name) = image?;
+        Some((Sample { offset, length, label }, name))
     }
 
     fn add(
@@ -100,7 +120,7 @@ impl Group {
             "jpg" | "jpeg" | "png" | "webp" => {
                 if self.image.is_none() {
                     let length = u32::try_from(member.size).unwrap_or(u32::MAX);
-                    self.image = Some((member.offset, length));
+                    self.image = Some((member.offset, length, member.name.clone()));
                 }
                 members.skip(member)?;
             }

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::tar::{BLOCK, records};
 use super::*;
+use crate::data::bytes::Unread;
 use crate::data::fixtures::grey_png;
 use crate::data::{self, Batch, Format, Loader, LoaderConfig, PackInput, PackOptions, ViewSpec};
 
@@ -33,7 +34,7 @@ fn archive(format: fn() -> Header, files: &[(&str, &[u8])]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn scan(archive: &[u8]) -> Result<Vec<Sample>, String> {
+fn scan(archive: &[u8]) -> Result<Samples, String> {
     samples::scan(Cursor::new(archive), archive.len() as u64).map_err(|problem| match problem {
         Problem::Io(error) => panic!("{error}"),
         Problem::Malformed(problem) => problem,
@@ -43,7 +44,7 @@ fn scan(archive: &[u8]) -> Result<Vec<Sample>, String> {
 /// Images and labels.
 fn found(archive: &[u8]) -> Vec<(&[u8], Option<u32>)> {
     let bytes = |s: &Sample| &archive[s.offset as usize..s.offset as usize + s.length as usize];
-    scan(archive).unwrap().iter().map(|sample| (bytes(sample), sample.label)).collect()
+    scan(archive).unwrap().places.iter().map(|sample| (bytes(sample), sample.label)).collect()
 }
 
 fn write(root: &Path, name: &str, archive: &[u8]) -> PathBuf {

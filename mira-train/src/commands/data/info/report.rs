@@ -95,6 +95,7 @@ impl Part<'_> {
             "num_bytes": survey.num_bytes,
             "mean_bytes": self.mean_bytes(),
             "num_examined": survey.num_examined,
+            "num_turned": survey.num_turned,
             "smallest": survey.sizes.map(|s| s.smallest),
             "median": survey.sizes.map(|s| s.median),
             "largest": survey.sizes.map(|s| s.largest),
@@ -140,6 +141,11 @@ impl Part<'_> {
         Some(format!("{} ({smallest}) to {} ({largest}) a class", count(fewest), images(*most)))
     }
 
+    fn turned(&self) -> Option<String> {
+        let n = self.survey.num_turned;
+        (n > 0).then(|| format!("{} with an EXIF orientation, which is not applied", images(n)))
+    }
+
     fn sizes(&self) -> Option<String> {
         let sizes = self.survey.sizes?;
         let shown = |(width, height): (usize, usize)| format!("{width} × {height}");
@@ -159,7 +165,8 @@ impl fmt::Display for Report<'_> {
             let num_unlabelled = part.survey.num_unlabelled;
             let unlabelled = (num_unlabelled > 0 && !part.class_names.is_empty())
                 .then(|| format!("{} without a class", images(num_unlabelled)));
-            let facts = [Some(part.classes()), part.balance(), unlabelled, part.sizes()];
+            let facts =
+                [Some(part.classes()), part.balance(), unlabelled, part.sizes(), part.turned()];
             for fact in facts.into_iter().flatten() {
                 writeln!(f, "  {:<8}{fact}", "")?;
             }

@@ -11,7 +11,7 @@ struct Failing {
 }
 
 impl Source for Failing {
-    forward!(len num_classes class_names label load name num_bytes);
+    forward!(len num_classes class_names label load name relative_path num_bytes);
 
     fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
         self.num_loads.fetch_add(1, Ordering::Relaxed);

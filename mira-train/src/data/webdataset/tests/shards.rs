@@ -21,6 +21,11 @@ fn shards_come_in_the_order_of_names_with_their_classes() {
     let set = open(root.path(), Split::Train).unwrap();
     assert_eq!(set.class_names(), ["0", "1", "2"]);
     assert!(set.name(2).contains("image at byte 512 of") && set.name(2).contains("train-0001.tar"));
+    let names = [0, 1, 2, 3].map(|i| set.relative_path(i));
+    assert_eq!(
+        names,
+        [Some("001.png".into()), Some("002.png".into()), Some("003.png".into()), None]
+    );
     let mut file = Vec::new();
     assert!(set.encoded(2, &mut file).unwrap() && file == grey_png(3));
     assert!(set.load(3, &mut Image::default()).is_err());
@@ -103,27 +108,32 @@ fn the_cache_is_used_and_made_anew_when_a_shard_changes() {
     let greys_of = |set: &WebDataset| (0..set.len()).map(|i| grey(set, i)).collect::<Vec<_>>();
     assert_eq!(greys_of(&open(root.path(), Split::Train).unwrap()), [1, 2, 5]);
     let cached = fs::read(&file).unwrap();
+    let parse = |bytes: &[u8]| cache::KIND.parse(bytes, cache::parse);
     // A cache that says something else is believed, so it is read.
-    let mut shards = cache::parse(&cached).unwrap();
+    let mut shards = parse(&cached).unwrap();
     assert_eq!(shards.len(), 2);
     let stamp = stamp(&path).unwrap();
     let mut other = Cache::beside(std::slice::from_ref(&path));
-    assert_eq!(other.get(&path, stamp).unwrap().len(), 2);
+    assert_eq!(other.get(&path, stamp).unwrap().names.len(), 2);
     let changed = Stamp { modified: stamp.modified + 1, ..stamp };
     assert!(other.get(&path, changed).is_none());
     assert!(other.get(&path, Stamp { size: 1, ..stamp }).is_none());
-    let (_, samples) = shards.remove("train-a.tar").unwrap();
-    other.put(&path, changed, &samples[..1]);
+    let (_, mut samples) = shards.remove("train-a.tar").unwrap();
+    samples.places.truncate(1);
+    let mut names = Strings::default();
+    names.push(samples.names.get(0).unwrap());
+    samples.names = names;
+    other.put(&path, changed, &samples);
     other.save();
     assert_eq!(greys_of(&open(root.path(), Split::Train).unwrap()), [1, 2, 5]);
     // Every damage is found, and the cache replaced.
     for position in 0..cached.len() {
         let mut bad = cached.clone();
         bad[position] ^= 0x20;
-        assert_eq!(cache::parse(&bad), None, "byte {position}");
-        assert_eq!(cache::parse(&cached[..position]), None);
+        assert_eq!(parse(&bad), None, "byte {position}");
+        assert_eq!(parse(&cached[..position]), None);
     }
-    assert_eq!(cache::parse(&[&cached[..], &[0]].concat()), None);
+    assert_eq!(parse(&[&cached[..], &[0]].concat()), None);
     fs::write(&file, &cached[..40]).unwrap();
     assert_eq!(greys_of(&open(root.path(), Split::Train).unwrap()), [1, 2, 5]);
     assert_eq!(fs::read(&file).unwrap(), cached);

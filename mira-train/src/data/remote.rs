@@ -1,0 +1,28 @@
+//! Files of a data set that lie on a server: read whole, or a range at a time.
+//!
+//! `https://`, `http://`, `s3://` and `gs://` by the crate `object_store`, whose requests go through our HTTP client ([`client`]). What may
+//! help is tried again with growing pauses, and every wait has an end. Access keys are those of the environment
+//! (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `GOOGLE_APPLICATION_CREDENTIALS`, …).
+//!
+//! Without the feature `object-store` there is only [`is_url`], so that an address is refused by what it is.
+
+use std::path::Path;
+
+#[cfg(feature = "object-store")]
+mod client;
+#[cfg(feature = "object-store")]
+mod store;
+#[cfg(all(test, feature = "object-store", feature = "fetch"))]
+mod tests;
+
+#[cfg(feature = "object-store")]
+pub(super) use store::{Limits, Remote, RemoteFile};
+
+const SCHEMES: [&str; 4] = ["https", "http", "s3", "gs"];
+
+/// Whether a path is the address of something on a server.
+pub(super) fn is_url(path: &Path) -> bool {
+    let text = path.to_str().unwrap_or_default();
+    text.split_once("://")
+        .is_some_and(|(scheme, _)| SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)))
+}
