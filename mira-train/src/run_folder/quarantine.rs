@@ -25,14 +25,12 @@ impl Quarantine {
     /// [`Error::Unreadable`].
     pub fn open(folder: &RunFolder) -> Result<Self, Error> {
         let path = folder.path().join(NAME);
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(|source| Error::Unreadable { path: path.clone(), source })?,
+        let list = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            list => list.map_err(|source| Error::Unreadable { path: path.clone(), source })?,
         };
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Quarantined>(line).ok());
-        let known = lines.map(|image| image.index).collect();
-        let is_torn = !text.is_empty() && !text.ends_with('\n');
-        Ok(Self { path, known, is_torn })
+        let is_torn = !list.is_empty() && !list.ends_with(b"\n");
+        Ok(Self { path, known: indices(&list), is_torn })
     }
 
     /// Indices of the images in it.
@@ -59,6 +57,13 @@ impl Quarantine {
     }
 }
 
+/// The images of a list; bytes, for a line may be torn within a character.
+pub(super) fn indices(list: &[u8]) -> Vec<u32> {
+    let lines = list.split(|&byte| byte == b'\n');
+    let images = lines.filter_map(|line| serde_json::from_slice::<Quarantined>(line).ok());
+    images.map(|image| image.index).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +87,7 @@ mod tests {
 
         // As a kill leaves it: the next line must not be glued to half of this one.
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(br#"{"index":8,"na"#).unwrap();
+        file.write_all(b"{\"index\":8,\"name\":\"h\xC3").unwrap();
         let mut list = Quarantine::open(&folder).unwrap();
         assert_eq!(list.indices(), [3, 7]);
         list.append(&image(9)).unwrap();
