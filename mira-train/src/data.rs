@@ -25,6 +25,8 @@ mod evaluation;
 mod fixtures;
 mod folder;
 pub(crate) mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod idx;
 mod loader;
 mod open;
@@ -47,12 +49,16 @@ pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, Quara
 pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]
 pub(crate) use open::{is_parquet, is_picture};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use pack::fuzzing as pack_fuzzing;
 pub use pack::{
     Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
     estimate, pack,
 };
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use webdataset::fuzzing as webdataset_fuzzing;
 
 /// An RGB image: rows of pixels, three bytes each; grey is replicated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

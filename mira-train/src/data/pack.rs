@@ -60,6 +60,8 @@
 
 mod error;
 mod fingerprint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index;
 mod input;
 mod journal;
