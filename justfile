@@ -69,6 +69,10 @@ bench-training-step rounds="3":
 kill-loop kills="100":
     MIRA_KILLS={{kills}} cargo test -p mira-train --test run random_moments -- --nocapture
 
+# Fuzzes a format (decode, shard, container, … : fuzz/fuzz_targets) or all in turn; installs cargo-fuzz, needs a nightly compiler
+fuzz format="all" seconds="600":
+    dev/fuzz {{format}} {{seconds}}
+
 # Decoding and augmentation beside torchvision's, on a folder or .tar of images
 bench-data images rounds="3":
     dev/bench_data {{images}} {{rounds}}

@@ -28,6 +28,8 @@ mod exif;
 mod fixtures;
 mod folder;
 pub(crate) mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hash;
 mod idx;
 mod loader;
@@ -62,6 +64,8 @@ pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, examp
 pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]
 pub(crate) use open::{is_parquet, is_picture};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use pack::fuzzing as pack_fuzzing;
 pub use pack::{
     Estimate, PackError, PackInput, PackOptions, PackProgress, PackReport, Pixels, SplitReport,
     estimate, pack,
@@ -72,6 +76,8 @@ pub(crate) use subset::share_of_classes;
 pub use subset::{Classes, Labels, Subset, labelled};
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use webdataset::fuzzing as webdataset_fuzzing;
 
 /// An RGB image: rows of pixels, three bytes each; grey is replicated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

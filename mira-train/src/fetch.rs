@@ -16,6 +16,8 @@ mod client;
 mod digest;
 mod download;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hub;
 mod name;
 mod part;

@@ -17,6 +17,9 @@ mod error;
 pub mod eval;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod model;
 pub mod nn;
 pub mod objective;

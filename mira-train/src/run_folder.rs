@@ -16,6 +16,8 @@ mod checkpoints;
 pub mod container;
 mod disk;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod lock;
 mod metrics;
 mod mismatch;
@@ -53,16 +55,18 @@ pub fn read_recipe(run: &Path) -> Result<String, Error> {
     if !path.is_file() {
         return Err(Error::NotARun { path: run.into() });
     }
-    let read = || {
-        let mut text = String::new();
-        let len = fs::File::open(&path)?.take(MAX_RECIPE + 1).read_to_string(&mut text)?;
-        if len as u64 > MAX_RECIPE {
-            let problem = format!("more than {MAX_RECIPE} bytes, which is no recipe");
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
-        }
-        Ok(text)
-    };
-    read().map_err(|source| Error::Unreadable { path: path.clone(), source })
+    read_short_text(&path).map_err(|source| Error::Unreadable { path, source })
+}
+
+/// The text of a file that is a recipe, or pretends to be one.
+pub(crate) fn read_short_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let len = fs::File::open(path)?.take(MAX_RECIPE + 1).read_to_string(&mut text)?;
+    if len as u64 > MAX_RECIPE {
+        let problem = format!("more than {MAX_RECIPE} bytes, which is no recipe");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(text)
 }
 
 /// A run's folder, locked: no second trainer uses it while this lives.

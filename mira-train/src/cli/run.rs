@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::data::Format;
 use crate::recipe::{Error, Recipe, builtins, find_builtin};
+use crate::run_folder::read_short_text;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -153,7 +154,9 @@ pub fn load_recipe(name: &str) -> Result<Recipe, Error> {
         return Recipe::from_toml(find_builtin(name)?.text, name);
     }
     let unreadable = |problem: String| Error::Unreadable { path: path.into(), problem };
-    let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is no UTF-8 text".into()))?;
+    let text = read_short_text(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => unreadable("it is no UTF-8 text".into()),
+        _ => unreadable(e.to_string()),
+    })?;
     Recipe::from_toml(&text, name)
 }

@@ -1,6 +1,6 @@
 //! CIFAR-10 and CIFAR-100 in their binary version: records of labels and 3 × 32 × 32 bytes, channel after channel.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,9 @@ use super::{Error, Split};
 
 const SIDE: usize = 32;
 const CHANNEL: usize = SIDE * SIDE;
+
+/// The most bytes of a list of class names.
+const MAX_NAMES: u64 = 1 << 20;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +137,10 @@ fn read(
 
 /// The names in the set's own list, if it is there and complete.
 fn class_names(variant: Variant, folder: &Path) -> Vec<String> {
-    let text = fs::read_to_string(folder.join(variant.names_file())).unwrap_or_default();
+    let mut text = String::new();
+    // A list that is not there, or is none, is no list.
+    let _ = File::open(folder.join(variant.names_file()))
+        .and_then(|file| file.take(MAX_NAMES).read_to_string(&mut text));
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect();
     if names.len() == variant.num_classes() { names } else { numbered(variant.num_classes()) }
@@ -142,6 +148,8 @@ fn class_names(variant: Variant, folder: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::data::{Image, Source};
 

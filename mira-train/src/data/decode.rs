@@ -26,23 +26,38 @@ const TRAILER: usize = 1 << 16;
 
 /// Decodes into a buffer that is reused; the error says what is wrong with the file.
 pub(super) fn decode(bytes: &[u8], into: &mut Image) -> Result<(), String> {
+    decode_within(bytes, MAX_PIXELS, into)
+}
+
+/// The same with another limit than [`MAX_PIXELS`].
+pub(super) fn decode_within(
+    bytes: &[u8],
+    max_pixels: usize,
+    into: &mut Image,
+) -> Result<(), String> {
     match bytes {
-        [0xFF, 0xD8, 0xFF, ..] => jpeg(bytes, into),
-        [0x89, b'P', b'N', b'G', ..] => png(bytes, into),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp(bytes, into),
+        [0xFF, 0xD8, 0xFF, ..] => jpeg(bytes, max_pixels, into),
+        [0x89, b'P', b'N', b'G', ..] => png(bytes, max_pixels, into),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+            webp(bytes, max_pixels, into)
+        }
         [] => Err("it is empty; remove it or fetch it again".into()),
         _ => Err("it is neither JPEG, PNG nor WebP; convert or remove it".into()),
     }
 }
 
-fn reshape(into: &mut Image, width: usize, height: usize) -> Result<(), String> {
+fn reshape(
+    into: &mut Image,
+    (width, height): (usize, usize),
+    max_pixels: usize,
+) -> Result<(), String> {
     match width.checked_mul(height) {
-        Some(1..=MAX_PIXELS) => {
+        Some(0) => Err(format!("it has {width} × {height} pixels; remove it")),
+        Some(num_pixels) if num_pixels <= max_pixels => {
             into.reshape(width, height);
             Ok(())
         }
-        Some(0) => Err(format!("it has {width} × {height} pixels; remove it")),
-        _ => Err(format!("it claims {width} × {height} pixels, more than {MAX_PIXELS}; shrink it")),
+        _ => Err(format!("it claims {width} × {height} pixels, more than {max_pixels}; shrink it")),
     }
 }
 
@@ -84,9 +99,9 @@ fn has_scans_of_subsampled_channels(bytes: &[u8]) -> bool {
     false
 }
 
-fn jpeg(bytes: &[u8], into: &mut Image) -> Result<(), String> {
+fn jpeg(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String> {
     #[cfg(feature = "turbojpeg")]
-    if turbo::jpeg(bytes, into) {
+    if turbo::jpeg(bytes, max_pixels, into) {
         return Ok(());
     }
     if has_scans_of_subsampled_channels(bytes) {
@@ -99,8 +114,7 @@ fn jpeg(bytes: &[u8], into: &mut Image) -> Result<(), String> {
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|e| damaged("JPEG", &e))?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    reshape(into, width, height)?;
+    reshape(into, decoder.dimensions().unwrap_or_default(), max_pixels)?;
     if decoder.output_buffer_size() != Some(into.pixels.len()) {
         return Err(damaged("JPEG", &"its colours cannot be converted to RGB"));
     }
@@ -113,7 +127,7 @@ fn jpeg(bytes: &[u8], into: &mut Image) -> Result<(), String> {
     Ok(())
 }
 
-fn png(bytes: &[u8], into: &mut Image) -> Result<(), String> {
+fn png(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String> {
     let fail = |e: png::DecodingError| damaged("PNG", &e);
     let mut decoder =
         png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: MAX_SCRATCH });
@@ -121,7 +135,7 @@ fn png(bytes: &[u8], into: &mut Image) -> Result<(), String> {
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let header = decoder.read_header_info().map_err(fail)?;
-    reshape(into, header.width as usize, header.height as usize)?;
+    reshape(into, (header.width as usize, header.height as usize), max_pixels)?;
     let mut reader = decoder.read_info().map_err(fail)?;
     let channels = reader.output_color_type().0.samples();
     if channels == 3 {
@@ -133,12 +147,12 @@ fn png(bytes: &[u8], into: &mut Image) -> Result<(), String> {
     Ok(())
 }
 
-fn webp(bytes: &[u8], into: &mut Image) -> Result<(), String> {
+fn webp(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String> {
     let fail = |e: image_webp::DecodingError| damaged("WebP", &e);
     let mut decoder = image_webp::WebPDecoder::new(Cursor::new(bytes)).map_err(fail)?;
     decoder.set_memory_limit(MAX_SCRATCH);
     let (width, height) = decoder.dimensions();
-    reshape(into, width as usize, height as usize)?;
+    reshape(into, (width as usize, height as usize), max_pixels)?;
     if !decoder.has_alpha() {
         return decoder.read_image(&mut into.pixels).map_err(fail);
     }

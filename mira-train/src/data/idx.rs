@@ -3,7 +3,7 @@
 //! A big-endian header (two zero bytes, type 8 = u8, the number of dimensions, the dimensions as u32), then the bytes.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -55,8 +55,13 @@ pub(super) fn open(folder: &Path, split: Split) -> Result<Packed, Error> {
 }
 
 fn reader(path: &Path) -> Result<Box<dyn Read>, Error> {
-    let mut file = BufReader::new(File::open(path).map_err(Error::unreadable(path))?);
-    let is_gzip = file.fill_buf().map_err(Error::unreadable(path))?.starts_with(&[0x1f, 0x8b]);
+    let open = || unpacked(BufReader::new(File::open(path)?));
+    open().map_err(Error::unreadable(path))
+}
+
+/// Recognises compressed files by their first bytes.
+pub(super) fn unpacked<'a>(mut file: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let is_gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 

@@ -62,6 +62,8 @@
 mod blobs;
 mod error;
 mod fingerprint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index;
 mod input;
 mod journal;

@@ -4,6 +4,7 @@
 //! label), and the classes' names in the metadata `huggingface`. The encoded images are held in memory.
 
 mod columns;
+mod pages;
 
 #[cfg(test)]
 mod tests;
@@ -13,8 +14,9 @@ use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
+use ::parquet::file::metadata::ParquetMetaDataReader;
 
 use super::shards::{Kind, name_classes};
 use super::strings::Strings;
@@ -60,19 +62,27 @@ fn malformed(file: &Path, problem: impl std::fmt::Display) -> Error {
 
 fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
     let file = File::open(path).map_err(Error::unreadable(path))?;
-    let reader = SerializedFileReader::new(file).map_err(|e| malformed(path, e))?;
-    let columns =
-        Columns::find(reader.metadata().file_metadata()).map_err(|e| malformed(path, e))?;
+    let file = Arc::new(file);
+    let length = file.metadata().map_err(Error::unreadable(path))?.len();
+    let metadata =
+        ParquetMetaDataReader::new().parse_and_finish(&*file).map_err(|e| malformed(path, e))?;
+    let columns = Columns::find(metadata.file_metadata()).map_err(|e| malformed(path, e))?;
     if set.files.is_empty() {
         set.class_names = columns.class_names;
     } else if set.class_names != columns.class_names {
         return Err(malformed(path, "its class names differ from those of the files before"));
     }
     set.files.push((set.ends.len(), path.into()));
-    for i in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(i).map_err(|e| malformed(path, e))?;
-        let num_rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-        let images = group.get_column_reader(columns.image).map_err(|e| malformed(path, e))?;
+    for (i, group) in metadata.row_groups().iter().enumerate() {
+        let num_rows = usize::try_from(group.num_rows()).unwrap_or(0);
+        // Repeated rows may take no bytes, but images are not all the same.
+        if num_rows as u64 > length {
+            let problem = format!("row group {i} claims {num_rows} rows in {length} bytes");
+            return Err(malformed(path, problem));
+        }
+        let reader =
+            |column| pages::reader(&file, group, column, num_rows).map_err(|e| malformed(path, e));
+        let images = reader(columns.image)?;
         let first = set.ends.len();
         columns::read_bytes(images, num_rows, |bytes| {
             // A row without an image stays, empty: loading it is the error, by name.
@@ -102,8 +112,7 @@ fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
             set.paths.push(b"");
         }
         if let Some(label) = columns.label {
-            let labels = group.get_column_reader(label).map_err(|e| malformed(path, e))?;
-            columns::read_labels(labels, num_rows, &mut set.labels)
+            columns::read_labels(reader(label)?, num_rows, &mut set.labels)
                 .map_err(|e| malformed(path, e))?;
         }
         // Without a column of labels, or with too few.

@@ -16,6 +16,8 @@
 //! is then an error by name and not the end of the process; one open and one read more are little beside decoding an image.
 
 mod cache;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod samples;
 mod tar;
 #[cfg(test)]

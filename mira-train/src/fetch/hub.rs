@@ -39,8 +39,9 @@ pub(super) struct RemoteFile {
     pub(super) digest: Digest,
 }
 
+/// A line of the list.
 #[derive(Deserialize)]
-struct Entry {
+pub(super) struct Entry {
     #[serde(rename = "type")]
     kind: String,
     path: String,
@@ -94,7 +95,7 @@ impl Hub {
         while let Some(url) = next {
             let (entries, following) = retry(&self.client, &what, progress, |_| self.page(&url))
                 .map_err(|e| self.stopped(e))?;
-            for entry in entries.into_iter().filter(|entry| entry.kind == "file") {
+            for entry in entries {
                 files.push(remote_file(&url, entry)?);
             }
             let refuse =
@@ -125,8 +126,7 @@ impl Hub {
         if body.len() as u64 > MAX_PAGE {
             return Err(refuse(format!("a page has more than {MAX_PAGE} bytes")).into());
         }
-        let entries = serde_json::from_slice(&body).map_err(|e| refuse(e.to_string()))?;
-        Ok((entries, next))
+        Ok((entries(url, &body)?, next))
     }
 
     /// A signal rather than its consequence.
@@ -147,7 +147,15 @@ impl Hub {
     }
 }
 
-fn remote_file(url: &str, entry: Entry) -> Result<RemoteFile, Error> {
+/// The files of a page of the list.
+pub(super) fn entries(url: &str, body: &[u8]) -> Result<Vec<Entry>, Error> {
+    let mut entries: Vec<Entry> = serde_json::from_slice(body)
+        .map_err(|e| Error::Listing { url: url.into(), problem: e.to_string() })?;
+    entries.retain(|entry| entry.kind == "file");
+    Ok(entries)
+}
+
+pub(super) fn remote_file(url: &str, entry: Entry) -> Result<RemoteFile, Error> {
     let (size, digest) = match &entry.lfs {
         Some(lfs) => {
             (lfs.size, Digest::sha256(lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid)))
@@ -165,7 +173,7 @@ fn remote_file(url: &str, entry: Entry) -> Result<RemoteFile, Error> {
 }
 
 /// From `Link: <https://…>; rel="next"`.
-fn next_page(headers: &HeaderMap) -> Option<String> {
+pub(super) fn next_page(headers: &HeaderMap) -> Option<String> {
     let links = headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
     links.flat_map(|value| value.split(',')).find_map(|link| {
         let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;

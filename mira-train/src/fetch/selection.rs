@@ -75,7 +75,10 @@ pub fn plan(hub: &Hub, set: &DataSet, progress: &Progress) -> Result<Plan, Error
 }
 
 /// `None` where there is nothing to open.
-fn choose(set: &DataSet, listed: &[RemoteFile]) -> Result<Option<Vec<PlannedFile>>, Error> {
+pub(super) fn choose(
+    set: &DataSet,
+    listed: &[RemoteFile],
+) -> Result<Option<Vec<PlannedFile>>, Error> {
     for file in listed {
         if !is_safe(&file.path) {
             return Err(Error::UnsafePath { path: file.path.clone() });

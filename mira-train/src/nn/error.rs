@@ -42,6 +42,16 @@ pub enum Error {
         /// Shape of the shortcut.
         got: Geometry,
     },
+    /// Activations that no machine has memory for, and whose costs could not be counted.
+    #[error(
+        "{layer}: activations of {shape} are too many; use smaller batches, smaller images or a narrower network"
+    )]
+    TooLarge {
+        /// The layer.
+        layer: String,
+        /// Their shape.
+        shape: Geometry,
+    },
     /// A size of zero.
     #[error("{layer}: {what} is 0; it must be at least 1")]
     Zero {

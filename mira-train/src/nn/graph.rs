@@ -17,7 +17,20 @@ pub struct Geometry {
     pub channels: usize,
 }
 
+/// The most values of an activation, 2⁴⁰: 4 TiB.
+const MAX_VALUES: usize = 1 << 40;
+
 impl Geometry {
+    /// The shape, if its values can be counted and stored.
+    fn checked(self, layer: &str) -> Result<Self, Error> {
+        let Self { batch, height, width, channels } = self;
+        let sizes = [batch, height, width, channels];
+        match sizes.iter().try_fold(1_usize, |n, &size| n.checked_mul(size)) {
+            Some(n) if n <= MAX_VALUES => Ok(self),
+            _ => Err(Error::TooLarge { layer: layer.into(), shape: self }),
+        }
+    }
+
     /// Pixels of all images.
     pub fn num_pixels(&self) -> usize {
         self.batch * self.height * self.width
@@ -178,11 +191,11 @@ impl Graph {
         let flops = |node: &Node| match node.op {
             Op::Convolution { input, settings, .. } => {
                 let depth = settings.kernel * settings.kernel * self.node(input).shape.channels;
-                2 * (node.shape.len() * depth) as u64
+                (node.shape.len() as u64).saturating_mul(2 * depth as u64)
             }
             _ => 0,
         };
-        self.nodes.iter().map(flops).sum()
+        self.nodes.iter().map(flops).fold(0, u64::saturating_add)
     }
 
     /// The same for the backward pass: gradients by weights, and by inputs but the network's own.
@@ -192,11 +205,11 @@ impl Graph {
                 let source = self.node(input);
                 let depth = settings.kernel * settings.kernel * source.shape.channels;
                 let times = if source.op == Op::Input { 1 } else { 2 };
-                2 * times * (node.shape.len() * depth) as u64
+                (node.shape.len() as u64).saturating_mul(2 * times * depth as u64)
             }
             _ => 0,
         };
-        self.nodes.iter().map(flops).sum()
+        self.nodes.iter().map(flops).fold(0, u64::saturating_add)
     }
 }
 
@@ -226,7 +239,7 @@ impl<'a> GraphBuilder<'a> {
     /// Images of `height` × `width`.
     ///
     /// # Errors
-    /// [`Error::Zero`].
+    /// [`Error::Zero`], [`Error::TooLarge`].
     pub fn input(&mut self, height: usize, width: usize, channels: usize) -> Result<NodeId, Error> {
         let sizes = [("the batch", self.batch), ("the image's height", height)];
         let sizes =
@@ -236,13 +249,14 @@ impl<'a> GraphBuilder<'a> {
                 return Err(Error::Zero { layer: "input".into(), what });
             }
         }
-        Ok(self.push("input", Op::Input, Geometry { batch: self.batch, height, width, channels }))
+        let shape = Geometry { batch: self.batch, height, width, channels }.checked("input")?;
+        Ok(self.push("input", Op::Input, shape))
     }
 
     /// A convolution, with weights `{name}.weight` and `{name}.bias`.
     ///
     /// # Errors
-    /// [`Error::WindowTooLarge`], [`Error::Zero`], [`Error::ShapeConflict`].
+    /// [`Error::WindowTooLarge`], [`Error::TooLarge`], [`Error::Zero`], [`Error::ShapeConflict`].
     pub fn convolution(
         &mut self,
         name: &str,
@@ -283,6 +297,9 @@ impl<'a> GraphBuilder<'a> {
                 padding,
             });
         };
+        let shape =
+            Geometry { batch, height: out_height, width: out_width, channels: out_channels };
+        let shape = shape.checked(name)?;
         let weight =
             self.parameters.parameter(&format!("{name}.weight"), weight_shape, initialisation)?;
         let bias = if bias {
@@ -295,8 +312,6 @@ impl<'a> GraphBuilder<'a> {
         } else {
             None
         };
-        let shape =
-            Geometry { batch, height: out_height, width: out_width, channels: out_channels };
         Ok(self.push(name, Op::Convolution { input, weight, bias, settings }, shape))
     }
 

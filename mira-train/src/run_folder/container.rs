@@ -26,6 +26,8 @@
 //! Nothing is allocated for a section before its length has been found to lie within the file as it is on disk. The header's JSON may
 //! take some 40 times its own length while it is parsed, hence its limit.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod header;
 mod read;
 pub(super) mod write;

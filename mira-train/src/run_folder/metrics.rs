@@ -126,7 +126,11 @@ impl MetricsLog {
 }
 
 /// The lines that stay when training goes on with step `resume`.
-fn select(mut log: impl io::BufRead, resume: u64, resumed: &mut Resumed) -> io::Result<Vec<u8>> {
+pub(super) fn select(
+    mut log: impl io::BufRead,
+    resume: u64,
+    resumed: &mut Resumed,
+) -> io::Result<Vec<u8>> {
     let (mut kept, mut line) = (Vec::new(), Vec::new());
     let mut keeps = true;
     loop {

@@ -41,14 +41,12 @@ impl Quarantine {
     /// [`Error::Unreadable`].
     pub fn open(folder: &RunFolder) -> Result<Self, Error> {
         let path = folder.path().join(NAME);
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(|source| Error::Unreadable { path: path.clone(), source })?,
+        let list = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            list => list.map_err(|source| Error::Unreadable { path: path.clone(), source })?,
         };
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let known = lines.map(|line: Line<Quarantined>| (line.split, line.image.index)).collect();
-        let is_torn = !text.is_empty() && !text.ends_with('\n');
-        Ok(Self { path, known, is_torn })
+        let is_torn = !list.is_empty() && !list.ends_with(b"\n");
+        Ok(Self { path, known: entries(&list), is_torn })
     }
 
     /// Indices of a split's images in it.
@@ -76,6 +74,13 @@ impl Quarantine {
         self.known.insert((split, image.index));
         Ok(true)
     }
+}
+
+/// The images of a list; bytes, for a line may be torn within a character.
+pub(super) fn entries(list: &[u8]) -> BTreeSet<(Split, u32)> {
+    let lines = list.split(|&byte| byte == b'\n');
+    let known = lines.filter_map(|line| serde_json::from_slice::<Line<Quarantined>>(line).ok());
+    known.map(|line| (line.split, line.image.index)).collect()
 }
 
 #[cfg(test)]
@@ -107,7 +112,7 @@ mod tests {
 
         // As a kill leaves it: the next line must not be glued to half of this one.
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(br#"{"split":"train","index":8,"na"#).unwrap();
+        file.write_all(b"{\"split\":\"train\",\"index\":8,\"name\":\"h\xC3").unwrap();
         let mut list = Quarantine::open(&folder).unwrap();
         assert_eq!(listed(&list), [vec![3, 7], vec![3]]);
         assert!(list.append(Split::Train, &image(9)).unwrap());

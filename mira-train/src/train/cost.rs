@@ -11,7 +11,7 @@ use crate::recipe::{Architecture, Cost, Recipe};
 /// The cost of a recipe on a set of `num_images`; `flops_per_second` turns it into time.
 ///
 /// # Errors
-/// Views too small for the network.
+/// Views too small for the network, or a network too large for any machine.
 pub fn cost(
     recipe: &Recipe,
     num_images: usize,
@@ -31,10 +31,10 @@ pub fn cost(
         let num_views: usize =
             specs.iter().filter(|spec| spec.size == size).map(|spec| spec.count).sum();
         let graph = network.training_graph(rows * num_views, size)?;
-        flops += graph.forward_flops() + graph.backward_flops();
+        flops = flops.saturating_add(graph.forward_flops()).saturating_add(graph.backward_flops());
         activation_bytes += Plan::new(&graph, Pass::Training).num_bytes();
     }
-    let flops_per_step = flops * recipe.train.accumulation_steps as u64;
+    let flops_per_step = flops.saturating_mul(recipe.train.accumulation_steps as u64);
     let values = (network.parameters().num_values() * size_of::<f32>()) as u64;
     let copies = if recipe.teacher.ema { 3 } else { 2 };
     let moments = if recipe.optimizer.kind == crate::recipe::OptimizerKind::Adamw { 2 } else { 1 };
@@ -49,7 +49,7 @@ pub fn cost(
         loader_bytes: loader_config(recipe).memory(num_images),
         steps_per_epoch,
         seconds_per_epoch: flops_per_second
-            .map(|rate| (flops_per_step * steps_per_epoch) as f64 / rate),
+            .map(|rate| flops_per_step as f64 * steps_per_epoch as f64 / rate),
     })
 }
 

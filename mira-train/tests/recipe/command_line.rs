@@ -95,6 +95,8 @@ fn run_resolves_names_files_and_flags() {
     assert!(error.starts_with(path) && error.contains("`batch_size`?"), "{error}");
     std::fs::write(&file, [0xff, 0xfe]).unwrap();
     assert!(resolved(&[path]).unwrap_err().contains("no UTF-8"));
+    std::fs::write(path, "#".repeat(2 << 20)).unwrap();
+    assert!(resolved(&[path]).unwrap_err().contains("more than 1048576 bytes"));
     assert!(resolved(&["no/such.toml"]).unwrap_err().contains("cannot read the recipe no/such"));
     assert!(resolved(&["cifar10-small"]).unwrap_err().contains("did you mean `cifar10-small-cpu`"));
     for twice in [["--seed", "3", "--set", "train.seed=3"], ["--data", "x", "--set", "data.path=y"]]

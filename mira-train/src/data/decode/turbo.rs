@@ -15,11 +15,17 @@ const MAX_SCANS: u32 = 100;
 
 /// Whether it has been decoded. What the library has an objection to, and what it does not convert to RGB, is left to the other decoder,
 /// so that both builds read the same files and refuse the others with the same words.
-pub(super) fn jpeg(bytes: &[u8], into: &mut Image) -> bool {
-    DECOMPRESSOR.with_borrow_mut(|decompressor| decode(decompressor, bytes, into).is_some())
+pub(super) fn jpeg(bytes: &[u8], max_pixels: usize, into: &mut Image) -> bool {
+    DECOMPRESSOR
+        .with_borrow_mut(|decompressor| decode(decompressor, bytes, max_pixels, into).is_some())
 }
 
-fn decode(decompressor: &mut Option<Decompressor>, bytes: &[u8], into: &mut Image) -> Option<()> {
+fn decode(
+    decompressor: &mut Option<Decompressor>,
+    bytes: &[u8],
+    max_pixels: usize,
+    into: &mut Image,
+) -> Option<()> {
     let decompressor = match decompressor {
         Some(decompressor) => decompressor,
         none => {
@@ -33,7 +39,7 @@ fn decode(decompressor: &mut Option<Decompressor>, bytes: &[u8], into: &mut Imag
         return None;
     }
     let (width, height) = (header.width, header.height);
-    reshape(into, width, height).ok()?;
+    reshape(into, (width, height), max_pixels).ok()?;
     let pixels = &mut into.pixels[..];
     let format = PixelFormat::RGB;
     let out = turbojpeg::Image { pixels, width, pitch: 3 * width, height, format };

@@ -123,7 +123,7 @@ fn header(fingerprint: u64) -> [u8; HEADER] {
     header
 }
 
-fn commit(records: &[Record]) -> Vec<u8> {
+pub(super) fn commit(records: &[Record]) -> Vec<u8> {
     let mut payload = Vec::new();
     for record in records {
         match record {
@@ -144,7 +144,7 @@ fn commit(records: &[Record]) -> Vec<u8> {
     commit
 }
 
-fn checksum(length: &[u8], payload: &[u8]) -> u64 {
+pub(super) fn checksum(length: &[u8], payload: &[u8]) -> u64 {
     use std::hash::Hasher as _;
     let mut hasher = XxHash3_64::new();
     hasher.write(length);

@@ -183,11 +183,15 @@ impl<'a> Packing<'a> {
         let is_there = |record: &Record| match record {
             Record::Skipped(_) => true,
             Record::Packed(entry) => {
-                for number in lengths.len()..=entry.shard as usize {
-                    let metadata = fs::metadata(shard_path(folder, number));
-                    lengths.push(metadata.map_or(0, |file| file.len()));
+                let shard = entry.shard as usize;
+                // No further than there are shards, whatever number is claimed.
+                while lengths.len() <= shard {
+                    let Ok(metadata) = fs::metadata(shard_path(folder, lengths.len())) else {
+                        return false;
+                    };
+                    lengths.push(metadata.len());
                 }
-                entry.end() <= lengths[entry.shard as usize]
+                entry.end() <= lengths[shard]
             }
         };
         let found = Journal::resume(folder, fingerprint, is_there)?;

@@ -248,8 +248,18 @@ impl Source for PackedSet {
                     into.pixels.copy_from_slice(bytes);
                     Ok(())
                 }
-                Kind::File => decode::decode(bytes, into)
-                    .map_err(|problem| Error::image(self.name(index), problem)),
+                Kind::File => {
+                    decode::decode(bytes, into)
+                        .map_err(|problem| Error::image(self.name(index), problem))?;
+                    let (got, expected) = ((into.width, into.height), (entry.width, entry.height));
+                    if got == (expected.0 as usize, expected.1 as usize) {
+                        return Ok(());
+                    }
+                    let problem = format!(
+                        "it is {got:?} pixels, the index says {expected:?}; pack the images again"
+                    );
+                    Err(Error::image(self.name(index), problem))
+                }
             }
         })
     }

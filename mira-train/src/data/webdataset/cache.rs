@@ -71,7 +71,13 @@ impl Cache {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// One that is kept nowhere.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of(shards: BTreeMap<String, (Stamp, Vec<Sample>)>) -> Self {
+        Self { shards, ..Self::default() }
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
         let mut body = number(self.shards.len()).to_vec();
         for (name, (stamp, samples)) in &self.shards {

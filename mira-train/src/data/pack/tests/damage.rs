@@ -61,6 +61,20 @@ fn indexes_of_other_versions_and_impossible_ones_are_refused() {
 }
 
 #[test]
+fn images_of_another_size_than_the_index_says_are_refused() {
+    let to = packed(folder().path(), Pixels::Original);
+    let mut index = fs::read(to.path().join(INDEX)).unwrap();
+    let first = index.len() - 15 * 40;
+    index[first + 28] += 1;
+    fs::write(to.path().join(INDEX), forge(index)).unwrap();
+    let set = data::open(Format::Packed, Some(to.path()), Split::Train).unwrap();
+    let mut image = Image::default();
+    let error = set.load(0, &mut image).unwrap_err().to_string();
+    assert!(error.contains("(20, 44) pixels, the index says (21, 44)"), "{error}");
+    set.load(1, &mut image).unwrap();
+}
+
+#[test]
 fn every_flipped_byte_of_a_shard_is_found_and_the_shard_named() {
     let to = packed(folder().path(), Pixels::Raw { short_side: 4 });
     let path = shard_path(to.path(), 0);

@@ -94,6 +94,18 @@ fn every_state_that_a_kill_leaves_is_gone_on_from() {
     }
     assert_eq!(goes_on(&with(&last, &|b| b.extend([7; 999])), "shard with a tail"), all);
     assert_eq!(goes_on(&with("blobs-00002", &|b| b.extend([7; 99])), "another shard"), all);
+    let far = Entry {
+        shard: u32::MAX,
+        offset: 16,
+        length: 1,
+        checksum: 0,
+        label: None,
+        width: 1,
+        height: 1,
+        kind: Kind::File,
+    };
+    let far = journal::commit(&[Record::Packed(far)]);
+    assert_eq!(goes_on(&with("journal", &|b| b.extend(&far)), "a shard that is not there"), all);
     assert_eq!(goes_on(&with(".mira-index.tmp", &|b| b.extend([7; 99])), "half an index"), all);
     let mut files = stopped.clone();
     files.remove("blobs-00000");
