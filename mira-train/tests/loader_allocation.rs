@@ -177,7 +177,7 @@ impl Source for Grey {
 fn bounded(prefetch: usize) {
     const NUM_WORKERS: usize = 2;
     // 32 KiB for tables and threads' own, beside a worker's image and its crop between the passes.
-    const SCRATCH: isize = 32 << 10;
+    const SCRATCH: usize = 32 << 10;
     let source = Arc::new(Grey::met_by(NUM_WORKERS));
     let config = LoaderConfig {
         batch_size: 50,
@@ -187,9 +187,9 @@ fn bounded(prefetch: usize) {
         ..LoaderConfig::default()
     };
     let batch_bytes = 50 * (3 * (64 * 64 + 32 * 32) + 12);
-    let promised = config.memory(source.len()).cast_signed() as isize;
+    let promised = usize::try_from(config.memory(source.len())).expect("not much");
     // (prefetch + 1) batches, of which those ahead are in 13 pieces of 4 images; 4 bytes for each of the 1000 images.
-    let exact = batch_bytes + prefetch as isize * batch_bytes * 52 / 50 + 4000;
+    let exact = batch_bytes + prefetch * batch_bytes * 52 / 50 + 4000;
     assert_eq!(promised, exact);
 
     let settled = || {
@@ -212,8 +212,8 @@ fn bounded(prefetch: usize) {
         // A batch of somebody else's is not kept, too.
         loader.recycle(Batch::default());
     }
-    let most = MOST.load(Ordering::SeqCst) - before;
-    let workers = NUM_WORKERS as isize * SCRATCH;
+    let most = (MOST.load(Ordering::SeqCst) - before).unsigned_abs();
+    let workers = NUM_WORKERS * SCRATCH;
     assert!(most <= promised + workers, "{most} of {promised}");
     assert!(most > promised * 9 / 10, "it promises more than it needs: {most} of {promised}");
 }

@@ -13,7 +13,7 @@ use super::{AlignedBytes, Crops, Error, Image, Interpolation, MAX_PIXELS, Source
 mod tests;
 
 /// How images are brought to one size.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvaluationConfig {
     /// Width and height that come out; an image of just this size is left as it is.
     pub size: usize,
@@ -128,7 +128,7 @@ pub fn evaluation_images(
     };
     let batch_size = config.batch_size.min(source.len().max(1));
     let chunk = batch_size.div_ceil(2 * num_threads).clamp(1, 64);
-    let work = Evaluation { source: Arc::clone(source), config: config.clone() };
+    let work = Evaluation { source: Arc::clone(source), config };
     let capacity = AHEAD * batch_size.div_ceil(chunk);
     let pool = Pool::start(&work, num_threads, capacity, config.read_timeout)?;
     Ok(EvaluationLoader {

@@ -150,6 +150,7 @@ impl Drop for Presence {
 }
 
 /// `presence` is dropped after the work, and with it the source.
+#[allow(clippy::needless_pass_by_value)] // that it is dropped here is what it is for
 fn work_on<W: Work>(presence: Presence, id: usize, work: W) {
     let shared = &*presence.0;
     let desk = Desk { hand: &shared.hands[id], stop: &shared.stop };

@@ -41,7 +41,7 @@ pub fn encode(
     let graph = network.encoder_graph(batch_size, config.size)?;
     let mut executor = Executor::<f32>::new(graph, network.parameters(), Pass::Forward);
     let dim = network.representation_dim();
-    let config = EvaluationConfig { batch_size, ..config.clone() };
+    let config = EvaluationConfig { batch_size, ..*config };
     collect(source, config, dim, bad, |images, encoded| {
         let pixels = &images.images.pixels;
         normaliser.apply(pixels, &mut executor.input_mut()[..pixels.len()]);
@@ -65,7 +65,7 @@ pub fn pixels(
     bad: &mut Vec<Quarantined>,
 ) -> Result<Encoded, Error> {
     let dim = 3 * config.size * config.size;
-    let config = EvaluationConfig { batch_size: BATCH, ..config.clone() };
+    let config = EvaluationConfig { batch_size: BATCH, ..*config };
     let mut features = vec![0.0; dim];
     collect(source, config, dim, bad, |images, encoded| {
         for (row, pixels) in images.images.pixels.chunks_exact(dim).enumerate() {

@@ -90,7 +90,11 @@ fn what_cannot_be_is_refused() {
     is_refused(folder.path(), &["hash", "set"], &["batch size", "at most 4"]);
     is_refused(folder.path(), &["hash", "--batches", "0"], &["--batches"]);
     is_refused(folder.path(), &["hash", "--workers", "0"], &["--workers"]);
-    is_refused(folder.path(), &["hash", "--set", "train.sed=1"], &["train.seed"]);
+    is_refused(
+        folder.path(),
+        &["hash", "--set", "train.sed=1"],
+        &["train.sed", "did you mean `seed`"],
+    );
     let bad = folder.path().join("set/train/ant/2.png");
     std::fs::write(bad, "").unwrap();
     let strict = ["hash", "set", "--set", "train.batch_size=3", "--set", "data.max_bad_fraction=0"];

@@ -63,11 +63,8 @@ fn make(
         let num_workers = num_workers as usize;
         let config = LoaderConfig { num_workers, ..config.clone() };
         let mut hashes = Vec::with_capacity(args.batches as usize);
-        let parts = match interrupted {
-            Some(middle) => vec![args.first..middle, middle..end],
-            None => vec![args.first..end],
-        };
-        for part in parts {
+        let middle = interrupted.unwrap_or(args.first);
+        for part in [args.first..middle, middle..end].into_iter().filter(|part| !part.is_empty()) {
             // Dropped with batches that it has made ahead.
             let mut loader = Loader::new(Arc::clone(source), config.clone(), part.start)?;
             for _ in part {

@@ -128,6 +128,18 @@ fn images_that_are_slow_are_waited_for() {
     assert!(started.elapsed() > LIMIT);
 }
 
+/// Nobody waits for what is thrown away: a piece of ten slow images is given up after the one in hand.
+#[test]
+fn a_loader_that_is_dropped_ends_with_the_image_in_hand() {
+    let source = Gated::new(20, None, LIMIT / 3);
+    let config = LoaderConfig { batch_size: 20, num_workers: 1, ..config() };
+    let loader = Loader::new(source.clone(), config, 0).unwrap();
+    std::thread::sleep(LIMIT / 6);
+    drop(loader);
+    assert_eq!(Arc::strong_count(&source), 1);
+    assert!(source.colours.num_loads.load(Ordering::Relaxed) <= 3);
+}
+
 #[test]
 fn without_a_limit_an_image_is_waited_for() {
     let source = Gated::new(10, Some(4), Duration::ZERO);
