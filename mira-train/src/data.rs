@@ -60,6 +60,8 @@ pub(crate) use checked::load_caught;
 pub use decode::MAX_PIXELS;
 pub use error::Error;
 pub use evaluation::{EvaluationBatch, EvaluationConfig, EvaluationLoader, evaluation_images};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use folder::fuzzing as folder_fuzzing;
 pub use loader::{Batch, Crops, Example, ExampleView, Loader, LoaderConfig, examples};
 pub use open::{Format, open, recognise};
 #[cfg(feature = "fetch")]

@@ -42,6 +42,7 @@ pub const FORMATS: &[Format] = &[
     crate::data::fuzzing::PARQUET,
     crate::data::webdataset_fuzzing::SHARD,
     crate::data::webdataset_fuzzing::CACHE,
+    crate::data::folder_fuzzing::INDEX,
     crate::data::pack_fuzzing::INDEX,
     crate::data::pack_fuzzing::JOURNAL,
     crate::data::pack_fuzzing::SET,

@@ -1,5 +1,7 @@
 //! Folders of image files: `train/` and `val/` or `test/` with a folder a class, class folders alone, or images without labels.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod listing;
 
 use std::borrow::Cow;

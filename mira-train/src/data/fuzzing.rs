@@ -145,12 +145,12 @@ fn cifar_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A Parquet file. Rows that repeat an image take a few bits and hold all of it, and there are at most as many rows in a group as bytes.
+/// A Parquet file. Rows that repeat an image or a name (kept in a vector that has doubled) take a few bits and hold all of it, and there are at most as many rows in a group as bytes.
 #[cfg(feature = "parquet")]
 pub(crate) const PARQUET: Format = Format {
     name: "parquet",
     read: parquet,
-    memory: |n| n * n + 1024 * n + (1 << 20),
+    memory: |n| 3 * n * n + 1024 * n + (1 << 20),
     seeds: parquet_seeds,
 };
 

@@ -56,6 +56,9 @@ pub(super) fn open(path: &Path, split: Split) -> Result<Encoded, Error> {
     Ok(set)
 }
 
+/// The most bytes of a file's name; longer ones are left out.
+const MAX_NAME: usize = 4096;
+
 fn malformed(file: &Path, problem: impl std::fmt::Display) -> Error {
     Error::malformed(file, format!("{problem}; fetch it again or convert it to an image folder"))
 }
@@ -100,8 +103,9 @@ fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
             return Err(malformed(path, format!("row group {i} has {got} of {num_rows} images")));
         }
         if let Some(names) = columns.path {
-            let names = group.get_column_reader(names).map_err(|e| malformed(path, e))?;
-            columns::read_bytes(names, num_rows, |name| {
+            columns::read_bytes(reader(names)?, num_rows, |name| {
+                // Rows may repeat a name without taking bytes, so a long one could fill the memory.
+                let name = name.filter(|name| name.len() <= MAX_NAME);
                 set.paths.push(name.unwrap_or_default());
                 Ok(())
             })

@@ -73,7 +73,7 @@ impl Cache {
 
     /// One that is kept nowhere.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(super) fn of(shards: BTreeMap<String, (Stamp, Vec<Sample>)>) -> Self {
+    pub(super) fn of(shards: BTreeMap<String, (Stamp, Samples)>) -> Self {
         Self { shards, ..Self::default() }
     }
 

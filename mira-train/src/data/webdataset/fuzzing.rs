@@ -5,7 +5,7 @@ use std::io::Cursor;
 use twox_hash::XxHash3_64;
 
 use super::cache::{self, Cache, Stamp};
-use super::samples::{Problem, Sample, scan};
+use super::samples::{Problem, Sample, Samples, scan};
 use super::tar::{self, BLOCK};
 use crate::fuzzing::Format;
 
@@ -24,7 +24,8 @@ fn samples(archive: &[u8]) -> Result<(), String> {
         Problem::Malformed(problem) => problem,
         Problem::Io(error) => panic!("memory can be read: {error}"),
     })?;
-    for Sample { offset, length, label } in found {
+    assert_eq!(found.names.len(), found.places.len());
+    for Sample { offset, length, label } in found.places {
         assert!(offset + u64::from(length) <= size && offset >= BLOCK as u64);
         assert_ne!(label, Some(u32::MAX));
     }
@@ -95,29 +96,42 @@ pub(crate) const CACHE: Format =
     Format { name: "shard_cache", read: cached, memory: |n| 64 * n, seeds: cache_seeds };
 
 fn cached(bytes: &[u8]) -> Result<(), String> {
-    let _ = cache::parse(bytes);
-    let mut file = bytes.to_vec();
-    if file.len() >= 24 {
-        let checksum = XxHash3_64::oneshot(&file[24..]);
-        file[16..24].copy_from_slice(&checksum.to_le_bytes());
-    }
-    let shards = cache::parse(&file).ok_or("it is no cache")?;
+    let _ = cache::KIND.parse(bytes, cache::parse);
+    let file = forged_cache(bytes);
+    let shards = cache::KIND.parse(&file, cache::parse).ok_or("it is no cache")?;
     for (stamp, samples) in shards.values() {
-        for Sample { offset, length, .. } in samples {
+        assert_eq!(samples.names.len(), samples.places.len());
+        for Sample { offset, length, .. } in &samples.places {
             assert!(*length == u32::MAX || offset + u64::from(*length) <= stamp.size);
         }
     }
-    let written = Cache::of(shards.clone()).to_bytes();
-    assert_eq!(cache::parse(&written), Some(shards), "what is written reads");
+    let written = cache::KIND.to_bytes(&Cache::of(shards.clone()).to_bytes());
+    assert_eq!(cache::KIND.parse(&written, cache::parse), Some(shards), "what is written reads");
     Ok(())
 }
 
+/// With the checksum right.
+fn forged_cache(bytes: &[u8]) -> Vec<u8> {
+    let mut file = bytes.to_vec();
+    if file.len() >= 20 {
+        let checksum = XxHash3_64::oneshot(&file[20..]);
+        file[12..20].copy_from_slice(&checksum.to_le_bytes());
+    }
+    file
+}
+
 fn cache_seeds() -> Vec<Vec<u8>> {
-    let sample = |offset, label| Sample { offset, length: 30, label };
     let stamp = |size| Stamp { size, modified: 5 };
+    let mut samples = Samples::default();
+    for (offset, label, name) in [(512, None, "a/1.jpg"), (1024, Some(7), "")] {
+        samples.places.push(Sample { offset, length: 30, label });
+        samples.names.push(name.as_bytes());
+    }
     let shards = [
-        ("0.tar".into(), (stamp(4096), vec![sample(512, None), sample(1024, Some(7))])),
-        ("1.tar".into(), (stamp(512), Vec::new())),
+        ("0.tar".into(), (stamp(4096), samples)),
+        ("1.tar".into(), (stamp(512), Samples::default())),
     ];
-    vec![Cache::of(shards.into()).to_bytes(), Cache::default().to_bytes()]
+    [Cache::of(shards.into()), Cache::default()]
+        .map(|cache| cache::KIND.to_bytes(&cache.to_bytes()))
+        .into()
 }

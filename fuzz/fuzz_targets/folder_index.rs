@@ -1,0 +1,3 @@
+#![no_main]
+
+mira_fuzz::target!("folder_index");
