@@ -118,6 +118,8 @@ fn jpeg(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String>
     if decoder.output_buffer_size() != Some(into.pixels.len()) {
         return Err(damaged("JPEG", &"its colours cannot be converted to RGB"));
     }
+    // Where a damaged scan ends early, the decoder leaves rows as they are, without an error: they must not be those of another image.
+    into.pixels.fill(0);
     decoder.decode_into(&mut into.pixels).map_err(|e| damaged("JPEG", &e))?;
     // The decoder does not notice that the last row of blocks is cut short.
     let end = bytes.len().saturating_sub(TRAILER);

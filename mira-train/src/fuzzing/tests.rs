@@ -12,7 +12,13 @@ use crate::rng::{Purpose, Rng};
 static ALLOCATOR: Counting = Counting;
 
 /// Changed seeds a format, where `MIRA_FUZZ_CHANGES` does not say otherwise; a fuzzer tries millions.
-const CHANGES: u32 = 400;
+const fn num_changes(format: &Format) -> u32 {
+    match format.name.as_bytes() {
+        // Those that are read from files, or make curves.
+        b"cifar" | b"npy" | b"parquet" | b"weights" | b"metrics" | b"recipe" | b"pack_set" => 400,
+        _ => 2000,
+    }
+}
 
 fn committed() -> [PathBuf; 2] {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
@@ -69,7 +75,8 @@ fn every_file_of_the_corpus_and_every_regression_is_read() {
 
 /// Seeds with changes are read or refused, and what is behind checksums is reached.
 fn changed_bytes(format: Format) {
-    let changes = std::env::var("MIRA_FUZZ_CHANGES").map_or(CHANGES, |n| n.parse().unwrap());
+    let changes =
+        std::env::var("MIRA_FUZZ_CHANGES").map_or(num_changes(&format), |n| n.parse().unwrap());
     let seeds = format.seeds();
     let (mut num_read, mut num_refused) = (0, 0);
     for i in 0..changes {
