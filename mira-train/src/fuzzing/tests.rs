@@ -115,7 +115,7 @@ changed_bytes! {
     decode idx cifar
     #[cfg(feature = "parquet")]
     parquet
-    shard shard_cache pack_index pack_journal pack_set container metrics quarantine npy weights recipe
+    shard shard_cache folder_index pack_index pack_journal pack_set container metrics quarantine npy weights recipe
     #[cfg(feature = "fetch")]
     hub
 }
