@@ -73,6 +73,10 @@ kill-loop kills="100":
 fuzz format="all" seconds="600":
     dev/fuzz {{format}} {{seconds}}
 
+# The decoder of the feature turbojpeg on every kind of file, whole and damaged; needs CMake, NASM and a C compiler
+turbojpeg:
+    cargo test -p mira-train --lib --features turbojpeg -- data::decode fuzzing::tests
+
 # Decoding and augmentation beside torchvision's, on a folder or .tar of images
 bench-data images rounds="3":
     dev/bench_data {{images}} {{rounds}}

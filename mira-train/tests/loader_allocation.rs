@@ -176,8 +176,8 @@ impl Source for Grey {
 /// However long the consumer takes, and whatever it does with its batches.
 fn bounded(prefetch: usize) {
     const NUM_WORKERS: usize = 2;
-    // 32 KiB for tables and threads' own, beside a worker's image and its crop between the passes.
-    const SCRATCH: usize = 32 << 10;
+    // A worker's view and, of its image's 32 rows, what is between two passes, in 16 bits; 24 KiB for the image, tables and threads' own.
+    const SCRATCH: usize = 2 * 3 * 64 * (64 + 32) + (24 << 10);
     let source = Arc::new(Grey::met_by(NUM_WORKERS));
     let config = LoaderConfig {
         batch_size: 50,
