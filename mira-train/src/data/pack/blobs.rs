@@ -18,7 +18,15 @@ pub(super) enum Blobs {
 
 impl Blobs {
     /// Some of them, in the buffer if they are nowhere else yet; none where there are fewer.
-    #[cfg_attr(not(feature = "object-store"), allow(clippy::unnecessary_wraps, unused_variables))]
+    #[cfg_attr(
+        not(feature = "object-store"),
+        allow(
+            clippy::unnecessary_wraps,
+            clippy::ptr_arg,
+            unused_variables,
+            reason = "what files on a server need"
+        )
+    )]
     pub(super) fn read<'a>(
         &'a self,
         range: Range<u64>,
