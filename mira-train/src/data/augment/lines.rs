@@ -6,7 +6,7 @@ use mira_simd::Isa;
 use super::planes::MAX;
 
 /// Bits after the point of a weight; weights are below 2.
-pub(super) const PRECISION: u32 = 14;
+pub(super) const PRECISION: i32 = 14;
 
 /// Values that are written at once. As many beyond the last line's end are read, and do not count.
 pub(super) const SLACK: usize = 16;
@@ -83,7 +83,12 @@ impl Lines<'_> {
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn block<const N: usize>(&self, start: usize, to: *mut i16) {
-        use std::arch::x86_64::*;
+        use std::arch::x86_64::{
+            __m256i, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_epi16,
+            _mm256_min_epi16, _mm256_packs_epi32, _mm256_set1_epi16, _mm256_set1_epi32,
+            _mm256_setzero_si256, _mm256_srai_epi32, _mm256_storeu_si256, _mm256_unpackhi_epi16,
+            _mm256_unpacklo_epi16,
+        };
 
         let half = _mm256_set1_epi32(HALF);
         let (mut low, mut high) = ([half; N], [half; N]);
@@ -113,8 +118,8 @@ impl Lines<'_> {
                 add(load(at), [_mm256_setzero_si256(); N], weight);
             }
             for i in 0..N {
-                let low = _mm256_srai_epi32::<{ PRECISION as i32 }>(low[i]);
-                let high = _mm256_srai_epi32::<{ PRECISION as i32 }>(high[i]);
+                let low = _mm256_srai_epi32::<PRECISION>(low[i]);
+                let high = _mm256_srai_epi32::<PRECISION>(high[i]);
                 let sums = _mm256_packs_epi32(low, high);
                 let clipped = _mm256_max_epi16(sums, _mm256_setzero_si256());
                 let clipped = _mm256_min_epi16(clipped, _mm256_set1_epi16(MAX));

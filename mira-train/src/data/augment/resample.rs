@@ -182,7 +182,7 @@ fn cubic(x: f32) -> f32 {
 }
 
 /// What the horizontal pass rounds to.
-const SHIFT: u32 = PRECISION - LEVEL.trailing_zeros();
+const SHIFT: i32 = PRECISION - LEVEL.trailing_zeros().cast_signed();
 const HALF: i32 = 1 << (SHIFT - 1);
 
 struct HorizontalPass<'a> {
@@ -254,7 +254,13 @@ impl Weights {
     #[target_feature(enable = "avx2")]
     #[inline]
     fn narrow<const QUADS: usize>(&self, row: &[u8], to: &mut [i16], stride: usize) {
-        use std::arch::x86_64::*;
+        use std::arch::x86_64::{
+            __m256i, _mm_loadu_si128, _mm_set1_epi32, _mm_storel_epi64, _mm_unpackhi_epi32,
+            _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm256_add_epi32, _mm256_broadcastsi128_si256,
+            _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_inserti128_si256,
+            _mm256_load_si256, _mm256_madd_epi16, _mm256_packs_epi32, _mm256_permute2x128_si256,
+            _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srai_epi32,
+        };
 
         assert!(row.len() >= self.reach && to.len() == 3 * stride && stride >= self.firsts.len());
         let num_quads = if QUADS > 0 { QUADS } else { self.stride / 4 };
@@ -291,7 +297,7 @@ impl Weights {
             let joined = |a: __m256i, b: __m256i| {
                 let lower = _mm256_permute2x128_si256::<0x20>(a, b);
                 let sum = _mm256_add_epi32(lower, _mm256_permute2x128_si256::<0x31>(a, b));
-                _mm256_srai_epi32::<{ SHIFT as i32 }>(sum)
+                _mm256_srai_epi32::<SHIFT>(sum)
             };
             let packed = _mm256_packs_epi32(joined(sums[0], sums[2]), joined(sums[1], sums[3]));
             let packed = _mm256_shuffle_epi8(packed, gather);

@@ -31,7 +31,9 @@ fn index(bytes: &[u8]) -> Result<(), String> {
 fn seeds() -> Vec<Vec<u8>> {
     let write = |names: &[&str], to: &mut Vec<u8>| {
         let mut strings = Strings::default();
-        names.iter().for_each(|name| strings.push(name.as_bytes()));
+        for name in names {
+            strings.push(name.as_bytes());
+        }
         strings.write(to);
     };
     let mut body = Vec::new();
