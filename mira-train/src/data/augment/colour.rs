@@ -184,8 +184,8 @@ fn work(
         }
     }
     if wants_mean {
-        for i in 0..BLOCK {
-            sums[i] += rounded(luma(block, i));
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += rounded(luma(block, i));
         }
     }
     if !steps.is_empty() {
