@@ -11,19 +11,19 @@ use std::path::Path;
 use crate::model::Network;
 use crate::recipe::Recipe;
 use crate::run_folder::{load_latest, read_recipe};
-use crate::train::{Error, State};
+use crate::train::{Error, Networks};
 
-/// The recipe of a run folder, and its state at the latest checkpoint that is whole.
-fn load_run(run: &Path) -> Result<(Recipe, Network, State), crate::Error> {
+/// The recipe of a run folder, and its networks at the latest checkpoint that is whole.
+fn load_run(run: &Path) -> Result<(Recipe, Network, Networks), crate::Error> {
     let text = read_recipe(run).map_err(Error::from)?;
     let recipe = Recipe::from_toml(&text, &run.join("recipe.toml").display().to_string())?;
     let network = Network::new(&recipe).map_err(Error::from)?;
-    let Some(loaded) = load_latest(run, false).map_err(Error::from)? else {
+    let Some(mut loaded) = load_latest(run, false).map_err(Error::from)? else {
         return Err(crate::Error::NoCheckpoint { run: run.into() });
     };
-    for warning in loaded.warnings {
+    for warning in std::mem::take(&mut loaded.warnings) {
         crate::complain("warning", &warning);
     }
-    let state = State::restore(&recipe, &network, loaded.snapshot)?;
-    Ok((recipe, network, state))
+    let networks = Networks::take(&recipe, &network, &mut loaded.snapshot)?;
+    Ok((recipe, network, networks))
 }

@@ -7,9 +7,11 @@ pub mod accuracy;
 pub mod features;
 pub mod knn;
 pub mod linear;
+mod spectrum;
 
 pub use accuracy::Accuracy;
 pub use features::Features;
+pub use spectrum::{alignment_and_uniformity, effective_rank};
 
 /// What can be wrong with features or settings.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

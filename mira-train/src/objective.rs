@@ -1,85 +1,248 @@
-//! What training minimises: loss and gradient from embeddings, on candle's autograd.
+//! What training minimises: the seam that every method goes through, on candle's autograd.
 //!
-//! The network hands over the embeddings of all views and takes back ∂L/∂embeddings; everything between is a few lines of tensor code.
-//! Assignments come from a [`mira_core::Assigner`], and no gradient flows through them.
+//! The network hands over the embeddings of all views and takes back ∂L/∂embeddings; everything between is tensor code of one method. A
+//! method is one file: its settings ([`Key`](crate::recipe)s under `[objective]`), its loss, its state, and one line in [`METHODS`].
+//!
+//! | a step | who |
+//! |---|---|
+//! | 1. the teacher embeds the two global views, if the method wants targets | trainer |
+//! | 2. [`Objective::prepare`]: targets of the whole batch, without gradient | method |
+//! | 3. the student embeds all views; [`Objective::loss`], its gradient by [`gradients`] | method |
+//! | 4. backward through the network, optimiser, teacher | trainer |
+//! | 5. [`Objective::commit`]: the state becomes that of the next step; not after a skipped one | method |
+//!
+//! Sums over the batch go through [`Ranks`], so that a batch spread over ranks has one loss and its whole gradient.
 
 mod error;
-mod mira;
+pub mod imsvd;
+pub mod math;
+pub mod minc;
+pub mod mio;
+pub mod mira;
+mod ranks;
+pub mod spectral;
 mod targets;
+mod weights;
 
 pub use error::Error;
-pub use mira::{Reduction, swapped_prediction};
+pub use mira::{Mira, Reduction, swapped_prediction};
+pub use ranks::Ranks;
 pub use targets::Targets;
+pub use weights::{Gradients, Leaves, Weights, gradients};
 
-use candle_core::{Device, Tensor, Var};
+use std::collections::BTreeMap;
 
-/// Embeddings of the student: views × batch × dim, unit length, global views first.
-#[derive(Clone, Debug)]
-pub struct Embeddings {
-    /// One tensor of batch × dim a view, each a leaf of the autograd graph.
-    views: Vec<Var>,
+use candle_core::Tensor;
+
+use crate::nn::Initialisation;
+use crate::recipe::{Key, Recipe};
+
+/// Numbers worth a line in `metrics.jsonl`, by name.
+pub type Diagnostics = BTreeMap<&'static str, f64>;
+
+/// A method as recipes name it.
+#[derive(Debug)]
+pub struct Method {
+    /// `objective.name` in a recipe.
+    pub name: &'static str,
+    /// One line: what it is, and whose.
+    pub title: &'static str,
+    /// Its settings, under `[objective]`.
+    pub keys: &'static [Key],
+    /// Which of the sections `prototypes`, `assignment`, `loss`, `teacher` it has.
+    pub sections: &'static [&'static str],
+    /// Published values, as TOML, of other settings than its own that a recipe leaves out.
+    pub defaults: &'static [(&'static str, &'static str)],
+    /// What it wants of the network.
+    pub needs: Needs,
+    /// What its settings and others must agree on: the problem and the remedy.
+    pub check: fn(&Recipe) -> Result<(), (String, &'static str)>,
+    /// The parameters it has beside prototypes.
+    pub parameters: fn(&Recipe) -> Vec<OwnParameter>,
+    /// Builds it for a recipe.
+    pub new: fn(&Setup<'_>) -> Result<Box<dyn Objective>, Error>,
 }
 
-impl Embeddings {
-    /// From rows of all views one after another.
+/// What a method wants of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Whether embeddings have unit length, so that logits against prototypes are cosines.
+    pub unit_length: bool,
+    /// Whether targets are made before the loss, from the teacher's embeddings of the global views (the student's, without a teacher).
+    pub targets: bool,
+    /// Whether a sample's loss depends on other samples beyond the targets: a batch that is accumulated is then embedded twice.
+    pub couples_samples: bool,
+    /// Whether there are exactly two views; otherwise at least two.
+    pub two_views: bool,
+}
+
+/// What a method is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The run's recipe.
+    pub recipe: &'a Recipe,
+    /// Images in the training set.
+    pub num_images: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Who shares the batch.
+    pub ranks: &'a Ranks,
+}
+
+impl Setup<'_> {
+    /// The settings under `[objective]`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the length is not `num_views·batch·dim`.
-    pub fn new(rows: &[f32], batch: usize, dim: usize) -> Result<Self, Error> {
-        let views = rows
-            .chunks(batch * dim)
-            .map(|view| Ok(Var::from_slice(view, (batch, dim), &Device::Cpu)?))
-            .collect::<Result<_, Error>>()?;
-        Ok(Self { views })
+    /// [`Error::Settings`]; none for a recipe that was read.
+    pub fn settings<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        let table = toml::Value::Table(self.recipe.objective.settings.clone());
+        T::deserialize(table).map_err(|e| Error::Settings(e.message().into()))
     }
 
-    /// One tensor a view.
-    pub fn views(&self) -> Vec<Tensor> {
-        self.views.iter().map(|view| view.as_tensor().clone()).collect()
+    /// Steps of the whole run.
+    pub fn num_steps(&self) -> u64 {
+        self.recipe.schedule.epochs as u64 * self.steps_per_epoch
+    }
+
+    /// Samples a step on this rank.
+    pub fn batch_size(&self) -> usize {
+        self.recipe.train.batch_size / self.ranks.world_size()
     }
 }
 
-/// Loss and gradients of one batch.
+/// A parameter of the method's own, trained like the network's.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Gradients {
-    /// The loss.
-    pub loss: f32,
-    /// ∂L/∂embeddings, in the order of the embeddings' rows.
-    pub embeddings: Vec<f32>,
-    /// ∂L/∂prototypes, K × dim.
-    pub prototypes: Vec<f32>,
+pub struct OwnParameter {
+    /// For example `prototypes.weight`.
+    pub name: String,
+    /// Linear layers are `[in, out]`, prototypes K × dim.
+    pub shape: Vec<usize>,
+    /// How it starts.
+    pub initialisation: Initialisation,
 }
 
-/// MIRA's loss (swapped prediction over all views) of student embeddings against two targets, with its gradients.
-///
-/// `prototypes` are K × dim as stored; they are divided by their lengths here. `targets` are batch × K, one for each global view.
+/// Where training is.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The step's number, from 0.
+    pub number: u64,
+    /// Epochs done before it, whole.
+    pub epoch: u64,
+    /// Which images the batch holds, on this rank.
+    pub indices: &'a [u32],
+    /// Who shares the batch.
+    pub ranks: &'a Ranks,
+}
+
+/// A loss with what there is to say of it.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// A scalar, the same on all ranks.
+    pub value: Tensor,
+    /// Beside it.
+    pub diagnostics: Diagnostics,
+}
+
+impl From<Tensor> for Loss {
+    fn from(value: Tensor) -> Self {
+        Self { value, diagnostics: Diagnostics::new() }
+    }
+}
+
+/// State from a checkpoint, by name.
+pub type State = BTreeMap<String, Vec<f32>>;
+
+/// A method at work in a run.
+pub trait Objective: std::fmt::Debug + Send {
+    /// Makes the targets of a batch: `teacher` has the embeddings (B × dim) of both global views, `weights` the method's own parameters
+    /// of teacher and student. Only called if the method [needs](Needs::targets) it.
+    ///
+    /// # Errors
+    /// Embeddings that are not finite.
+    fn prepare(
+        &mut self,
+        _teacher: &[Tensor; 2],
+        _weights: &Weights,
+        _step: &Step<'_>,
+    ) -> Result<Diagnostics, Error> {
+        Ok(Diagnostics::new())
+    }
+
+    /// The loss of the samples from `start` on: `views` has a tensor (rows × dim) a view, global ones first. All of the batch is given,
+    /// unless a method does not [couple samples](Needs::couples_samples).
+    ///
+    /// # Errors
+    /// Shapes that do not fit; ranks that are gone.
+    fn loss(
+        &mut self,
+        views: &[Tensor],
+        weights: &Weights,
+        start: usize,
+        step: &Step<'_>,
+    ) -> Result<Loss, Error>;
+
+    /// The step was taken: what the loss found becomes the state.
+    fn commit(&mut self) {}
+
+    /// What a checkpoint must hold.
+    fn state(&self) -> Vec<(&'static str, &[f32])> {
+        Vec::new()
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// [`Error::State`] for what is missing or has another length.
+    fn restore(&mut self, saved: State) -> Result<(), Error> {
+        match saved.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Error::State(format!("`{name}` is not of this method"))),
+        }
+    }
+
+    /// The mean assignment to each prototype in the last batch, for the report.
+    fn usage(&self) -> Option<Vec<f32>> {
+        None
+    }
+}
+
+/// All methods, the default first.
+pub const METHODS: &[&Method] = &[
+    &mira::METHOD,
+    &mio::METHOD,
+    &mio::MAJORIZED_METHOD,
+    &imsvd::METHOD,
+    &minc::METHOD,
+    &spectral::METHOD,
+];
+
+/// A method by name.
+pub fn find(name: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.name == name).copied()
+}
+
+/// Parameters that a recipe's method has beside the network's.
+pub fn own_parameters(recipe: &Recipe) -> Vec<OwnParameter> {
+    let mut all = Vec::new();
+    if let Some(prototypes) = &recipe.prototypes {
+        all.push(OwnParameter {
+            name: crate::model::PROTOTYPES.into(),
+            shape: vec![prototypes.count, recipe.projector.output_dim],
+            initialisation: Initialisation::UnitRows,
+        });
+    }
+    if let Some(method) = find(&recipe.objective.name) {
+        all.extend((method.parameters)(recipe));
+    }
+    all
+}
+
+/// Builds the method of a recipe.
 ///
 /// # Errors
-/// [`Error::Tensor`] for lengths that do not fit.
-pub fn mira_gradients(
-    embeddings: &Embeddings,
-    prototypes: &[f32],
-    targets: [&[f32]; 2],
-    temperature: f64,
-    reduction: Reduction,
-) -> Result<Gradients, Error> {
-    let views = embeddings.views();
-    let Some(first) = views.first() else { return Err(Error::NoViews) };
-    let (batch, dim) = first.dims2()?;
-    let num_prototypes = prototypes.len() / dim;
-    let prototypes = Var::from_slice(prototypes, (num_prototypes, dim), &Device::Cpu)?;
-    let tensor = |target: &[f32]| Tensor::from_slice(target, (batch, num_prototypes), &Device::Cpu);
-    let targets = [tensor(targets[0])?, tensor(targets[1])?];
-    let loss =
-        swapped_prediction(&views, prototypes.as_tensor(), &targets, temperature, reduction)?;
-    let store = loss.backward()?;
-    let gradient = |var: &Var| match store.get(var.as_tensor()) {
-        Some(gradient) => Ok::<_, Error>(gradient.flatten_all()?.to_vec1()?),
-        None => Ok(vec![0.0; var.as_tensor().elem_count()]),
-    };
-    let mut rows = Vec::with_capacity(views.len() * batch * dim);
-    for view in &embeddings.views {
-        rows.extend(gradient(view)?);
-    }
-    Ok(Gradients { loss: loss.to_scalar()?, embeddings: rows, prototypes: gradient(&prototypes)? })
+/// [`Error::Unknown`]; settings that the method does not have.
+pub fn new(setup: &Setup<'_>) -> Result<Box<dyn Objective>, Error> {
+    let name = &setup.recipe.objective.name;
+    let method = find(name).ok_or_else(|| Error::Unknown(name.clone()))?;
+    (method.new)(setup)
 }

@@ -17,15 +17,16 @@ mod objective;
 mod optimisation;
 mod overrides;
 mod resolve;
-mod schema;
+pub(crate) mod schema;
 mod views;
 
 pub use builtin::{Builtin, builtins, find_builtin};
 pub use dry_run::{Cost, dry_run};
 pub use error::Error;
 pub use model::{Architecture, Data, Model, Projector, Stem};
-pub use objective::{Assignment, Loss, Method, Prototypes, Reduction, Teacher};
+pub use objective::{Assignment, Loss, Method, Objective, Prototypes, Reduction, Teacher};
 pub use optimisation::{Optimizer, OptimizerKind, Schedule};
+pub use schema::{Bounds, Fallback, Key, Kind};
 pub use views::{Blur, Jitter, Solarize, View};
 
 /// Everything a run depends on; a field's name is its key in TOML.
@@ -38,14 +39,20 @@ pub struct Recipe {
     pub model: Model,
     /// Projector on the encoder.
     pub projector: Projector,
+    /// What is minimised. Which of the four sections after it there are depends on the method.
+    pub objective: Objective,
     /// Prototypes, the head's weights.
-    pub prototypes: Prototypes,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prototypes: Option<Prototypes>,
     /// Pseudo-label assignment of the teacher's logits.
-    pub assignment: Assignment,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub assignment: Option<Assignment>,
     /// Cross-entropy of the student's predictions with the assignment.
-    pub loss: Loss,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub loss: Option<Loss>,
     /// Network the targets come from.
-    pub teacher: Teacher,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub teacher: Option<Teacher>,
     /// Optimiser of the student.
     pub optimizer: Optimizer,
     /// Length of training and the learning rate over it.
@@ -134,7 +141,7 @@ impl Recipe {
     /// This recipe with `key=value` settings, applied in order: dotted keys (`train.seed=3`, `views.0.size=24`), values in TOML, bare
     /// words as strings.
     ///
-    /// Another `assignment.method`, `optimizer.kind` or `teacher.ema` drops the settings that no longer apply, unless they are among
+    /// Another `objective.name`, `assignment.method`, `optimizer.kind` or `teacher.ema` drops the settings that no longer apply, unless they are among
     /// the overrides; so does `assignment.tolerance` with `iterations`, and `data.label_list` with
     /// `label_fraction`, and the other way round.
     ///
@@ -166,6 +173,11 @@ impl Recipe {
     /// If code put a whole number above 2⁶³ − 1 into a field, which no recipe read from text has.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("structs of numbers, strings and tables are TOML")
+    }
+
+    /// Whether there is a teacher that follows the student.
+    pub fn has_teacher(&self) -> bool {
+        self.teacher.as_ref().is_some_and(|teacher| teacher.ema)
     }
 
     /// 64-bit FNV-1a of what a run's result depends on: the resolved recipe without paths, threads, waiting, evaluations and checkpoints.

@@ -1,4 +1,4 @@
-//! Quantities that change from step to step: learning rate, β, EMA momentum, weight decay.
+//! Quantities that change from step to step: learning rate, EMA momentum, weight decay.
 
 use std::f64::consts::PI;
 
@@ -34,6 +34,11 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// Along a cosine, or constant where both ends are the same.
+    pub fn annealed(from: f64, to: f64, num_steps: u64) -> Self {
+        if from == to { Self::Constant(from) } else { Self::Cosine { from, to, num_steps } }
+    }
+
     /// The value at a step.
     pub fn at(&self, step: u64) -> f64 {
         match *self {
@@ -69,8 +74,6 @@ pub struct Schedules {
     pub lr: Schedule,
     /// Weight decay.
     pub weight_decay: Schedule,
-    /// MIRA's β; 0 for other methods.
-    pub beta: Schedule,
     /// Momentum of the teacher; 0, a copy of the student, without EMA.
     pub ema_momentum: Schedule,
     /// Steps at the start in which the prototypes do not move.
@@ -83,16 +86,13 @@ impl Schedules {
     /// The schedules of a recipe at so many optimiser steps an epoch.
     pub fn new(recipe: &Recipe, steps_per_epoch: u64) -> Self {
         let num_steps = recipe.schedule.epochs as u64 * steps_per_epoch;
-        let annealed = |from: f64, to: f64| {
-            if from == to {
-                Schedule::Constant(from)
-            } else {
-                Schedule::Cosine { from, to, num_steps }
-            }
-        };
+        let annealed = |from, to| Schedule::annealed(from, to, num_steps);
         let optimizer = &recipe.optimizer;
         let weight_decay = optimizer.weight_decay;
-        let (assignment, teacher) = (&recipe.assignment, &recipe.teacher);
+        let momentum = |of: fn(&crate::recipe::Teacher) -> Option<f64>| {
+            recipe.teacher.as_ref().and_then(of).unwrap_or(0.0)
+        };
+        let frozen_epochs = recipe.prototypes.as_ref().map_or(0.0, |p| p.freeze_epochs);
         Self {
             lr: Schedule::WarmupCosine {
                 start: recipe.schedule.warmup_start_lr,
@@ -105,15 +105,8 @@ impl Schedules {
                 weight_decay,
                 optimizer.weight_decay_end.unwrap_or(weight_decay),
             ),
-            beta: annealed(
-                assignment.beta_start.unwrap_or(0.0),
-                assignment.beta_end.unwrap_or(0.0),
-            ),
-            ema_momentum: annealed(
-                teacher.momentum_start.unwrap_or(0.0),
-                teacher.momentum_end.unwrap_or(0.0),
-            ),
-            num_frozen_steps: steps_of(recipe.prototypes.freeze_epochs, steps_per_epoch),
+            ema_momentum: annealed(momentum(|t| t.momentum_start), momentum(|t| t.momentum_end)),
+            num_frozen_steps: steps_of(frozen_epochs, steps_per_epoch),
             num_steps,
         }
     }

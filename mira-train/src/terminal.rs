@@ -68,3 +68,10 @@ impl Terminal {
         }
     }
 }
+
+/// The most memory that this process has held, in bytes, where the system tells.
+pub(crate) fn peak_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}

@@ -139,6 +139,13 @@ fn png(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String> 
     let header = decoder.read_header_info().map_err(fail)?;
     reshape(into, (header.width as usize, header.height as usize), max_pixels)?;
     let mut reader = decoder.read_info().map_err(fail)?;
+    // The decoder takes three bytes an entry for granted.
+    if let Some(palette) = &reader.info().palette
+        && (palette.len() > 3 * 256 || !palette.len().is_multiple_of(3))
+    {
+        let problem = format!("its palette has {} bytes, expected 3 a colour", palette.len());
+        return Err(damaged("PNG", &problem));
+    }
     let channels = reader.output_color_type().0.samples();
     if channels == 3 {
         return reader.next_frame(&mut into.pixels).map(|_| ()).map_err(fail);

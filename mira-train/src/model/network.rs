@@ -1,7 +1,8 @@
-//! Encoder, projector and prototypes of a recipe: one set of parameters, graphs for any batch and image size.
+//! Encoder, projector and the objective's own parameters of a recipe: one set of parameters, graphs for any batch and image size.
 
 use super::{Projector, ResNet, Stem};
-use crate::nn::{Error, Graph, GraphBuilder, Initialisation, Parameter, ParameterId, Parameters};
+use crate::nn::{Error, Graph, GraphBuilder, Parameter, ParameterId, Parameters};
+use crate::objective;
 use crate::optim::Segment;
 use crate::recipe::{self, Recipe};
 
@@ -13,8 +14,7 @@ pub const PROTOTYPES: &str = "prototypes.weight";
 pub struct Network {
     encoder: ResNet,
     projector: Projector,
-    num_prototypes: usize,
-    prototypes: ParameterId,
+    own: Vec<ParameterId>,
     parameters: Parameters,
 }
 
@@ -25,16 +25,20 @@ impl Network {
     /// Views too small for the network.
     pub fn new(recipe: &Recipe) -> Result<Self, Error> {
         let encoder = encoder(&recipe.model);
-        let recipe::Projector { hidden_dim, num_hidden, output_dim } = recipe.projector;
-        let projector = Projector { hidden_dim, num_hidden, output_dim };
-        let num_prototypes = recipe.prototypes.count;
+        let recipe::Projector { hidden_dim, num_hidden, output_dim, batch_norm_last } =
+            recipe.projector;
+        let method = objective::find(&recipe.objective.name);
+        let unit_length = method.is_some_and(|method| method.needs.unit_length);
+        let projector =
+            Projector { hidden_dim, num_hidden, output_dim, batch_norm_last, unit_length };
         let mut parameters = Parameters::default();
         for view in &recipe.views {
             training_graph(&mut parameters, &encoder, projector, 1, view.size)?;
         }
-        let shape = [num_prototypes, output_dim];
-        let prototypes = parameters.parameter(PROTOTYPES, &shape, Initialisation::UnitRows)?;
-        Ok(Self { encoder, projector, num_prototypes, prototypes, parameters })
+        let own = objective::own_parameters(recipe);
+        let own = own.iter().map(|p| parameters.parameter(&p.name, &p.shape, p.initialisation));
+        let own = own.collect::<Result<_, _>>()?;
+        Ok(Self { encoder, projector, own, parameters })
     }
 
     /// Names, shapes and places of all parameters.
@@ -42,14 +46,19 @@ impl Network {
         &self.parameters
     }
 
-    /// The prototypes' place.
-    pub fn prototypes(&self) -> &Parameter {
-        &self.parameters.parameters()[self.prototypes.0]
+    /// The parameters that the objective has beside the network's: prototypes, a predictor.
+    pub fn own_parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.own.iter().map(|id| &self.parameters.parameters()[id.0])
     }
 
-    /// K.
-    pub fn num_prototypes(&self) -> usize {
-        self.num_prototypes
+    /// The prototypes' place, where the objective has some.
+    pub fn prototypes(&self) -> Option<&Parameter> {
+        self.own_parameters().find(|parameter| parameter.name == PROTOTYPES)
+    }
+
+    /// K, where the objective has prototypes.
+    pub fn num_prototypes(&self) -> Option<usize> {
+        self.prototypes().map(|prototypes| prototypes.shape[0])
     }
 
     /// Length of an embedding.
@@ -69,7 +78,7 @@ impl Network {
         self.parameters.parameters().iter().map(segment).collect()
     }
 
-    /// Images of `size` × `size` to representations and, last, unit-length embeddings.
+    /// Images of `size` × `size` to representations and, last, embeddings.
     ///
     /// # Errors
     /// Images too small for the network.
@@ -91,7 +100,7 @@ impl Network {
 
     /// Whether a parameter or batch norm belongs to the encoder.
     pub fn is_encoder(name: &str) -> bool {
-        !name.starts_with("projector.") && !name.starts_with("prototypes.")
+        !["projector.", "prototypes.", "predictor."].iter().any(|part| name.starts_with(part))
     }
 }
 

@@ -8,7 +8,22 @@ pub enum Error {
     /// The assignment failed.
     #[error("the assignment of targets failed: {0}")]
     Assignment(#[from] mira_cpu::Error),
+    /// Ranks that do not go on together.
+    #[error("the ranks of this batch disagree: {0}")]
+    Ranks(#[from] mira_core::CollectiveError),
     /// Nothing to learn from.
     #[error("got no view; an objective needs at least two")]
     NoViews,
+    /// A name that is no method.
+    #[error("there is no objective `{0}`; `mira-train objectives` lists them")]
+    Unknown(String),
+    /// A parameter that the network was built without.
+    #[error("the network has no parameter `{0}`; build network and objective from the same recipe")]
+    NoParameter(String),
+    /// Settings made by code that the method does not have.
+    #[error("settings of the objective: {0}; validate the recipe to see which")]
+    Settings(String),
+    /// A checkpoint's state that is not this method's.
+    #[error("state of the objective: {0}; resume with the recipe the run was started with")]
+    State(String),
 }

@@ -5,8 +5,29 @@
 //! | logits | `S = z·cᵀ`, unit-length embeddings z (B × D) and prototypes c (K × D): cosines |
 //! | targets | `W⁽¹⁾, W⁽²⁾` of the teacher's two global views, each assigned on its own (Eq. 4); no gradient |
 //! | loss | `½ Σ_t mean_{v≠t} mean_i −Σ_j W⁽ᵗ⁾_ij log softmax(S⁽ᵛ⁾/τ_s)_ij` (code), or the sum over both targets (Eq. 8) |
+//!
+//! The teacher's embeddings meet the *student's* prototypes (code). Provenance: paper and released code.
 
 use candle_core::{D, Result, Tensor};
+use mira_core::{Method as Assignment, Mira as MiraMethod, Report, Sinkhorn, Softmax, StopRule};
+
+use super::{Diagnostics, Error, Loss, Method, Needs, Objective, Setup, Step, Targets, Weights};
+use crate::model::PROTOTYPES;
+use crate::recipe;
+use crate::schedule::Schedule;
+
+/// `objective.name = "mira"`.
+pub const METHOD: Method = Method {
+    name: "mira",
+    title: "MIRA: swapped prediction of mutual-information regularised assignments (Lee et al. 2022)",
+    keys: &[],
+    sections: &["prototypes", "assignment", "loss", "teacher"],
+    defaults: &[],
+    check: |_| Ok(()),
+    parameters: |_| Vec::new(),
+    needs: Needs { unit_length: true, targets: true, couples_samples: false, two_views: false },
+    new: |setup| Ok(Box::new(Mira::new(setup)?)),
+};
 
 /// How the two targets' losses are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,4 +73,129 @@ pub fn swapped_prediction(
         Reduction::Sum => per_target,
     };
     loss / divisor
+}
+
+/// MIRA in a run.
+#[derive(Debug)]
+pub struct Mira {
+    assignment: recipe::Assignment,
+    beta: Schedule,
+    temperature: f64,
+    reduction: Reduction,
+    targets: Targets,
+}
+
+impl Mira {
+    /// For a recipe with the sections that it has.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] where one is missing.
+    pub fn new(setup: &Setup<'_>) -> std::result::Result<Self, Error> {
+        let recipe = setup.recipe;
+        let (Some(assignment), Some(loss), Some(prototypes)) =
+            (&recipe.assignment, &recipe.loss, &recipe.prototypes)
+        else {
+            return Err(Error::Settings("no [assignment], [loss] or [prototypes]".into()));
+        };
+        let beta = |beta: Option<f64>| beta.unwrap_or(0.0);
+        let (from, to) = (beta(assignment.beta_start), beta(assignment.beta_end));
+        Ok(Self {
+            beta: Schedule::annealed(from, to, setup.num_steps()),
+            temperature: loss.temperature,
+            reduction: match loss.reduction {
+                recipe::Reduction::Mean => Reduction::Mean,
+                recipe::Reduction::Sum => Reduction::Sum,
+            },
+            targets: Targets::new(
+                setup.batch_size(),
+                recipe.projector.output_dim,
+                prototypes.count,
+                setup.ranks,
+            )?,
+            assignment: assignment.clone(),
+        })
+    }
+}
+
+impl Objective for Mira {
+    fn prepare(
+        &mut self,
+        teacher: &[Tensor; 2],
+        weights: &Weights,
+        step: &Step<'_>,
+    ) -> std::result::Result<Diagnostics, Error> {
+        let beta = self.beta.at(step.number);
+        let method = method(&self.assignment, beta).map_err(mira_cpu::Error::from)?;
+        for (view, embeddings) in teacher.iter().enumerate() {
+            self.targets.collect(view, &embeddings.flatten_all()?.to_vec1()?);
+        }
+        let prototypes = weights.student(PROTOTYPES)?;
+        let reports =
+            self.targets.assign(&prototypes.detach().flatten_all()?.to_vec1::<f32>()?, method)?;
+        let mut diagnostics = certificates(&reports);
+        diagnostics.insert("beta", beta);
+        Ok(diagnostics)
+    }
+
+    fn loss(
+        &mut self,
+        views: &[Tensor],
+        weights: &Weights,
+        start: usize,
+        step: &Step<'_>,
+    ) -> std::result::Result<Loss, Error> {
+        let Some(first) = views.first() else { return Err(Error::NoViews) };
+        let (rows, device) = (first.dim(0)?, first.device());
+        let num_prototypes = weights.student(PROTOTYPES)?.dim(0)?;
+        let target = |view| {
+            Tensor::from_slice(self.targets.rows(view, start, rows), (rows, num_prototypes), device)
+        };
+        let loss = swapped_prediction(
+            views,
+            weights.student(PROTOTYPES)?,
+            &[target(0)?, target(1)?],
+            self.temperature,
+            self.reduction,
+        )?;
+        Ok(step.ranks.mean_all(&loss)?.into())
+    }
+
+    fn usage(&self) -> Option<Vec<f32>> {
+        self.targets.usage()
+    }
+}
+
+/// What two assignments prove, the worse of the two.
+pub(super) fn certificates(reports: &[Report; 2]) -> Diagnostics {
+    let most = |value: fn(&Report) -> f64| value(&reports[0]).max(value(&reports[1]));
+    Diagnostics::from([
+        ("sweeps", most(|r| r.iterations as f64)),
+        ("duality_gap", most(|r| r.certificate.duality_gap)),
+        ("log_ratio_bound", most(|r| r.certificate.log_ratio_bound)),
+        (
+            "marginal_entropy",
+            f64::midpoint(reports[0].marginal_entropy, reports[1].marginal_entropy),
+        ),
+    ])
+}
+
+/// The assignment of a recipe at a value of β.
+fn method(
+    assignment: &recipe::Assignment,
+    beta: f64,
+) -> std::result::Result<Assignment, mira_core::Error> {
+    let stop = match (assignment.iterations, assignment.tolerance) {
+        (Some(sweeps), _) => StopRule::Sweeps(sweeps),
+        (None, Some(tolerance)) => StopRule::tolerance(tolerance),
+        (None, None) => StopRule::default(),
+    };
+    let temperature = assignment.temperature.unwrap_or(MiraMethod::default().temperature());
+    Ok(match assignment.method {
+        recipe::Method::Mira => MiraMethod::new(temperature, beta)?.with_stop(stop)?.into(),
+        recipe::Method::Sinkhorn => {
+            let epsilon = assignment.epsilon.unwrap_or(Sinkhorn::swav().epsilon());
+            Sinkhorn::new(epsilon)?.with_stop(stop)?.into()
+        }
+        recipe::Method::Softmax => Softmax::new(temperature)?.into(),
+    })
 }

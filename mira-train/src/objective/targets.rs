@@ -1,11 +1,13 @@
 //! The teacher's targets: logits of the global views, each assigned over the whole batch.
 
+use std::sync::Arc;
+
 use mira_core::{Assigner as _, Method, Report, Shape};
 use mira_cpu::{CpuAssigner, CpuWorkspace};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, Axis};
 
-use super::Error;
+use super::{Error, Ranks};
 
 /// Memory for the targets of two views, reused from step to step.
 #[derive(Debug)]
@@ -14,14 +16,20 @@ pub struct Targets {
     logits: Array2<f32>,
     assignments: [Array2<f32>; 2],
     workspace: CpuWorkspace<f32>,
+    ranks: Ranks,
 }
 
 impl Targets {
-    /// For a batch of `batch` samples, embeddings of length `dim`, and `num_prototypes` prototypes.
+    /// For `batch` samples on each of the ranks, embeddings of length `dim`, and `num_prototypes` prototypes.
     ///
     /// # Errors
     /// An empty shape.
-    pub fn new(batch: usize, dim: usize, num_prototypes: usize) -> Result<Self, Error> {
+    pub fn new(
+        batch: usize,
+        dim: usize,
+        num_prototypes: usize,
+        ranks: &Ranks,
+    ) -> Result<Self, Error> {
         let shape = Shape::new(batch, num_prototypes).map_err(mira_cpu::Error::from)?;
         let workspace = CpuAssigner::<f32>::new(mira_core::Mira::default()).workspace(shape)?;
         let rows = || Array2::zeros((batch, dim));
@@ -31,15 +39,13 @@ impl Targets {
             logits: matrix(),
             assignments: [matrix(), matrix()],
             workspace,
+            ranks: ranks.clone(),
         })
     }
 
-    /// Keeps the teacher's embeddings of a part of the batch, rows from `start` on, of global view `view`.
-    pub fn collect(&mut self, view: usize, start: usize, rows: &[f32]) {
-        let dim = self.embeddings[view].ncols();
-        let count = rows.len() / dim;
-        let mut part = self.embeddings[view].slice_mut(s![start..start + count, ..]);
-        part.iter_mut().zip(rows).for_each(|(to, from)| *to = *from);
+    /// Keeps the teacher's embeddings of global view `view`, all samples of this rank.
+    pub fn collect(&mut self, view: usize, rows: &[f32]) {
+        self.embeddings[view].iter_mut().zip(rows).for_each(|(to, from)| *to = *from);
     }
 
     /// Assigns both views, over the whole batch at once, to prototypes given as K × dim, which are divided by their lengths.
@@ -53,7 +59,8 @@ impl Targets {
             let length = from.iter().map(|x| x * x).sum::<f32>().sqrt();
             to.iter_mut().zip(from).for_each(|(to, from)| *to = from / length);
         }
-        let assigner = CpuAssigner::<f32>::new(method);
+        let assigner =
+            CpuAssigner::<f32>::new(method).with_collective(Arc::clone(self.ranks.collective()));
         let mut assign = |view: usize| {
             general_mat_mul(1.0, &self.embeddings[view], &directions.t(), 0.0, &mut self.logits);
             let out = self.assignments[view].view_mut();
@@ -63,9 +70,10 @@ impl Targets {
         Ok([assign(0)?, assign(1)?])
     }
 
-    /// The assignment of a global view, batch × K.
-    pub fn assignment(&self, view: usize) -> ArrayView2<'_, f32> {
-        self.assignments[view].view()
+    /// The mean assignment to each prototype, over both views.
+    pub fn usage(&self) -> Option<Vec<f32>> {
+        let mean = |view: usize| self.assignments[view].mean_axis(Axis(0));
+        Some(((mean(0)? + mean(1)?) / 2.0).to_vec())
     }
 
     /// Rows of the assignment of a global view, one after another.

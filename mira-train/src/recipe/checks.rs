@@ -1,12 +1,13 @@
 //! What several settings must agree on.
 
-use super::{Error, Method, Recipe, View};
+use super::{Assignment, Error, Method, Recipe, View};
+use crate::objective;
 
 pub(super) fn check(recipe: &Recipe, origin: &str) -> Result<(), Error> {
     let conflict = |problem: String, remedy: &str| {
         Err(Error::Conflict { origin: origin.into(), problem, remedy: remedy.into() })
     };
-    let (schedule, train, assignment) = (&recipe.schedule, &recipe.train, &recipe.assignment);
+    let (schedule, train) = (&recipe.schedule, &recipe.train);
     if schedule.warmup_epochs >= schedule.epochs as f64 {
         return conflict(
             format!(
@@ -56,6 +57,28 @@ pub(super) fn check(recipe: &Recipe, origin: &str) -> Result<(), Error> {
             "accumulate over fewer steps",
         );
     }
+    if let Some(assignment) = &recipe.assignment {
+        check_assignment(assignment, origin)?;
+    }
+    check_views(&recipe.views, origin)?;
+    let Some(method) = objective::find(&recipe.objective.name) else { return Ok(()) };
+    let total: usize = recipe.views.iter().map(|view| view.count).sum();
+    if method.needs.two_views && total != 2 {
+        return conflict(
+            format!("`views` has {total} in all, but {} compares exactly two", method.name),
+            "remove the others, or choose a method that takes more, as mira does",
+        );
+    }
+    if let Err((problem, remedy)) = (method.check)(recipe) {
+        return conflict(problem, remedy);
+    }
+    Ok(())
+}
+
+fn check_assignment(assignment: &Assignment, origin: &str) -> Result<(), Error> {
+    let conflict = |problem: String, remedy: &str| {
+        Err(Error::Conflict { origin: origin.into(), problem, remedy: remedy.into() })
+    };
     match (assignment.method, assignment.iterations, assignment.tolerance) {
         (Method::Softmax, ..) | (_, Some(_), None) | (_, None, Some(_)) => {}
         (_, None, None) => {
@@ -74,7 +97,7 @@ pub(super) fn check(recipe: &Recipe, origin: &str) -> Result<(), Error> {
             );
         }
     }
-    check_views(&recipe.views, origin)
+    Ok(())
 }
 
 fn check_views(views: &[View], origin: &str) -> Result<(), Error> {

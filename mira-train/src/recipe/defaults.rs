@@ -3,18 +3,21 @@
 use toml::{Table, Value};
 
 use super::Error;
+use super::names;
 use super::resolve::{at, example, shown};
-use super::schema::{Fallback, KEYS, Key};
+use super::schema::{self, Fallback, Key};
+use crate::objective::{self, METHODS, Method};
 
 /// Writes the defaults into a table whose keys are known.
 pub(super) fn fill(table: &mut Table, origin: &str) -> Result<(), Error> {
     table.entry("views").or_insert_with(|| Value::Array(Vec::new()));
-    for key in KEYS {
+    let method = method(table, origin)?;
+    for key in schema::keys() {
         match key.path.strip_prefix("views.*.") {
-            None => fill_one(table, key, key.path, origin)?,
+            None => fill_one(table, key, key.path, method, origin)?,
             Some(rest) => {
                 for i in 0..num_views(table) {
-                    fill_one(table, key, &format!("views.{i}.{rest}"), origin)?;
+                    fill_one(table, key, &format!("views.{i}.{rest}"), method, origin)?;
                 }
             }
         }
@@ -22,18 +25,68 @@ pub(super) fn fill(table: &mut Table, origin: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The method that a recipe names.
+fn method(table: &Table, origin: &str) -> Result<&'static Method, Error> {
+    let name = at(table, "objective.name").and_then(Value::as_str).unwrap_or(METHODS[0].name);
+    objective::find(name).ok_or_else(|| {
+        let all = METHODS.iter().map(|method| method.name);
+        let near = names::nearest(name, all.clone());
+        Error::BadValue {
+            origin: origin.into(),
+            key: "objective.name".into(),
+            expected: format!("one of {}", all.collect::<Vec<_>>().join(", ")),
+            got: near.map_or_else(
+                || format!("\"{name}\""),
+                |near| format!("\"{name}\" (did you mean \"{near}\"?)"),
+            ),
+            example: format!("objective.name = \"{}\"", METHODS[0].name),
+        }
+    })
+}
+
+/// Refuses a setting of a section that the method does not have; whether the method has it.
+fn has_section(method: &Method, path: &str, is_present: bool, origin: &str) -> Result<bool, Error> {
+    let section = path.split('.').next().unwrap_or(path);
+    if !schema::OF_METHODS.contains(&section) || method.sections.contains(&section) {
+        return Ok(true);
+    }
+    if !is_present {
+        return Ok(false);
+    }
+    let having = METHODS.iter().filter(|m| m.sections.contains(&section));
+    Err(Error::DoesNotApply {
+        origin: origin.into(),
+        key: path.into(),
+        selector: "objective.name",
+        got: format!("\"{}\"", method.name),
+        expected: having.map(|m| format!("\"{}\"", m.name)).collect::<Vec<_>>().join(" or "),
+    })
+}
+
 fn num_views(table: &Table) -> usize {
     table.get("views").and_then(Value::as_array).map_or(0, Vec::len)
 }
 
-fn fill_one(table: &mut Table, key: &Key, path: &str, origin: &str) -> Result<(), Error> {
+fn fill_one(
+    table: &mut Table,
+    key: &Key,
+    path: &str,
+    method: &Method,
+    origin: &str,
+) -> Result<(), Error> {
     let present = at(table, path).is_some();
+    if !has_section(method, path, present, origin)? {
+        return Ok(());
+    }
     if let Some((selector, values)) = key.only {
         // Selectors come before what they select in the schema, so they are filled in by now.
         let Some(chosen) = at(table, selector) else { return Ok(()) };
         let name = chosen.as_str().map_or_else(|| chosen.to_string(), str::to_owned);
         if !values.contains(&name.as_str()) {
-            if !present {
+            // Another method may have a key of this name.
+            let is_shared =
+                selector == "objective.name" && method.keys.iter().any(|k| k.path == path);
+            if !present || is_shared {
                 return Ok(());
             }
             let quote = |v: &&str| if *v == "true" { (*v).into() } else { format!("\"{v}\"") };
@@ -56,6 +109,10 @@ fn fill_one(table: &mut Table, key: &Key, path: &str, origin: &str) -> Result<()
         example: example(key, path),
     };
     let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    if let Some((_, published)) = method.defaults.iter().find(|(of, _)| *of == path) {
+        insert(table, path, parse(published));
+        return Ok(());
+    }
     match key.default {
         Fallback::Required => Err(missing()),
         // A table that was begun without its switch would silently do nothing.

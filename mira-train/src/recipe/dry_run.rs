@@ -50,12 +50,15 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
     let epochs = schedule.epochs as u64;
     let num_steps = cost.steps_per_epoch.saturating_mul(epochs);
     let total = cost.total_bytes();
+    let prototypes = recipe.prototypes.as_ref();
+    let prototypes =
+        prototypes.map_or_else(String::new, |p| format!(" and {} prototypes", count(p.count)));
     let network = format!(
-        "{} of width {} with projector to {} and {} prototypes: {} parameters",
+        "{} of width {} with projector to {}{}: {} parameters",
         key(recipe.model.architecture),
         recipe.model.width,
         recipe.projector.output_dim,
-        count(recipe.prototypes.count),
+        prototypes,
         count(cost.num_parameters)
     );
     let optimizer = format!(
@@ -94,10 +97,17 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
         || "not estimated".into(),
         |s| format!("about {} an epoch, {} in all", time(s), time(s * epochs as f64)),
     );
+    let mut objective = recipe.objective.name.clone();
+    for (key, value) in &recipe.objective.settings {
+        objective += &format!(", {key} {value}");
+    }
+    if let Some(settings) = &recipe.assignment {
+        objective += &format!(": {}", assignment(settings));
+    }
     vec![
         ("network", network),
         ("views", recipe.views.iter().map(view).collect::<Vec<_>>().join(", ")),
-        ("assignment", assignment(&recipe.assignment)),
+        ("objective", objective),
         ("optimiser", optimizer),
         ("length", length),
         ("compute", compute),
@@ -179,7 +189,7 @@ mod tests {
             "resnet50 of width 64",
             "3,000 prototypes: 28,750,744 parameters",
             "6 × local 96×96 (scale 0.05–0.14)",
-            "MIRA, τ 0.225, β 0.7000 → 0.6667, 30 sweeps",
+            "mira: MIRA, τ 0.225, β 0.7000 → 0.6667, 30 sweeps",
             "LARS, learning rate 4.8 after 5 epochs",
             "100 epochs × 312 steps of 4,096 images = 31,200 steps",
             "8.2 GFLOP a view forward, 240.0 TFLOP a step, 7.5 EFLOP in all",

@@ -103,7 +103,7 @@ pub struct Model {
     pub zero_init_residual: bool,
 }
 
-/// `[projector]`: Linear–BN–ReLU, `num_hidden` times, then Linear with bias.
+/// `[projector]`: Linear–BN–ReLU, `num_hidden` times, then Linear with bias, or Linear–BN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Projector {
@@ -113,6 +113,8 @@ pub struct Projector {
     pub num_hidden: usize,
     /// Features of the embedding, ≥ 1 (256).
     pub output_dim: usize,
+    /// Whether the last layer has a batch norm in place of its bias (false; true for `SimCLR` and MIO).
+    pub batch_norm_last: bool,
 }
 
 /// A recipe is text, so a path that is none appears in it as nearly as it can.

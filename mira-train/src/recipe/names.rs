@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::Error;
-use super::schema::{self, KEYS};
+use super::schema;
 
 /// Every key of a table is one of the schema's.
 pub(super) fn check(table: &Table, origin: &str) -> Result<(), Error> {
@@ -36,7 +36,7 @@ fn walk(table: &Table, prefix: &str, origin: &str) -> Result<(), Error> {
 /// Whether the schema has keys under this path.
 fn has_below(path: &str) -> bool {
     let start = format!("{}.", schema::pattern(path));
-    KEYS.iter().any(|key| key.path.starts_with(&start))
+    schema::keys().any(|key| key.path.starts_with(&start))
 }
 
 fn not_a_table(path: &str, value: &Value, origin: &str) -> Error {
@@ -94,7 +94,7 @@ fn key_like(path: &str) -> String {
 /// Keys, and the tables within sections.
 fn places() -> impl Iterator<Item = &'static str> {
     let tables = ["views.*.jitter", "views.*.blur", "views.*.solarize"];
-    KEYS.iter().map(|key| key.path).chain(tables)
+    schema::keys().map(|key| key.path).chain(tables)
 }
 
 /// Section and last name.

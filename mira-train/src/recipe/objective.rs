@@ -2,6 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+/// `[objective]`: a method and its own settings, which [`crate::objective`] documents with each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The method (`mira`).
+    pub name: String,
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: toml::Table,
+}
+
 /// `[prototypes]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

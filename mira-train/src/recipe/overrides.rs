@@ -6,7 +6,7 @@ use super::Error;
 use super::defaults::insert;
 use super::names;
 use super::resolve::at;
-use super::schema::{self, KEYS};
+use super::schema;
 
 /// The table with the settings put in, and without those that no longer apply.
 pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Error> {
@@ -14,7 +14,7 @@ pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Err
     for text in overrides {
         let (key, value) = parse(text)?;
         if schema::find(&key).is_none() {
-            let is_table = KEYS.iter().any(|k| k.path.starts_with(&format!("{key}.")));
+            let is_table = schema::keys().any(|k| k.path.starts_with(&format!("{key}.")));
             let whole = || refuse(text, format!("`{key}` is a section; set one of its keys"));
             return Err(if is_table { whole() } else { names::unknown(&key, false, "--set") });
         }
@@ -57,9 +57,13 @@ fn refuse(text: &str, problem: String) -> Error {
     Error::Override { text: text.into(), problem }
 }
 
-fn drop_what_no_longer_applies(table: &mut Table, set: &[String]) {
+/// Takes out what the settings `set` have made meaningless and what they replace.
+pub(super) fn drop_what_no_longer_applies(table: &mut Table, set: &[String]) {
     let was_set = |path: &str| set.iter().any(|key| key == path);
-    for key in KEYS {
+    if was_set("objective.name") {
+        drop_what_is_not_the_methods(table, set);
+    }
+    for key in schema::keys() {
         let Some((selector, values)) = key.only else { continue };
         if !was_set(selector) || was_set(key.path) {
             continue;
@@ -79,6 +83,23 @@ fn drop_what_no_longer_applies(table: &mut Table, set: &[String]) {
             (false, true) => remove(table, one),
             _ => {}
         }
+    }
+}
+
+/// Takes out settings and sections of other methods.
+fn drop_what_is_not_the_methods(table: &mut Table, set: &[String]) {
+    let name = at(table, "objective.name").and_then(Value::as_str);
+    let Some(method) = name.and_then(crate::objective::find) else { return };
+    let was_set = |path: &str| set.iter().any(|key| key == path);
+    for section in schema::OF_METHODS.iter().filter(|s| !method.sections.contains(s)) {
+        let Some(inside) = table.get_mut(*section).and_then(Value::as_table_mut) else { continue };
+        inside.retain(|key, _| was_set(&format!("{section}.{key}")));
+        if inside.is_empty() {
+            table.remove(*section);
+        }
+    }
+    if let Some(inside) = table.get_mut("objective").and_then(Value::as_table_mut) {
+        inside.retain(|key, _| key == "name" || was_set(&format!("objective.{key}")));
     }
 }
 

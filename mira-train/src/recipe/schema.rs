@@ -6,36 +6,45 @@ use Kind::{Choice, Flag, Names, Number, Pair, Range, Text, Triple, Whole};
 
 /// One key; `*` in its path is a position in an array.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
-    pub(super) path: &'static str,
-    pub(super) kind: Kind,
-    pub(super) default: Fallback,
+pub struct Key {
+    /// Dotted; `*` is a position in an array.
+    pub path: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// What it is where it is absent.
+    pub default: Fallback,
     /// A selector key and the values of it under which this one applies; always, where absent.
-    pub(super) only: Option<(&'static str, &'static [&'static str])>,
+    pub only: Option<(&'static str, &'static [&'static str])>,
     /// A value that would do, for messages.
-    pub(super) example: &'static str,
+    pub example: &'static str,
 }
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// true or false.
     Flag,
+    /// A text.
     Text,
     /// A text, or an array of them.
     Names,
+    /// One of these.
     Choice(&'static [&'static str]),
     /// From the first to the second, both included.
     Whole(u64, u64),
+    /// A number.
     Number(Bounds),
     /// Low and high, in order.
     Range(Bounds),
+    /// Two numbers.
     Pair(Bounds),
+    /// Three numbers.
     Triple(Bounds),
 }
 
 /// Ranges of numbers; infinities and NaN are in none.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Bounds {
+pub enum Bounds {
     /// [0, 1]
     Unit,
     /// [0, 1)
@@ -52,8 +61,10 @@ pub(super) enum Bounds {
 
 /// What is used where a key is absent.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fallback {
+pub enum Fallback {
+    /// It must be given.
     Required,
+    /// It may be absent.
     Optional,
     /// The architecture's own.
     Width,
@@ -65,12 +76,21 @@ const MANY: u64 = 1 << 40;
 const WITH_TEMPERATURE: &[&str] = &["mira", "softmax"];
 const ITERATED: &[&str] = &["mira", "sinkhorn"];
 
-const fn key(path: &'static str, kind: Kind, default: Fallback, example: &'static str) -> Key {
+pub(crate) const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: Fallback,
+    example: &'static str,
+) -> Key {
     Key { path, kind, default, only: None, example }
 }
 
 impl Key {
-    const fn only(self, selector: &'static str, values: &'static [&'static str]) -> Self {
+    pub(crate) const fn only(
+        self,
+        selector: &'static str,
+        values: &'static [&'static str],
+    ) -> Self {
         Self { only: Some((selector, values)), ..self }
     }
 
@@ -83,9 +103,12 @@ impl Key {
 pub(super) const ARCHITECTURES: &[&str] =
     &["resnet8", "resnet14", "resnet20", "resnet18", "resnet34", "resnet50", "resnet101"];
 
-/// All keys, in the order of the resolved recipe.
+/// Sections of which a method of training has some.
+pub(super) const OF_METHODS: &[&str] = &["prototypes", "assignment", "loss", "teacher"];
+
+/// The keys that are not a method's own, in the order of the resolved recipe.
 #[rustfmt::skip]
-pub(super) const KEYS: &[Key] = &[
+const KEYS: &[Key] = &[
     key("data.source", Choice(&["auto", "embedded", "idx", "cifar10", "cifar100", "image-folder", "parquet", "packed", "webdataset"]), Value("\"auto\""), "\"auto\""),
     key("data.path", Text, Optional, "\"/data/imagenet\""),
     key("data.mean", Triple(Unit), Value("[0.485, 0.456, 0.406]"), "[0.485, 0.456, 0.406]"),
@@ -107,6 +130,8 @@ pub(super) const KEYS: &[Key] = &[
     key("projector.hidden_dim", Whole(1, 1 << 20), Value("2048"), "2048"),
     key("projector.num_hidden", Whole(0, 16), Value("2"), "2"),
     key("projector.output_dim", Whole(1, 1 << 20), Value("256"), "256"),
+    key("projector.batch_norm_last", Flag, Value("false"), "false"),
+    key("objective.name", Text, Value("\"mira\""), "\"mira\""),
     key("prototypes.count", Whole(2, 1 << 24), Value("3000"), "3000"),
     key("prototypes.freeze_epochs", Number(ZeroUp), Value("1.0"), "1"),
     key("assignment.method", Choice(&["mira", "sinkhorn", "softmax"]), Value("\"mira\""), "\"mira\""),
@@ -169,10 +194,15 @@ pub(super) const KEYS: &[Key] = &[
     key("checkpoint.keep", Whole(1, 1_000_000), Value("2"), "2"),
 ];
 
+/// All keys, each method's own after the others; methods may have keys of the same path.
+pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(crate::objective::METHODS.iter().flat_map(|method| method.keys))
+}
+
 /// The key at a path with positions (`views.0.size`).
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     let pattern = pattern(path);
-    KEYS.iter().find(|key| key.path == pattern)
+    keys().find(|key| key.path == pattern)
 }
 
 /// A path with its positions as `*`.

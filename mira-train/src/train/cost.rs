@@ -6,6 +6,7 @@ use super::{Error, loader_config, view_specs};
 use crate::model::{Network, ResNet, Stem};
 use crate::nn::cpu::{Executor, Statistics};
 use crate::nn::{GraphBuilder, Parameters, Pass, Plan};
+use crate::objective;
 use crate::recipe::{Architecture, Cost, Recipe};
 
 /// The cost of a recipe on a set of `num_images`; `flops_per_second` turns it into time.
@@ -24,19 +25,26 @@ pub fn cost(
     let mut sizes: Vec<usize> = specs.iter().map(|spec| spec.size).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    let teacher = network.training_graph(2 * rows, first)?;
-    let mut flops = teacher.forward_flops();
-    let mut activation_bytes = Plan::new(&teacher, Pass::Forward).num_bytes();
+    let needs = objective::find(&recipe.objective.name).map(|method| method.needs);
+    let (mut flops, mut activation_bytes) = (0, 0);
+    if needs.is_some_and(|needs| needs.targets) {
+        let teacher = network.training_graph(2 * rows, first)?;
+        flops = teacher.forward_flops();
+        activation_bytes = Plan::new(&teacher, Pass::Forward).num_bytes();
+    }
+    let is_embedded_twice =
+        recipe.train.accumulation_steps > 1 && needs.is_some_and(|needs| needs.couples_samples);
     for size in sizes {
         let num_views: usize =
             specs.iter().filter(|spec| spec.size == size).map(|spec| spec.count).sum();
         let graph = network.training_graph(rows * num_views, size)?;
-        flops = flops.saturating_add(graph.forward_flops()).saturating_add(graph.backward_flops());
+        let forward = graph.forward_flops().saturating_mul(1 + u64::from(is_embedded_twice));
+        flops = flops.saturating_add(forward).saturating_add(graph.backward_flops());
         activation_bytes += Plan::new(&graph, Pass::Training).num_bytes();
     }
     let flops_per_step = flops.saturating_mul(recipe.train.accumulation_steps as u64);
     let values = (network.parameters().num_values() * size_of::<f32>()) as u64;
-    let copies = if recipe.teacher.ema { 3 } else { 2 };
+    let copies = if recipe.has_teacher() { 3 } else { 2 };
     let moments = if recipe.optimizer.kind == crate::recipe::OptimizerKind::Adamw { 2 } else { 1 };
     let steps_per_epoch = (num_images / recipe.train.batch_size) as u64;
     Ok(Cost {

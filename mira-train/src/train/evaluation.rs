@@ -8,7 +8,7 @@ use super::sources::read_timeout;
 use super::{Encoded, Error, Normaliser, Sources, encode, pixels};
 use crate::data::{EvaluationConfig, Quarantined, Source, Split};
 use crate::eval::linear::LinearSettings;
-use crate::eval::{Features, knn, linear};
+use crate::eval::{Features, effective_rank, knn, linear};
 use crate::model::Network;
 use crate::recipe::Recipe;
 use crate::text::count;
@@ -22,9 +22,9 @@ pub struct Evaluation {
     pub epoch: f64,
     /// `untrained`, `trained`, or `pixels`.
     pub encoder: &'static str,
-    /// `knn_top1`, `knn_top5`, `linear_top1`, `linear_top5`.
+    /// `knn_top1`, `knn_top5`, `linear_top1`, `linear_top5`, `effective_rank`.
     pub metric: &'static str,
-    /// In [0, 1].
+    /// In [0, 1]; an effective rank from 1 to the dimension.
     pub value: f64,
     /// Unreadable images that the training set was used without.
     #[serde(skip_serializing_if = "is_zero")]
@@ -163,6 +163,11 @@ impl Representations {
         let (k, temperature) = (recipe.eval.knn_neighbours, recipe.eval.knn_temperature);
         let accuracy = knn::top1(&self.train, &self.test, k, temperature)?.accuracy;
         Ok([("knn_top1", accuracy.top1), ("knn_top5", accuracy.top5)])
+    }
+
+    /// How many directions the test set's representations fill.
+    pub fn effective_rank(&self) -> [(&'static str, f64); 1] {
+        [("effective_rank", effective_rank(&self.test.rows, self.test.dim))]
     }
 
     /// Multinomial logistic regression.

@@ -15,6 +15,9 @@ pub struct Monitor {
     said_stuck: bool,
     said_collapsed: bool,
     said_duplicates: bool,
+    said_alike: bool,
+    /// Of the epoch's last step.
+    effective_rank: Option<f64>,
 }
 
 /// Epochs before which nothing is said: a start is always uninformative.
@@ -23,6 +26,8 @@ const PATIENCE: u64 = 3;
 const STUCK: f64 = 0.98;
 /// Prototypes effectively in use, as a share of K, below which the marginal has collapsed.
 const COLLAPSED: f64 = 0.05;
+/// Effective rank of embeddings below which they hardly differ from image to image.
+const ALIKE: f64 = 2.0;
 /// Cosine above which two prototypes are the same.
 const SAME: f32 = 0.99;
 
@@ -34,18 +39,48 @@ impl Monitor {
         let mut warnings = Vec::new();
         if epoch > self.epoch && self.steps > 0 {
             if epoch >= PATIENCE {
-                self.judge(report.log_prototypes, prototypes, dim, &mut warnings);
+                self.judge_embeddings(dim, &mut warnings);
+                self.judge(
+                    report.diagnostics.get("log_prototypes"),
+                    prototypes,
+                    dim,
+                    &mut warnings,
+                );
             }
             (self.steps, self.loss, self.entropy) = (0, 0.0, 0.0);
         }
         self.epoch = epoch;
+        if let Some(&rank) = report.diagnostics.get("effective_rank") {
+            self.effective_rank = Some(rank);
+        }
         self.steps += 1;
         self.loss += report.loss;
-        self.entropy += report.marginal_entropy;
+        self.entropy += report.diagnostics.get("marginal_entropy").copied().unwrap_or(f64::NAN);
         warnings
     }
 
-    fn judge(&mut self, log_k: f64, prototypes: &[f32], dim: usize, warnings: &mut Vec<String>) {
+    fn judge_embeddings(&mut self, dim: usize, warnings: &mut Vec<String>) {
+        if let Some(rank) = self.effective_rank.take()
+            && rank < ALIKE
+            && !self.said_alike
+        {
+            self.said_alike = true;
+            warnings.push(format!(
+                "collapsed embeddings in epoch {}: effective rank {rank:.1} of {dim}, images are hardly told apart; if it lasts, lower \
+                 optimizer.base_lr, lengthen schedule.warmup_epochs, or choose stronger [[views]]",
+                self.epoch + 1,
+            ));
+        }
+    }
+
+    fn judge(
+        &mut self,
+        log_k: Option<&f64>,
+        prototypes: &[f32],
+        dim: usize,
+        warnings: &mut Vec<String>,
+    ) {
+        let Some(&log_k) = log_k else { return };
         let (loss, entropy) = (self.loss / self.steps as f64, self.entropy / self.steps as f64);
         if loss > STUCK * log_k && !self.said_stuck {
             self.said_stuck = true;
@@ -110,15 +145,10 @@ mod tests {
             epoch,
             loss,
             lr: 0.1,
-            beta: 0.7,
             ema_momentum: 0.9,
             weight_decay: 0.0,
-            sweeps: 1,
-            duality_gap: 0.0,
-            log_ratio_bound: 0.0,
-            marginal_entropy: entropy,
-            log_prototypes: 4f64.ln(),
             gradient_norm: 1.0,
+            diagnostics: [("marginal_entropy", entropy), ("log_prototypes", 4f64.ln())].into(),
         }
     }
 
@@ -149,7 +179,7 @@ mod tests {
         let collapsed: Vec<String> = (0..80)
             .flat_map(|i| {
                 let mut report = report(f64::from(i) / 10.0, 1.0, 0.0);
-                report.log_prototypes = 40f64.ln();
+                report.diagnostics.insert("log_prototypes", 40f64.ln());
                 monitor.observe(&report, &APART, 2)
             })
             .collect();
@@ -159,6 +189,24 @@ mod tests {
         );
         let twins = warnings(0.5, 4f64.ln(), &[1.0, 0.0, 3.0, 0.01, -1.0, 0.0, 0.0, 1.0]);
         assert!(twins.len() == 1 && twins[0].contains("2 of 4"), "{twins:?}");
+    }
+
+    #[test]
+    fn embeddings_that_are_all_alike_are_named_once() {
+        let warnings_at = |rank: f64| {
+            let mut monitor = Monitor::default();
+            let steps = (0..80).flat_map(|i| {
+                let mut report = report(f64::from(i) / 10.0, 1.0, 4f64.ln());
+                if i % 10 == 9 {
+                    report.diagnostics.insert("effective_rank", rank);
+                }
+                monitor.observe(&report, &APART, 2)
+            });
+            steps.collect::<Vec<String>>()
+        };
+        assert_eq!(warnings_at(2.5), [""; 0]);
+        let alike = warnings_at(1.04);
+        assert!(alike.len() == 1 && alike[0].contains("effective rank 1.0 of 2"), "{alike:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a person sees while a run goes: a bar on a terminal, a line an epoch in a log.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::StepReport;
@@ -25,17 +26,20 @@ impl Progress {
 
     /// After a step.
     pub fn step(&self, report: &StepReport, images_per_second: f64) {
-        let text = format!(
-            "epoch {:.1}  {images_per_second:.0} img/s  loss {:.3}  lr {:.3}  β {:.3}  {} sweeps, gap {:.0e}  entropy {:.2}/{:.2}",
-            report.epoch,
-            report.loss,
-            report.lr,
-            report.beta,
-            report.sweeps,
-            report.duality_gap,
-            report.marginal_entropy,
-            report.log_prototypes,
+        let mut text = format!(
+            "epoch {:.1}  {images_per_second:.0} img/s  loss {:.3}  lr {:.3}",
+            report.epoch, report.loss, report.lr,
         );
+        let of = |name| report.diagnostics.get(name);
+        if let Some(beta) = of("beta") {
+            let _ = write!(text, "  β {beta:.3}");
+        }
+        if let (Some(sweeps), Some(gap)) = (of("sweeps"), of("duality_gap")) {
+            let _ = write!(text, "  {sweeps} sweeps, gap {gap:.0e}");
+        }
+        if let (Some(entropy), Some(most)) = (of("marginal_entropy"), of("log_prototypes")) {
+            let _ = write!(text, "  entropy {entropy:.2}/{most:.2}");
+        }
         if let Some(bar) = self.terminal.bar() {
             bar.set_position(report.step + 1);
             bar.set_message(text);

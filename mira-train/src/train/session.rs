@@ -12,6 +12,7 @@ use super::{
 };
 use crate::data::Split;
 use crate::model::Network;
+use crate::objective::Setup;
 use crate::pages::metrics::{EvalRecord, StepRecord};
 use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
@@ -90,6 +91,12 @@ impl Session {
         // Checks the batch against the set before anything is written.
         let steps_per_epoch = loader(recipe, &sources, 0)?.steps_per_epoch() as u64;
         let trainer = Trainer::new(recipe, &network, steps_per_epoch)?;
+        let setup = Setup {
+            recipe,
+            num_images: sources.train.len(),
+            steps_per_epoch,
+            ranks: trainer.ranks(),
+        };
         let mut warnings = Vec::new();
         let (mut folder, state, metrics, last_checkpoint);
         if let Start::Resumed { strict } = start {
@@ -97,17 +104,17 @@ impl Session {
             if let Some(loaded) = folder.load_latest(strict)? {
                 warnings.extend(loaded.warnings);
                 last_checkpoint = Some(loaded.path);
-                state = State::restore(recipe, &network, loaded.snapshot)?;
+                state = State::restore(&setup, &network, loaded.snapshot)?;
                 metrics = MetricsLog::resume(&folder, state.step)?.0;
             } else {
                 warnings
                     .push("the run has no checkpoint yet; it starts from its first step".into());
-                (state, last_checkpoint) = (State::new(recipe, &network), None);
+                (state, last_checkpoint) = (State::new(&setup, &network)?, None);
                 metrics = MetricsLog::restart(&folder)?;
             }
         } else {
             folder = RunFolder::create(out, &recipe.to_toml())?;
-            (state, last_checkpoint) = (State::new(recipe, &network), None);
+            (state, last_checkpoint) = (State::new(&setup, &network)?, None);
             metrics = MetricsLog::create(&folder)?;
         }
         folder.set_keep(recipe.checkpoint.keep);
@@ -201,6 +208,10 @@ impl Session {
             if self.state.step == num_steps {
                 // Before the last checkpoint, so that a run killed meanwhile is not finished, and does it again.
                 self.found = self.evaluate(true)?;
+                let peak = crate::terminal::peak_memory();
+                let step = self.state.step;
+                self.metrics
+                    .append(&json!({ "kind": "end", "step": step, "peak_memory_bytes": peak }))?;
                 self.save()?;
                 break;
             }
@@ -244,7 +255,9 @@ impl Session {
                 self.metrics.append(&line)?;
                 self.events.step(&record_of(&report, images_per_second, data_wait_fraction))?;
                 self.progress.step(&report, images_per_second);
-                let prototypes = &self.state.student[self.network.prototypes().range.clone()];
+                let prototypes =
+                    self.network.prototypes().map(|p| &self.state.student[p.range.clone()]);
+                let prototypes = prototypes.unwrap_or_default();
                 for warning in monitor.observe(&report, prototypes, self.network.embedding_dim()) {
                     self.warn(report.step, warning)?;
                 }
@@ -345,6 +358,9 @@ impl Session {
         let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
         if let Some(found) = &found {
             self.log(encoder, found, &found.knn(&self.recipe)?)?;
+            if fully {
+                self.log(encoder, found, &found.effective_rank())?;
+            }
             if fully && self.recipe.eval.linear_epochs > 0 {
                 self.log(encoder, found, &found.linear(&self.recipe)?)?;
             }
@@ -392,21 +408,22 @@ impl Session {
 }
 
 fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f64) -> StepRecord {
+    let of = |name| report.diagnostics.get(name).copied().unwrap_or(f64::NAN);
     StepRecord {
         step: report.step,
         epoch: report.epoch,
         loss: report.loss,
         lr: report.lr,
-        beta: report.beta,
+        beta: of("beta"),
         ema_momentum: report.ema_momentum,
         weight_decay: report.weight_decay,
         images_per_second,
         data_wait_fraction,
-        sweeps: report.sweeps as f64,
-        duality_gap: report.duality_gap,
-        log_ratio_bound: report.log_ratio_bound,
-        marginal_entropy: report.marginal_entropy,
-        log_prototypes: report.log_prototypes,
+        sweeps: of("sweeps"),
+        duality_gap: of("duality_gap"),
+        log_ratio_bound: of("log_ratio_bound"),
+        marginal_entropy: of("marginal_entropy"),
+        log_prototypes: of("log_prototypes"),
         gradient_norm: report.gradient_norm,
     }
 }

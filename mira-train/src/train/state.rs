@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use super::Error;
 use crate::model::Network;
+use crate::objective::{self, Objective, Setup};
 use crate::optim::{Optimizer, ema};
 use crate::recipe::Recipe;
 use crate::run_folder::{Snapshot, SnapshotRef};
 
 /// Parameters, teacher, statistics, optimiser. Random numbers are keyed by seed and step and need no state; the sampler's
 /// position is the step.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct State {
     /// Steps done; also the number of the next.
     pub step: u64,
@@ -24,20 +25,73 @@ pub struct State {
     pub optimizer: Optimizer,
     /// Steps in a row that were skipped.
     pub num_skipped: usize,
+    /// The method, with its queues and centres.
+    pub objective: Box<dyn Objective>,
+}
+
+/// What a checkpoint says of the networks.
+#[derive(Clone, Debug)]
+pub struct Networks {
+    /// As in [`State::step`].
+    pub step: u64,
+    /// As in [`State::student`].
+    pub student: Vec<f32>,
+    /// As in [`State::teacher`].
+    pub teacher: Option<Vec<f32>>,
+    /// As in [`State::running`].
+    pub running: Vec<f32>,
+}
+
+impl Networks {
+    /// Takes them out of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for tensors that are missing or of another length.
+    pub fn take(
+        recipe: &Recipe,
+        network: &Network,
+        snapshot: &mut Snapshot,
+    ) -> Result<Self, Error> {
+        let parameters = network.parameters();
+        let mut take = |name: &str, len: usize| snapshot.take_f32(name, len).map_err(unfit);
+        let student = take("student", parameters.num_values())?;
+        let mut teacher = None;
+        if recipe.has_teacher() {
+            teacher = Some(take("teacher", parameters.num_values())?);
+        }
+        let running = take("running_statistics", parameters.num_buffer_values())?;
+        let step = number(snapshot, "step")?;
+        Ok(Self { step, student, teacher, running })
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // as `map_err` has it
+fn unfit(error: impl std::fmt::Display) -> Error {
+    Error::Checkpoint(error.to_string())
+}
+
+fn number(snapshot: &Snapshot, name: &str) -> Result<u64, Error> {
+    let value = snapshot.meta.get(name).and_then(Value::as_u64);
+    value.ok_or_else(|| Error::Checkpoint(format!("its description has no number {name}")))
 }
 
 impl State {
     /// The start of a run.
-    pub fn new(recipe: &Recipe, network: &Network) -> Self {
+    ///
+    /// # Errors
+    /// Settings that the method does not have.
+    pub fn new(setup: &Setup<'_>, network: &Network) -> Result<Self, Error> {
+        let recipe = setup.recipe;
         let student = network.parameters().initial_values(recipe.train.seed);
-        Self {
+        Ok(Self {
             step: 0,
-            teacher: recipe.teacher.ema.then(|| student.clone()),
+            teacher: recipe.has_teacher().then(|| student.clone()),
             running: network.parameters().initial_buffers(),
             optimizer: Optimizer::new(&recipe.optimizer, student.len()),
             student,
             num_skipped: 0,
-        }
+            objective: objective::new(setup)?,
+        })
     }
 
     /// What a checkpoint holds; `meta` is added to its description.
@@ -55,6 +109,9 @@ impl State {
         for (name, values) in self.optimizer.state() {
             snapshot.push(format!("optimizer.{name}"), values);
         }
+        for (name, values) in self.objective.state() {
+            snapshot.push(format!("objective.{name}"), values);
+        }
         snapshot
     }
 
@@ -63,33 +120,31 @@ impl State {
     /// # Errors
     /// [`Error::Checkpoint`] for tensors that are missing or of another length.
     pub fn restore(
-        recipe: &Recipe,
+        setup: &Setup<'_>,
         network: &Network,
         mut snapshot: Snapshot,
     ) -> Result<Self, Error> {
-        let mut state = Self::new(recipe, network);
-        let unfit = |e: &dyn std::fmt::Display| Error::Checkpoint(e.to_string());
-        let number = |name: &str| {
-            let value = snapshot.meta.get(name).and_then(Value::as_u64);
-            value.ok_or_else(|| Error::Checkpoint(format!("its description has no number {name}")))
-        };
-        state.step = number("step")?;
-        state.num_skipped = usize::try_from(number("num_skipped")?).unwrap_or(usize::MAX);
-        let mut take = |name: &str, len: usize| snapshot.take_f32(name, len).map_err(|e| unfit(&e));
-        state.student = take("student", state.student.len())?;
-        if let Some(teacher) = &mut state.teacher {
-            *teacher = take("teacher", teacher.len())?;
-        }
-        state.running = take("running_statistics", state.running.len())?;
-        let mut saved = Vec::new();
-        for tensor in &mut snapshot.tensors {
-            if let (Some(name), crate::run_folder::TensorData::F32(values)) =
-                (tensor.name.strip_prefix("optimizer."), &mut tensor.data)
-            {
-                saved.push((name.to_owned(), std::mem::take(values)));
+        let mut state = Self::new(setup, network)?;
+        state.num_skipped =
+            usize::try_from(number(&snapshot, "num_skipped")?).unwrap_or(usize::MAX);
+        let networks = Networks::take(setup.recipe, network, &mut snapshot)?;
+        state.step = networks.step;
+        (state.student, state.teacher, state.running) =
+            (networks.student, networks.teacher, networks.running);
+        let mut take_all = |prefix: &str| {
+            let mut saved = Vec::new();
+            for tensor in &mut snapshot.tensors {
+                if let (Some(name), crate::run_folder::TensorData::F32(values)) =
+                    (tensor.name.strip_prefix(prefix), &mut tensor.data)
+                {
+                    saved.push((name.to_owned(), std::mem::take(values)));
+                }
             }
-        }
-        state.optimizer.restore(&saved).map_err(|e| unfit(&e))?;
+            saved
+        };
+        state.optimizer.restore(&take_all("optimizer.")).map_err(unfit)?;
+        let saved = take_all("objective.").into_iter().collect();
+        state.objective.restore(saved).map_err(unfit)?;
         Ok(state)
     }
 

@@ -1,16 +1,19 @@
 //! One training step.
 
-use mira_core::{Method, Mira, Report, Sinkhorn, Softmax, StopRule};
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
 use serde::Serialize;
 
 use super::{Error, Normaliser, State};
 use crate::data::Batch;
+use crate::eval::{alignment_and_uniformity, effective_rank};
 use crate::model::Network;
 use crate::nn::Pass;
 use crate::nn::cpu::{Executor, Statistics};
-use crate::objective::{Embeddings, Gradients, Reduction, Targets, mira_gradients};
+use crate::objective::{self, Diagnostics, Leaves, Needs, Ranks, Step, Weights, gradients};
 use crate::optim::Segment;
-use crate::recipe::{self, Recipe};
+use crate::recipe::Recipe;
 use crate::schedule::Schedules;
 
 /// What there is to say of a step.
@@ -24,24 +27,17 @@ pub struct StepReport {
     pub loss: f64,
     /// Learning rate.
     pub lr: f64,
-    /// β of the assignment.
-    pub beta: f64,
     /// Momentum with which the teacher follows after this step.
     pub ema_momentum: f64,
     /// Weight decay.
     pub weight_decay: f64,
-    /// Sweeps of the assignment, the larger of the two views.
-    pub sweeps: usize,
-    /// Its duality gap, the larger.
-    pub duality_gap: f64,
-    /// The bound on each label's log-probability, the larger.
-    pub log_ratio_bound: f64,
-    /// Entropy of the targets' marginal in nats, mean of the views.
-    pub marginal_entropy: f64,
-    /// log K, what it is at most.
-    pub log_prototypes: f64,
     /// Euclidean length of the gradient.
     pub gradient_norm: f64,
+    /// What the method says: of an assignment `sweeps`, `duality_gap`, `log_ratio_bound` (the worse of two views), and
+    /// `marginal_entropy` in nats, beside `log_prototypes`, what it is at most. Of each epoch's last step also `effective_rank`,
+    /// `alignment` and `uniformity` of the embeddings.
+    #[serde(flatten)]
+    pub diagnostics: Diagnostics,
 }
 
 /// How a step ended.
@@ -71,9 +67,10 @@ pub struct Trainer {
     steps_per_epoch: u64,
     normaliser: Normaliser,
     groups: Vec<Group>,
-    /// The two global views, forward only.
-    teacher: Executor<f32>,
-    targets: Targets,
+    needs: Needs,
+    /// The two global views, forward only; where targets are wanted.
+    teacher: Option<Executor<f32>>,
+    ranks: Ranks,
     gradients: Vec<f32>,
     running_before: Vec<f32>,
 }
@@ -100,18 +97,23 @@ impl Trainer {
             let executor = Executor::new(graph, network.parameters(), Pass::Training);
             groups.push(Group { views, executor });
         }
-        let graph = network.training_graph(2 * rows, sizes[0])?;
-        let teacher = Executor::new(graph, network.parameters(), Pass::Forward);
-        let dim = network.embedding_dim();
-        let targets = Targets::new(recipe.train.batch_size, dim, network.num_prototypes())?;
+        let name = &recipe.objective.name;
+        let method =
+            objective::find(name).ok_or_else(|| objective::Error::Unknown(name.clone()))?;
+        let mut teacher = None;
+        if method.needs.targets {
+            let graph = network.training_graph(2 * rows, sizes[0])?;
+            teacher = Some(Executor::new(graph, network.parameters(), Pass::Forward));
+        }
         Ok(Self {
             segments: network.segments(),
             schedules: Schedules::new(recipe, steps_per_epoch),
             steps_per_epoch,
             normaliser: Normaliser::new(recipe.data.mean, recipe.data.std),
             groups,
+            needs: method.needs,
             teacher,
-            targets,
+            ranks: Ranks::default(),
             gradients: vec![0.0; network.parameters().num_values()],
             running_before: Vec::new(),
             network: network.clone(),
@@ -124,25 +126,15 @@ impl Trainer {
         &self.schedules
     }
 
+    /// Who shares the batch.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
     /// Bytes of activations and their gradients, student and teacher.
     pub fn activation_bytes(&self) -> usize {
         let groups = self.groups.iter().map(|group| group.executor.plan().num_bytes());
-        groups.sum::<usize>() + self.teacher.plan().num_bytes()
-    }
-
-    /// Floating-point operations of the convolutions of a step.
-    pub fn flops(&self) -> u64 {
-        let student = self.groups.iter().map(|group| {
-            let graph = group.executor.graph();
-            graph.forward_flops() + graph.backward_flops()
-        });
-        let once = student.sum::<u64>() + self.teacher.graph().forward_flops();
-        once * self.recipe.train.accumulation_steps as u64
-    }
-
-    /// The targets of the last step.
-    pub fn targets(&self) -> &Targets {
-        &self.targets
+        groups.sum::<usize>() + self.teacher.as_ref().map_or(0, |t| t.plan().num_bytes())
     }
 
     /// Trains on one batch.
@@ -156,8 +148,8 @@ impl Trainer {
         self.gradients.fill(0.0);
 
         let loss = self
-            .assign_targets(state, batch, &mut report)
-            .and_then(|()| self.accumulate(state, batch));
+            .make_targets(state, batch, &mut report)
+            .and_then(|()| self.accumulate(state, batch, &mut report));
         let loss = match loss {
             Ok(loss) => loss,
             // The network's output is not finite: as bad as a loss that is not.
@@ -175,7 +167,8 @@ impl Trainer {
         }
         state.num_skipped = 0;
 
-        let is_prototypes = |i: usize| self.segments[i].range == self.network.prototypes().range;
+        let prototypes = self.network.prototypes().map(|p| p.range.clone());
+        let is_prototypes = |i: usize| Some(&self.segments[i].range) == prototypes.as_ref();
         let freezes = step < self.schedules.num_frozen_steps;
         let frozen = |i: usize| freezes && is_prototypes(i);
         let (gradients, segments) = (&self.gradients, &self.segments);
@@ -188,6 +181,7 @@ impl Trainer {
             report.weight_decay,
         );
         state.follow(report.ema_momentum);
+        state.objective.commit();
         Ok(Outcome::Done(report))
     }
 
@@ -198,107 +192,233 @@ impl Trainer {
             epoch: step as f64 / self.steps_per_epoch as f64,
             loss: f64::NAN,
             lr: self.schedules.lr.at(step),
-            beta: self.schedules.beta.at(step),
             // The teacher is moved at the end of a step for the next one's targets, so that a skipped step leaves it alone.
             ema_momentum: self.schedules.ema_momentum.at(step + 1),
             weight_decay: self.schedules.weight_decay.at(step),
-            sweeps: 0,
-            duality_gap: f64::NAN,
-            log_ratio_bound: f64::NAN,
-            marginal_entropy: f64::NAN,
-            log_prototypes: (self.network.num_prototypes() as f64).ln(),
             gradient_norm: f64::NAN,
+            diagnostics: self
+                .network
+                .num_prototypes()
+                .map(|k| ("log_prototypes", (k as f64).ln()))
+                .into_iter()
+                .collect(),
         }
     }
 
-    /// Embeds the global views of the whole batch, a part at a time, and assigns them.
-    fn assign_targets(
+    /// Embeds the global views of the whole batch, a part at a time, for the method's targets.
+    fn make_targets(
         &mut self,
-        state: &State,
+        state: &mut State,
         batch: &Batch,
         report: &mut StepReport,
     ) -> Result<(), Error> {
+        let rows = self.rows_at_once();
+        let Some(teacher) = &mut self.teacher else { return Ok(()) };
         // Without a teacher the student is its own; its gradient does not flow here.
         let values = state.teacher.as_ref().unwrap_or(&state.student);
-        let rows = self.rows_at_once();
         let dim = self.network.embedding_dim();
-        for start in (0..self.recipe.train.batch_size).step_by(rows) {
-            fill(&mut self.teacher, &self.normaliser, batch, &[0, 1], start, rows);
-            self.teacher.forward(values, Statistics::Batch);
-            for (view, embeddings) in self.teacher.output(1).chunks_exact(rows * dim).enumerate() {
-                self.targets.collect(view, start, embeddings);
+        let batch_size = self.recipe.train.batch_size;
+        let mut embeddings = [Vec::new(), Vec::new()];
+        for start in (0..batch_size).step_by(rows) {
+            fill(teacher, &self.normaliser, batch, &[0, 1], start, rows);
+            teacher.forward(values, Statistics::Batch);
+            for (all, part) in embeddings.iter_mut().zip(teacher.output(1).chunks_exact(rows * dim))
+            {
+                all.extend_from_slice(part);
             }
         }
-        let prototypes = &state.student[self.network.prototypes().range.clone()];
-        let method = method(&self.recipe.assignment, report.beta)?;
-        let reports = self.targets.assign(prototypes, method)?;
-        let most = |value: fn(&Report) -> f64| value(&reports[0]).max(value(&reports[1]));
-        report.sweeps = reports[0].iterations.max(reports[1].iterations);
-        report.duality_gap = most(|r| r.certificate.duality_gap);
-        report.log_ratio_bound = most(|r| r.certificate.log_ratio_bound);
-        report.marginal_entropy =
-            f64::midpoint(reports[0].marginal_entropy, reports[1].marginal_entropy);
+        let tensor = |rows| Tensor::from_vec(rows, (batch_size, dim), &candle_core::Device::Cpu);
+        let [first, second] = embeddings;
+        let embeddings = [
+            tensor(first).map_err(objective::Error::from)?,
+            tensor(second).map_err(objective::Error::from)?,
+        ];
+        let weights = self.weights(state, &self.leaves(state, &[], rows)?)?;
+        let step = self.at(state.step, batch);
+        report.diagnostics.extend(state.objective.prepare(&embeddings, &weights, &step)?);
         Ok(())
     }
 
     /// The student's loss, and its gradient in `self.gradients`, a part of the batch at a time.
-    fn accumulate(&mut self, state: &mut State, batch: &Batch) -> Result<f64, Error> {
-        let rows = self.rows_at_once();
-        let share = rows as f64 / self.recipe.train.batch_size as f64;
-        let prototypes = self.network.prototypes().range.clone();
+    fn accumulate(
+        &mut self,
+        state: &mut State,
+        batch: &Batch,
+        report: &mut StepReport,
+    ) -> Result<f64, Error> {
+        let (rows, batch_size) = (self.rows_at_once(), self.recipe.train.batch_size);
+        if self.needs.couples_samples && rows < batch_size {
+            return self.accumulate_coupled(state, batch, report);
+        }
+        #[allow(clippy::cast_possible_truncation)] // gradients are f32
+        let share = (rows as f64 / batch_size as f64) as f32;
         let mut loss = 0.0;
-        for start in (0..self.recipe.train.batch_size).step_by(rows) {
-            for group in &mut self.groups {
-                fill(&mut group.executor, &self.normaliser, batch, &group.views, start, rows);
-                group
-                    .executor
-                    .forward(&state.student, Statistics::BatchUpdating(&mut state.running));
-            }
-            let part = self.objective(&state.student[prototypes.clone()], start, rows)?;
-            loss += share * f64::from(part.loss);
-            #[allow(clippy::cast_possible_truncation)] // gradients are f32
-            let share = share as f32;
-            let dim = self.network.embedding_dim();
-            for group in &mut self.groups {
-                let of_view = |&v: &usize| &part.embeddings[v * rows * dim..(v + 1) * rows * dim];
-                let seed: Vec<f32> =
-                    group.views.iter().flat_map(of_view).map(|gradient| gradient * share).collect();
-                group.executor.backward(&state.student, &seed, &mut self.gradients);
-            }
-            let to = &mut self.gradients[prototypes.clone()];
-            to.iter_mut().zip(&part.prototypes).for_each(|(to, from)| *to += share * from);
+        for start in (0..batch_size).step_by(rows) {
+            let embeddings = self.embed(state, batch, start, true);
+            let part = self.loss(state, batch, &embeddings, start, rows, report)?;
+            loss += rows as f64 / batch_size as f64 * f64::from(part.loss);
+            self.backward(state, &part.embeddings, 0, rows, share);
+            self.add_own(&part.own, share);
         }
         Ok(loss)
     }
 
-    fn objective(&self, prototypes: &[f32], start: usize, rows: usize) -> Result<Gradients, Error> {
-        let len = rows * self.network.embedding_dim();
-        let num_views: usize = self.groups.iter().map(|group| group.views.len()).sum();
-        let mut embeddings = vec![0.0; num_views * len];
-        for group in &self.groups {
-            for (&view, from) in group.views.iter().zip(group.executor.output(1).chunks_exact(len))
+    /// The same where the loss is one of the whole batch: its parts are embedded for it first, and again for the way back.
+    fn accumulate_coupled(
+        &mut self,
+        state: &mut State,
+        batch: &Batch,
+        report: &mut StepReport,
+    ) -> Result<f64, Error> {
+        let (rows, batch_size) = (self.rows_at_once(), self.recipe.train.batch_size);
+        let (dim, num_views) = (self.network.embedding_dim(), self.num_views());
+        let mut all = vec![0.0; num_views * batch_size * dim];
+        for start in (0..batch_size).step_by(rows) {
+            let part = self.embed(state, batch, start, false);
+            for (to, from) in
+                all.chunks_exact_mut(batch_size * dim).zip(part.chunks_exact(rows * dim))
             {
+                to[start * dim..(start + rows) * dim].copy_from_slice(from);
+            }
+        }
+        let found = self.loss(state, batch, &all, 0, batch_size, report)?;
+        for start in (0..batch_size).step_by(rows) {
+            self.embed(state, batch, start, true);
+            self.backward(state, &found.embeddings, start, batch_size, 1.0);
+        }
+        self.add_own(&found.own, 1.0);
+        Ok(f64::from(found.loss))
+    }
+
+    /// The student's embeddings of a part of the batch, view after view; running statistics follow where `updating` is set.
+    fn embed(
+        &mut self,
+        state: &mut State,
+        batch: &Batch,
+        start: usize,
+        updating: bool,
+    ) -> Vec<f32> {
+        let rows = self.rows_at_once();
+        let len = rows * self.network.embedding_dim();
+        let mut embeddings = vec![0.0; self.num_views() * len];
+        for group in &mut self.groups {
+            fill(&mut group.executor, &self.normaliser, batch, &group.views, start, rows);
+            let statistics = if updating {
+                Statistics::BatchUpdating(&mut state.running)
+            } else {
+                Statistics::Batch
+            };
+            group.executor.forward(&state.student, statistics);
+            let output = group.executor.output(1).chunks_exact(len);
+            for (&view, from) in group.views.iter().zip(output) {
                 embeddings[view * len..(view + 1) * len].copy_from_slice(from);
             }
         }
-        let embeddings = Embeddings::new(&embeddings, rows, self.network.embedding_dim())?;
-        let targets = [self.targets.rows(0, start, rows), self.targets.rows(1, start, rows)];
-        let reduction = match self.recipe.loss.reduction {
-            recipe::Reduction::Mean => Reduction::Mean,
-            recipe::Reduction::Sum => Reduction::Sum,
+        embeddings
+    }
+
+    /// The method's loss of embeddings, view after view, of `rows` samples from `start` on, with its gradients.
+    fn loss(
+        &self,
+        state: &mut State,
+        batch: &Batch,
+        embeddings: &[f32],
+        start: usize,
+        rows: usize,
+        report: &mut StepReport,
+    ) -> Result<objective::Gradients, Error> {
+        let leaves = self.leaves(state, embeddings, rows)?;
+        let weights = self.weights(state, &leaves)?;
+        let step = self.at(state.step, batch);
+        let loss = state.objective.loss(&leaves.views(), &weights, start, &step)?;
+        let found = gradients(&loss, &leaves)?;
+        report.diagnostics.extend(loss.diagnostics);
+        if (state.step + 1).is_multiple_of(self.steps_per_epoch.max(1)) && start == 0 {
+            let (view, dim) = (rows * self.network.embedding_dim(), self.network.embedding_dim());
+            report.diagnostics.extend(probe(&embeddings[..view], &embeddings[view..2 * view], dim));
+        }
+        Ok(found)
+    }
+
+    /// Back through the network from the gradients of embeddings, of which there are `num_rows` a view; the part that was embedded last
+    /// is at `start` among them.
+    fn backward(
+        &mut self,
+        state: &State,
+        gradients: &[f32],
+        start: usize,
+        num_rows: usize,
+        share: f32,
+    ) {
+        let (rows, dim) = (self.rows_at_once(), self.network.embedding_dim());
+        for group in &mut self.groups {
+            let of_view = |&view: &usize| {
+                let first = view * num_rows + start;
+                &gradients[first * dim..(first + rows) * dim]
+            };
+            let seed: Vec<f32> =
+                group.views.iter().flat_map(of_view).map(|gradient| gradient * share).collect();
+            group.executor.backward(&state.student, &seed, &mut self.gradients);
+        }
+    }
+
+    fn add_own(&mut self, gradients: &BTreeMap<String, Vec<f32>>, share: f32) {
+        for parameter in self.network.own_parameters() {
+            if let Some(from) = gradients.get(&parameter.name) {
+                let to = &mut self.gradients[parameter.range.clone()];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += share * from);
+            }
+        }
+    }
+
+    /// What the loss is differentiated by.
+    fn leaves(&self, state: &State, embeddings: &[f32], rows: usize) -> Result<Leaves, Error> {
+        let mut leaves = Leaves::new(embeddings, rows, self.network.embedding_dim())?;
+        for parameter in self.network.own_parameters() {
+            let values = &state.student[parameter.range.clone()];
+            leaves.push(&parameter.name, values, &parameter.shape)?;
+        }
+        Ok(leaves)
+    }
+
+    fn weights(&self, state: &State, leaves: &Leaves) -> Result<Weights, Error> {
+        let student = leaves.own();
+        let Some(teacher) = &state.teacher else {
+            let teacher = student.iter().map(|(name, t)| (name.clone(), t.detach())).collect();
+            return Ok(Weights::new(student, teacher));
         };
-        Ok(mira_gradients(
-            &embeddings,
-            prototypes,
-            targets,
-            self.recipe.loss.temperature,
-            reduction,
-        )?)
+        let mut of_teacher = Leaves::default();
+        for parameter in self.network.own_parameters() {
+            let values = &teacher[parameter.range.clone()];
+            of_teacher.push(&parameter.name, values, &parameter.shape)?;
+        }
+        let teacher = of_teacher.own().into_iter().map(|(name, t)| (name, t.detach())).collect();
+        Ok(Weights::new(student, teacher))
+    }
+
+    fn at<'a>(&'a self, number: u64, batch: &'a Batch) -> Step<'a> {
+        let epoch = number / self.steps_per_epoch.max(1);
+        Step { number, epoch, indices: &batch.indices, ranks: &self.ranks }
+    }
+
+    fn num_views(&self) -> usize {
+        self.groups.iter().map(|group| group.views.len()).sum()
     }
 
     fn rows_at_once(&self) -> usize {
         self.recipe.train.batch_size / self.recipe.train.accumulation_steps
     }
+}
+
+/// How the embeddings of the two global views lie: a look at each epoch's last step.
+fn probe(first: &[f32], second: &[f32], dim: usize) -> Diagnostics {
+    let (alignment, uniformity) = alignment_and_uniformity(first, second, dim);
+    let effective_rank = effective_rank(first, dim);
+    Diagnostics::from([
+        ("alignment", alignment),
+        ("uniformity", uniformity),
+        ("effective_rank", effective_rank),
+    ])
 }
 
 /// Puts `rows` samples from `start` of each of the views into a network's input, view after view.
@@ -317,22 +437,4 @@ fn fill(
         let per_sample = len / rows;
         normaliser.apply(&pixels[start * per_sample..(start + rows) * per_sample], to);
     }
-}
-
-/// The method of a recipe at a value of β.
-fn method(assignment: &recipe::Assignment, beta: f64) -> Result<Method, mira_core::Error> {
-    let stop = match (assignment.iterations, assignment.tolerance) {
-        (Some(sweeps), _) => StopRule::Sweeps(sweeps),
-        (None, Some(tolerance)) => StopRule::tolerance(tolerance),
-        (None, None) => StopRule::default(),
-    };
-    let temperature = assignment.temperature.unwrap_or(Mira::default().temperature());
-    Ok(match assignment.method {
-        recipe::Method::Mira => Mira::new(temperature, beta)?.with_stop(stop)?.into(),
-        recipe::Method::Sinkhorn => {
-            let epsilon = assignment.epsilon.unwrap_or(Sinkhorn::swav().epsilon());
-            Sinkhorn::new(epsilon)?.with_stop(stop)?.into()
-        }
-        recipe::Method::Softmax => Softmax::new(temperature)?.into(),
-    })
 }

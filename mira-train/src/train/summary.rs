@@ -48,18 +48,7 @@ pub fn write_report(
 ) -> Result<PathBuf, Error> {
     let metrics = Metrics::read(&session.folder().path().join("metrics.jsonl"))?;
     let recipe_toml = session.recipe.to_toml();
-    let usage: Vec<f32> = (0..2)
-        .map(|view| {
-            session
-                .trainer()
-                .targets()
-                .assignment(view)
-                .mean_axis(ndarray::Axis(0))
-                .unwrap_or_default()
-        })
-        .reduce(|a, b| (a + b) / 2.0)
-        .map(|mean| mean.to_vec())
-        .unwrap_or_default();
+    let usage = session.state.objective.usage().unwrap_or_default();
     let source = &*session.sources.train;
     let labels: Vec<Option<u32>> =
         found.map(|f| f.test.labels.iter().map(|l| Some(*l)).collect()).unwrap_or_default();

@@ -179,7 +179,14 @@ fn whole_networks() {
             let resnet =
                 ResNet { block, stages: stages.clone(), width: 4, stem, zero_init_residual: true };
             let x = resnet.build(graph, x)?;
-            Projector { hidden_dim: 12, num_hidden: 1, output_dim: 6 }.build(graph, x)
+            let projector = Projector {
+                hidden_dim: 12,
+                num_hidden: 1,
+                output_dim: 6,
+                batch_norm_last: side == 6,
+                unit_length: side != 6,
+            };
+            projector.build(graph, x)
         })
         .check(2e-4);
     }

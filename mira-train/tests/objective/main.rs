@@ -2,7 +2,9 @@
 
 use candle_core::{D, Device, Tensor, Var};
 use mira_core::{Mira, StopRule};
-use mira_train::objective::{Embeddings, Reduction, Targets, mira_gradients, swapped_prediction};
+use mira_train::objective::{
+    Leaves, Loss, Ranks, Reduction, Targets, gradients, swapped_prediction,
+};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -90,12 +92,11 @@ fn loss_and_gradients_in_f64() -> Result<(), candle_core::Error> {
 fn targets_are_the_teachers_assignments_of_each_view() {
     let golden = golden();
     let (batch, dim, num_prototypes) = SHAPE;
-    let mut targets = Targets::new(batch, dim, num_prototypes).expect("not empty");
+    let mut targets =
+        Targets::new(batch, dim, num_prototypes, &Ranks::default()).expect("not empty");
     let teacher = narrow(&unit_rows(&numbers(&golden["teacher"]), dim));
-    // In two parts, as accumulation does.
     for (view, rows) in teacher.chunks_exact(batch * dim).enumerate() {
-        targets.collect(view, 0, &rows[..2 * dim]);
-        targets.collect(view, 2, &rows[2 * dim..]);
+        targets.collect(view, rows);
     }
     let method =
         Mira::new(0.225, 0.7).and_then(|m| m.with_stop(StopRule::Sweeps(30))).expect("valid");
@@ -112,18 +113,29 @@ fn targets_are_the_teachers_assignments_of_each_view() {
 #[test]
 fn what_training_calls_agrees_in_f32() {
     let golden = golden();
-    let (batch, dim, _) = SHAPE;
+    let (batch, dim, num_prototypes) = SHAPE;
     let rows = narrow(&unit_rows(&numbers(&golden["student"]), dim));
-    let embeddings = Embeddings::new(&rows, batch, dim).expect("whole views");
+    let mut leaves = Leaves::new(&rows, batch, dim).expect("whole views");
+    let prototypes = narrow(&numbers(&golden["prototypes"]));
+    leaves.push("prototypes.weight", &prototypes, &[num_prototypes, dim]).expect("K × dim");
     let targets = narrow(&numbers(&golden["targets"]));
-    let (first, second) = targets.split_at(targets.len() / 2);
+    let target = |t: usize| {
+        let rows = &targets[t * batch * num_prototypes..(t + 1) * batch * num_prototypes];
+        Tensor::from_slice(rows, (batch, num_prototypes), &Device::Cpu).expect("batch × K")
+    };
     for (name, reduction) in REDUCTIONS {
         let expected = &golden["reductions"][name];
-        let prototypes = narrow(&numbers(&golden["prototypes"]));
-        let got = mira_gradients(&embeddings, &prototypes, [first, second], 0.1, reduction)
-            .expect("fitting shapes");
+        let own = leaves.own();
+        let loss = swapped_prediction(
+            &leaves.views(),
+            &own["prototypes.weight"],
+            &[target(0), target(1)],
+            0.1,
+            reduction,
+        );
+        let got = gradients(&Loss::from(loss.expect("fitting shapes")), &leaves).expect("smooth");
         close("loss", &[f64::from(got.loss)], &numbers(&expected["loss"]), 2e-6);
-        let wide: Vec<f64> = got.prototypes.iter().map(|g| f64::from(*g)).collect();
+        let wide: Vec<f64> = got.own["prototypes.weight"].iter().map(|g| f64::from(*g)).collect();
         close("prototypes", &wide, &numbers(&expected["gradient_prototypes"]), 1e-6);
     }
 }

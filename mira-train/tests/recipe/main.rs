@@ -92,12 +92,12 @@ fn builtins_are_written_in_full() {
 fn absent_settings_get_the_published_values() {
     let recipe = minimal();
     assert_eq!(recipe.model.width, 16);
-    assert_eq!(recipe.prototypes.count, 3000);
-    assert_eq!(recipe.assignment.temperature, Some(0.225));
-    assert_eq!(recipe.assignment.beta_start, Some(0.7));
-    assert_eq!(recipe.assignment.beta_end, Some(2.0 / 3.0));
-    assert_eq!(recipe.assignment.epsilon, None);
-    assert_eq!(recipe.teacher.momentum_start, Some(0.99));
+    assert_eq!(recipe.prototypes.as_ref().unwrap().count, 3000);
+    assert_eq!(recipe.assignment.as_ref().unwrap().temperature, Some(0.225));
+    assert_eq!(recipe.assignment.as_ref().unwrap().beta_start, Some(0.7));
+    assert_eq!(recipe.assignment.as_ref().unwrap().beta_end, Some(2.0 / 3.0));
+    assert_eq!(recipe.assignment.as_ref().unwrap().epsilon, None);
+    assert_eq!(recipe.teacher.as_ref().unwrap().momentum_start, Some(0.99));
     assert_eq!(recipe.optimizer.momentum, Some(0.9));
     assert_eq!(recipe.optimizer.trust_coefficient, None);
     assert_eq!(recipe.views[0].ratio, [3.0 / 4.0, 4.0 / 3.0]);
@@ -156,14 +156,26 @@ fn another_kind_drops_what_no_longer_applies() {
     assert_eq!(recipe.optimizer.kind, OptimizerKind::Lars);
     assert_eq!(recipe.optimizer.trust_coefficient, Some(0.001));
     assert_eq!(recipe.optimizer.nesterov, None);
-    assert_eq!(recipe.assignment.method, Method::Sinkhorn);
-    assert_eq!((recipe.assignment.temperature, recipe.assignment.epsilon), (None, Some(0.05)));
-    assert_eq!(recipe.assignment.iterations, Some(30));
+    assert_eq!(recipe.assignment.as_ref().unwrap().method, Method::Sinkhorn);
+    assert_eq!(
+        (
+            recipe.assignment.as_ref().unwrap().temperature,
+            recipe.assignment.as_ref().unwrap().epsilon
+        ),
+        (None, Some(0.05))
+    );
+    assert_eq!(recipe.assignment.as_ref().unwrap().iterations, Some(30));
 
     let recipe = set(&minimal(), &["assignment.tolerance=1e-4", "teacher.ema=false"]).unwrap();
-    assert_eq!(recipe.assignment.tolerance, Some(1e-4));
-    assert_eq!(recipe.assignment.iterations, None);
-    assert_eq!(recipe.teacher.momentum_start, None);
+    assert_eq!(recipe.assignment.as_ref().unwrap().tolerance, Some(1e-4));
+    assert_eq!(recipe.assignment.as_ref().unwrap().iterations, None);
+    assert_eq!(recipe.teacher.as_ref().unwrap().momentum_start, None);
     let recipe = set(&minimal(), &["assignment.method=softmax"]).unwrap();
-    assert_eq!((recipe.assignment.iterations, recipe.assignment.beta_start), (None, None));
+    assert_eq!(
+        (
+            recipe.assignment.as_ref().unwrap().iterations,
+            recipe.assignment.as_ref().unwrap().beta_start
+        ),
+        (None, None)
+    );
 }

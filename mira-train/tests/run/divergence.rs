@@ -1,9 +1,12 @@
 //! A loss that is not finite: nothing of the step is applied, and too many of them end the run.
 
 use std::fs;
+use std::path::Path;
 
 use mira_train::model::Network;
+use mira_train::objective::{Ranks, Setup};
 use mira_train::recipe::Recipe;
+use mira_train::run_folder::container;
 use mira_train::train::{Outcome, Sources, State, Trainer, loader};
 
 use crate::support::{Sandbox, TINY, refused_with};
@@ -16,7 +19,9 @@ fn a_step_without_a_finite_loss_changes_nothing_but_its_number() {
     let sources = Sources::open(&recipe.data).unwrap();
     let mut loader = loader(&recipe, &sources, 0).unwrap();
     let mut trainer = Trainer::new(&recipe, &network, 6).unwrap();
-    let mut state = State::new(&recipe, &network);
+    let ranks = Ranks::default();
+    let setup = Setup { recipe: &recipe, num_images: 240, steps_per_epoch: 6, ranks: &ranks };
+    let mut state = State::new(&setup, &network).unwrap();
     let bits = |state: &State| {
         let mut arrays = vec![&state.student[..], &state.running];
         arrays.extend(state.teacher.as_deref());
@@ -31,7 +36,11 @@ fn a_step_without_a_finite_loss_changes_nothing_but_its_number() {
     let batch = loader.next_batch().unwrap();
     // In the student, whose gradient is then not finite, and in the teacher, whose embeddings cannot be assigned.
     for of_teacher in [false, true] {
-        let mut broken = state.clone();
+        let meta = serde_json::json!({});
+        let (mut bytes, path) = (Vec::new(), Path::new("memory"));
+        container::write(&mut bytes, &state.snapshot(&meta), path).unwrap();
+        let snapshot = container::read_from(&mut &bytes[..], bytes.len() as u64, path).unwrap();
+        let mut broken = State::restore(&setup, &network, snapshot).unwrap();
         let values =
             if of_teacher { broken.teacher.as_mut().unwrap() } else { &mut broken.student };
         values[0] = f32::NAN;

@@ -1,0 +1,63 @@
+//! What several losses are written with. All take any floating-point type; half precision is widened first, by [`widen`].
+
+use candle_core::{D, DType, Tensor};
+
+use super::{Error, Ranks};
+
+/// f16 and bf16 as f32; others as they are.
+///
+/// # Errors
+/// None that is expected.
+pub fn widen(x: &Tensor) -> Result<Tensor, Error> {
+    Ok(match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32)?,
+        _ => x.clone(),
+    })
+}
+
+/// Rows divided by max(length, 1e-12); a row of zeros stays one, with gradient 0.
+///
+/// # Errors
+/// None that is expected.
+pub fn unit_rows(x: &Tensor) -> Result<Tensor, Error> {
+    let squares = x.sqr()?.sum_keepdim(D::Minus1)?;
+    Ok(x.broadcast_div(&squares.maximum(1e-24)?.sqrt()?)?)
+}
+
+/// `x − log Σ exp x` over the last dimension.
+///
+/// # Errors
+/// None that is expected.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor, Error> {
+    Ok(x.broadcast_sub(&x.log_sum_exp(D::Minus1)?.unsqueeze(D::Minus1)?)?)
+}
+
+/// `log(1 + exp x)` without overflow; its derivative is the logistic function everywhere, at 0 too.
+///
+/// # Errors
+/// None that is expected.
+pub fn softplus(x: &Tensor) -> Result<Tensor, Error> {
+    let most = x.detach().relu()?;
+    let sum = (most.neg()?.exp()? + (x - &most)?.exp()?)?;
+    Ok((most + sum.log()?)?)
+}
+
+/// Columns brought to mean 0 and variance 1 over the rows of all ranks: `(x − mean)/√(var + ε)`, the variance divided by the number of
+/// rows: a batch norm without γ and β.
+///
+/// # Errors
+/// A rank that is gone.
+pub fn standardise(x: &Tensor, epsilon: f64, ranks: &Ranks) -> Result<Tensor, Error> {
+    let centred = x.broadcast_sub(&ranks.mean_rows(x)?)?;
+    let variance = ranks.mean_rows(&centred.sqr()?)?;
+    Ok(centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?)
+}
+
+/// 1 off the diagonal and 0 on it.
+///
+/// # Errors
+/// None that is expected.
+pub fn off_diagonal(n: usize, like: &Tensor) -> Result<Tensor, Error> {
+    let eye = Tensor::eye(n, like.dtype(), like.device())?;
+    Ok((1.0 - eye)?)
+}
