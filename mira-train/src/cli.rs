@@ -11,6 +11,7 @@ pub mod data;
 #[allow(clippy::doc_markdown)] // as above
 pub mod eval;
 pub mod export;
+pub mod objectives;
 pub mod plot;
 pub mod recipes;
 pub mod run;
@@ -40,6 +41,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Draw the curves of runs into one file
     Plot(plot::PlotArgs),
+    /// List the objectives, or the settings of one
+    Objectives(objectives::ObjectivesArgs),
     /// List the recipes in this binary, or print one
     Recipes(recipes::RecipesArgs),
 }

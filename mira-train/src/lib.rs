@@ -83,6 +83,7 @@ fn dispatch(command: &cli::Command) -> Result<ExitCode, Error> {
         cli::Command::Eval(args) => commands::eval::run(args)?,
         cli::Command::Export(args) => commands::export::run(args)?,
         cli::Command::Plot(args) => commands::plot::run(args)?,
+        cli::Command::Objectives(args) => cli::objectives::text(args)?,
         cli::Command::Recipes(args) => cli::recipes::text(args)?,
     };
     print(&text).map(|()| ExitCode::SUCCESS)

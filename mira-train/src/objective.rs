@@ -13,6 +13,10 @@
 //!
 //! Sums over the batch go through [`Ranks`], so that a batch spread over ranks has one loss and its whole gradient.
 
+mod barlow_twins;
+mod byol;
+mod deepcluster;
+mod dino;
 mod error;
 pub mod imsvd;
 pub mod math;
@@ -20,14 +24,30 @@ pub mod minc;
 pub mod mio;
 pub mod mira;
 mod ranks;
+mod self_classifier;
+mod simclr;
 pub mod spectral;
+mod swav;
 mod targets;
+mod twist;
+mod vicreg;
 mod weights;
 
+pub use barlow_twins::{BarlowTwins, redundancy_reduction};
+pub use byol::{Byol, prediction_of_embeddings};
+pub use deepcluster::{DeepCluster, label_cross_entropy, spherical_kmeans};
+pub use dino::{Dino, centred_softmax, distillation};
 pub use error::Error;
 pub use mira::{Mira, Reduction, swapped_prediction};
 pub use ranks::Ranks;
+pub use self_classifier::{
+    SelfClassifier, SelfClassifierTemperatures, uniform_prior_classification,
+};
+pub use simclr::{SimClr, nt_xent};
+pub use swav::Swav;
 pub use targets::Targets;
+pub use twist::{Twist, TwistWeights, twin_class, twist_logits};
+pub use vicreg::{VicReg, VicRegWeights, variance_invariance_covariance};
 pub use weights::{Gradients, Leaves, Weights, gradients};
 
 use std::collections::BTreeMap;
@@ -214,6 +234,16 @@ pub const METHODS: &[&Method] = &[
     &imsvd::METHOD,
     &minc::METHOD,
     &spectral::METHOD,
+    &swav::METHOD,
+    &dino::METHOD,
+    &byol::METHOD,
+    &byol::LINEAR,
+    &simclr::METHOD,
+    &barlow_twins::METHOD,
+    &vicreg::METHOD,
+    &twist::METHOD,
+    &self_classifier::METHOD,
+    &deepcluster::METHOD,
 ];
 
 /// A method by name.

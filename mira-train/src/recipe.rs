@@ -11,6 +11,7 @@ mod checks;
 mod defaults;
 mod dry_run;
 mod error;
+mod extend;
 mod model;
 pub(crate) mod names;
 mod objective;
@@ -119,14 +120,15 @@ pub struct Checkpoint {
 }
 
 impl Recipe {
-    /// Reads a recipe; `origin` (a path, a name) opens every error.
+    /// Reads a recipe; `origin` (a path, a name) opens every error. With `extends = "NAME"` it states only in what it differs from a
+    /// built-in recipe, or from a .toml file whose path is relative to its own.
     ///
     /// # Errors
     /// Every [`Error`] but those of overrides and names: text that is no TOML, keys that are unknown, misplaced, missing or do not
     /// apply, values out of range or at odds with each other.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, Error> {
         let table: Table = toml::from_str(text).map_err(|e| Error::syntax(origin, text, &e))?;
-        resolve::from_table(table, origin)
+        resolve::from_table(extend::expand(table, origin)?, origin)
     }
 
     /// A recipe of the binary by name; [`builtins`] lists them.

@@ -32,9 +32,15 @@ pub fn text(args: &RecipesArgs) -> Result<String, recipe::Error> {
     }
     let width = builtins().iter().map(|builtin| builtin.name.len()).max().unwrap_or(0);
     let mut list = String::new();
-    for builtin in builtins() {
+    for builtin in builtins().iter().filter(|builtin| !builtin.name.contains('/')) {
         let _ = writeln!(list, "{:width$}  {}", builtin.name, builtin.description);
     }
+    let names = builtins().iter().filter_map(|builtin| builtin.name.strip_prefix("small/"));
+    let _ = writeln!(
+        list,
+        "\nsmall/OBJECTIVE, cifar10-r18/OBJECTIVE, imagenet-r50/OBJECTIVE, with the OBJECTIVE one of\n{}",
+        names.collect::<Vec<_>>().join(", ")
+    );
     list.push_str(
         "\n`mira-train recipes NAME` prints one in full; `mira-train run NAME` runs it.\n",
     );

@@ -15,13 +15,16 @@ pub fn widen(x: &Tensor) -> Result<Tensor, Error> {
     })
 }
 
-/// Rows divided by max(length, 1e-12); a row of zeros stays one, with gradient 0.
+/// Rows divided by their length; one shorter than 1e-12 becomes zeros, with gradient 0.
 ///
 /// # Errors
 /// None that is expected.
 pub fn unit_rows(x: &Tensor) -> Result<Tensor, Error> {
     let squares = x.sqr()?.sum_keepdim(D::Minus1)?;
-    Ok(x.broadcast_div(&squares.maximum(1e-24)?.sqrt()?)?)
+    let is_long = squares.gt(1e-24)?.to_dtype(x.dtype())?;
+    // Dividing by a bound would give a row of zeros a gradient of 1e12, which half precision does not hold.
+    let scale = is_long.div(&squares.maximum(1e-24)?.sqrt()?)?;
+    Ok(x.broadcast_mul(&scale)?)
 }
 
 /// `x − log Σ exp x` over the last dimension.
@@ -40,6 +43,29 @@ pub fn softplus(x: &Tensor) -> Result<Tensor, Error> {
     let most = x.detach().relu()?;
     let sum = (most.neg()?.exp()? + (x - &most)?.exp()?)?;
     Ok((most + sum.log()?)?)
+}
+
+/// `log max(x, 1e-30)` of probabilities; what is less has gradient 0.
+///
+/// # Errors
+/// None that is expected.
+pub fn log_probability(x: &Tensor) -> Result<Tensor, Error> {
+    let is_positive = x.gt(1e-30)?.to_dtype(x.dtype())?;
+    Ok(((x * &is_positive)? + ((1.0 - is_positive)? * 1e-30)?)?.log()?)
+}
+
+/// A parameter that acts on rows of all ranks, [gathered](Ranks::gather): the same numbers with a share of the gradient, so that the sum of
+/// the ranks' gradients is that of one rank.
+///
+/// # Errors
+/// None that is expected.
+pub fn shared(parameter: &Tensor, ranks: &Ranks) -> Result<Tensor, Error> {
+    let world = ranks.world_size() as f64;
+    if ranks.world_size() == 1 {
+        return Ok(parameter.clone());
+    }
+    let constant = parameter.detach();
+    Ok((((parameter - &constant)? / world)? + constant)?)
 }
 
 /// Columns brought to mean 0 and variance 1 over the rows of all ranks: `(x − mean)/√(var + ε)`, the variance divided by the number of

@@ -156,7 +156,7 @@ pub struct Minc {
     settings: Settings,
     dim: usize,
     targets: Option<[Tensor; 2]>,
-    /// Λ, D × D; empty before the first step.
+    /// Λ, D × D; zeros before the first step.
     moment: Vec<f32>,
     pending: Vec<f32>,
 }
@@ -169,7 +169,8 @@ impl Minc {
     pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
         let dim = setup.recipe.projector.output_dim;
         let settings = setup.settings()?;
-        Ok(Self { settings, dim, targets: None, moment: Vec::new(), pending: Vec::new() })
+        let moment = vec![0.0; dim * dim];
+        Ok(Self { settings, dim, targets: None, moment, pending: Vec::new() })
     }
 
     fn normalised(&self, z: &Tensor) -> Result<Tensor, Error> {
@@ -182,7 +183,7 @@ impl Minc {
 
     /// Λ with the batch's share, kept for [`Objective::commit`].
     fn follow(&mut self, batch: &Tensor) -> Result<Tensor, Error> {
-        let moment = if self.moment.is_empty() {
+        let moment = if self.moment.iter().all(|x| *x == 0.0) {
             batch.clone()
         } else {
             let shape = (self.dim, self.dim);
@@ -243,7 +244,7 @@ impl Objective for Minc {
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {
-        if self.moment.is_empty() { Vec::new() } else { vec![("moment", &self.moment[..])] }
+        vec![("moment", &self.moment)]
     }
 
     fn restore(&mut self, mut saved: State) -> Result<(), Error> {
@@ -252,7 +253,7 @@ impl Objective for Minc {
             return Err(Error::State(format!("`{name}` is not of minc")));
         }
         let expected = self.dim * self.dim;
-        if !moment.is_empty() && moment.len() != expected {
+        if moment.len() != expected {
             let got = moment.len();
             return Err(Error::State(format!("`moment` has {got} values, expected {expected}")));
         }

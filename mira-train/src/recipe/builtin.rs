@@ -14,12 +14,23 @@ pub struct Builtin {
 }
 
 macro_rules! builtins {
-    ($($name:literal: $description:literal,)*) => {
+    ($($name:expr => $description:expr,)*) => {
         &[$(Builtin {
             name: $name,
             description: $description,
             text: include_str!(concat!("../../../recipes/", $name, ".toml")),
         },)*]
+    };
+    ($($name:literal: $description:literal,)* and for each of $objectives:tt) => {
+        builtins!(@each $objectives [$($name => $description,)*])
+    };
+    (@each [$($objective:literal)*] [$($first:tt)*]) => {
+        builtins! {
+            $($first)*
+            $(concat!("small/", $objective) => concat!("default with ", $objective),)*
+            $(concat!("cifar10-r18/", $objective) => concat!("CIFAR-10, ResNet-18, ", $objective),)*
+            $(concat!("imagenet-r50/", $objective) => concat!("ImageNet, ResNet-50, ", $objective),)*
+        }
     };
 }
 
@@ -37,6 +48,10 @@ const BUILTINS: &[Builtin] = builtins! {
     "imagenet-r50-100ep-multicrop": "ImageNet, ResNet-50, batch 4,096, 2 + 6 views; published linear 73.6 %",
     "imagenet-r50-200ep-multicrop": "ImageNet, ResNet-50, batch 4,096, 2 + 6 views; published linear 74.9 %",
     "imagenet-r50-400ep-multicrop": "ImageNet, ResNet-50, batch 4,096, 2 + 6 views; published linear 75.6 %",
+    and for each of [
+        "mira" "mio" "mio-majorized" "imsvd" "minc" "spectral"
+        "swav" "dino" "byol" "linear-byol" "simclr" "barlow-twins" "vicreg" "twist" "self-classifier" "deepcluster-v2"
+    ]
 };
 
 /// The recipes in the binary, the default first.

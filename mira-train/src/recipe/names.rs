@@ -104,7 +104,11 @@ fn split(path: &str) -> (&str, &str) {
 
 /// The headers of all sections that have a key of this name.
 fn homes(leaf: &str) -> Vec<String> {
-    places().map(split).filter(|(_, name)| *name == leaf).map(|(home, _)| header(home)).collect()
+    let having = places().map(split).filter(|(_, name)| *name == leaf);
+    let mut homes: Vec<String> = having.map(|(home, _)| header(home)).collect();
+    // Several methods may have a key of this name.
+    homes.dedup();
+    homes
 }
 
 fn header(section: &str) -> String {

@@ -121,7 +121,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn expected(self) -> String {
+    pub(crate) fn expected(self) -> String {
         match self {
             Self::Flag => "true or false".into(),
             Self::Text => "a string".into(),

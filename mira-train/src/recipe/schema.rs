@@ -95,7 +95,7 @@ impl Key {
     }
 
     /// The path without its section.
-    pub(super) fn leaf(&self) -> &'static str {
+    pub(crate) fn leaf(&self) -> &'static str {
         self.path.rsplit('.').next().unwrap_or(self.path)
     }
 }

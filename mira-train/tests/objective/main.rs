@@ -1,5 +1,9 @@
 //! One MIRA step against PyTorch in f64 (`dev/mira_step_golden.py`).
 
+mod every_method;
+mod information;
+mod support;
+
 use candle_core::{D, Device, Tensor, Var};
 use mira_core::{Mira, StopRule};
 use mira_train::objective::{

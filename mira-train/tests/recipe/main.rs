@@ -1,6 +1,7 @@
 //! Recipes as people write them: what is read, what is refused and in which words, and the values of the published runs.
 
 mod command_line;
+mod objectives;
 mod published;
 mod refusals;
 
@@ -75,6 +76,9 @@ fn builtins_are_written_in_full() {
         let resolved: toml::Table =
             toml::from_str(&Recipe::builtin(builtin.name).unwrap().to_toml()).unwrap();
         let written: toml::Table = toml::from_str(builtin.text).unwrap();
+        if written.contains_key("extends") {
+            continue;
+        }
         for (section, values) in &resolved {
             let Some(values) = values.as_table() else { continue };
             for key in values.keys() {

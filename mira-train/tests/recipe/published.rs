@@ -59,9 +59,11 @@ fn cifar() -> Vec<Run> {
 fn all_are_built_in_and_nothing_else() {
     let published = imagenet().into_iter().chain(cifar()).map(|run| run.name);
     let expected: BTreeSet<_> = published.chain(["default", "cifar10-small-cpu"]).collect();
-    let got: BTreeSet<_> = builtins().iter().map(|builtin| builtin.name).collect();
+    // Those of each objective are checked in `objectives`.
+    let ours = || builtins().iter().map(|builtin| builtin.name).filter(|n| !n.contains('/'));
+    let got: BTreeSet<_> = ours().collect();
     assert_eq!(got, expected);
-    assert_eq!(builtins().len(), expected.len());
+    assert_eq!(ours().count(), expected.len());
     assert_eq!(builtins()[0].name, "default");
 }
 

@@ -25,7 +25,10 @@ fn misspelt_and_misplaced_keys() {
     has(&with("[optimizer]", "[optimiser]"), &["did you mean [optimizer]?"]);
     has(
         &with("batch_size = 64", "batch_size = 64\ntemperature = 0.1"),
-        &["unknown key `train.temperature`", "`temperature` belongs in [assignment] or [loss]"],
+        &[
+            "unknown key `train.temperature`",
+            "`temperature` belongs in [assignment], [loss] or [objective]",
+        ],
     );
     has(
         &with("[train]", "[train]\nblur = 1"),
