@@ -7,6 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::assign::AssignArgs;
 
 #[allow(clippy::doc_markdown)] // help texts, where backticks would show
+pub mod compare;
+#[allow(clippy::doc_markdown)] // as above
 pub mod data;
 #[allow(clippy::doc_markdown)] // as above
 pub mod eval;
@@ -33,6 +35,8 @@ pub enum Command {
     Assign(AssignArgs),
     /// Pre-train an encoder, and measure what it learned
     Run(run::RunArgs),
+    /// Compare objectives, or other recipes, over seeds, with everything else equal
+    Compare(compare::CompareArgs),
     /// Get images to train on, prepare and measure them
     Data(data::DataArgs),
     /// Evaluate an encoder: k-NN or linear probe
@@ -119,6 +123,10 @@ mod tests {
             ("mira-train data info --format jpg", "see 'mira-train data info --help'"),
             ("mira-train data preview --out a.svg", "see 'mira-train data preview --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),
+            ("mira-train compare", "see 'mira-train compare --help'"),
+            ("mira-train compare a --objectives b", "see 'mira-train compare --help'"),
+            ("mira-train compare a --seeds 0", "see 'mira-train compare --help'"),
+            ("mira-train compare --objectives a --family tiny", "see 'mira-train compare --help'"),
             ("mira-train data pack a", "see 'mira-train data pack --help'"),
             (
                 "mira-train data pack a b --raw 9 --short-side 9",

@@ -1,5 +1,6 @@
 //! What the subcommands do; their flags are in [`crate::cli`].
 
+pub mod compare;
 pub mod data;
 pub mod eval;
 pub mod export;

@@ -83,6 +83,40 @@ pub enum Error {
         /// As asked for.
         device: String,
     },
+    /// Recipes that differ in what is to be equal.
+    #[error(
+        "{first} and {second} cannot be compared, for they differ in {differences}; give both the same with --set KEY=VALUE, or leave one of them out"
+    )]
+    Incomparable {
+        /// One recipe.
+        first: String,
+        /// The other.
+        second: String,
+        /// Keys with both values.
+        differences: String,
+    },
+    /// A recipe that is named twice.
+    #[error("{name} is given twice; leave one out, or give files of different names")]
+    ComparedTwice {
+        /// Its name.
+        name: String,
+    },
+    /// A comparison goes on with other settings than it was begun with.
+    #[error("{} was made with other settings: {differences}; give the same as before, or --out another folder", run.display())]
+    OtherComparison {
+        /// The run's folder.
+        run: PathBuf,
+        /// Keys with both values.
+        differences: String,
+    },
+    /// A comparison in somebody's folder.
+    #[error("{} is not empty (it has {found}) and holds no comparison; give --out a new or an empty folder", path.display())]
+    NoComparison {
+        /// The folder.
+        path: PathBuf,
+        /// One of the things in it.
+        found: String,
+    },
     /// Labelled images that are all alike.
     #[error(
         "all training images are of one class, '{class}', expected at least 2; add class folders, or put the images into one folder \

@@ -2,11 +2,12 @@
 //!
 //! `mira-train run` pre-trains; data flows one way: [`recipe`] → [`data`] → views → student and teacher ([`nn`], [`model`]) → targets and loss
 //! ([`objective`]) → [`optim`] → metrics and checkpoints ([`run_folder`]) → [`eval`] and [`pages`]. [`train`] holds it together.
+//! `mira-train compare` does so for several recipes and seeds, and makes a table of what they learned.
 //! `mira-train data` gets images to train on, and shows them.
 //! `mira-train assign` ([`assign`]) turns a `.npy` file of logits into an assignment and a certificate of it.
 //!
 //! Exit codes: 0 done (also when the answer is not proven to the tolerance: that is a status, with a warning on stderr),
-//! 1 failures inside (a full disk, a backend) or of a network, 2 anything the caller can put right, 3 corrupt images
+//! 1 failures inside (a full disk, a backend, a run of a comparison) or of a network, 2 anything the caller can put right, 3 corrupt images
 //! found by `data info`, 75 interrupted and saved. An error is one line on stderr.
 
 pub mod assign;
@@ -74,6 +75,10 @@ fn dispatch(command: &cli::Command) -> Result<ExitCode, Error> {
         }
         cli::Command::Run(args) => {
             let (code, text) = commands::run::run(args)?;
+            return print(&text).map(|()| code);
+        }
+        cli::Command::Compare(args) => {
+            let (code, text) = commands::compare::run(args)?;
             return print(&text).map(|()| code);
         }
         cli::Command::Data(args) => {

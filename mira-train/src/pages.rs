@@ -1,5 +1,5 @@
 //! What a run shows: its measurements read back ([`metrics`]), `TensorBoard` events ([`tensorboard`]), the report of one run
-//! ([`report`]) and the comparison of several ([`plot`]). What a run is to learn from, before there is one: [`sheet`].
+//! ([`report`]), curves of several ([`plot`]) and the results of a comparison ([`compare`]). What a run is to learn from, before there is one: [`sheet`].
 //!
 //! Charts are drawn once, as a `Drawing` of lines, shapes and text; that becomes inline SVG in a page or pixels in a PNG.
 //! A page is one file: no script, no font, no image is loaded from elsewhere.
@@ -16,6 +16,7 @@
 )]
 
 mod chart;
+pub mod compare;
 mod drawing;
 mod html;
 pub mod metrics;

@@ -58,6 +58,17 @@ pub fn read_recipe(run: &Path) -> Result<String, Error> {
     read_short_text(&path).map_err(|source| Error::Unreadable { path, source })
 }
 
+/// Who is training in a folder, if anybody is.
+pub(crate) fn locked_by(run: &Path) -> Option<String> {
+    if !run.is_dir() {
+        return None;
+    }
+    match Lock::acquire(run, lock::NAME) {
+        Err(Error::Locked { owner, .. }) => Some(owner),
+        _ => None,
+    }
+}
+
 /// The text of a file that is a recipe, or pretends to be one.
 pub(crate) fn read_short_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();

@@ -70,7 +70,7 @@ pub(super) fn set_threads(num_threads: usize) {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build_global();
 }
 
-fn open(recipe: &Recipe) -> Result<Sources, Error> {
+pub(super) fn open(recipe: &Recipe) -> Result<Sources, Error> {
     let sources = Sources::open(&recipe.data)?;
     if sources.train.num_classes() == Some(1) {
         let class = sources.train.class_names().first().cloned().unwrap_or_default();
@@ -96,7 +96,7 @@ fn resumed(args: &RunArgs) -> Result<Recipe, Error> {
     Ok(given)
 }
 
-fn value(recipe: &Recipe) -> serde_json::Value {
+pub(super) fn value(recipe: &Recipe) -> serde_json::Value {
     serde_json::to_value(recipe).unwrap_or_default()
 }
 
@@ -135,24 +135,26 @@ fn command_of(args: &RunArgs) -> String {
 }
 
 fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
-    let mut note = String::new();
-    let num_images = match open(recipe) {
-        Ok(sources) => sources.train.len(),
-        Err(error) if recipe.data.path.is_none() => {
-            let _ = writeln!(
-                note,
-                "# note         counted for ImageNet's {IMAGENET_IMAGES} images: {error}"
-            );
-            IMAGENET_IMAGES
-        }
-        Err(error) => return Err(error),
-    };
+    let (num_images, note) = images_to_count(recipe)?;
+    let note = note.map_or_else(String::new, |note| format!("# note         {note}\n"));
     let cost = cost(recipe, num_images, Some(measure_flops()?))?;
     Ok(note + &dry_run(recipe, &cost))
 }
 
+/// How many images a dry run counts with, and what there is to say of that.
+pub(super) fn images_to_count(recipe: &Recipe) -> Result<(usize, Option<String>), Error> {
+    match open(recipe) {
+        Ok(sources) => Ok((sources.train.len(), None)),
+        Err(error) if recipe.data.path.is_none() => {
+            let note = format!("counted for ImageNet's {IMAGENET_IMAGES} images: {error}");
+            Ok((IMAGENET_IMAGES, Some(note)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Refuses a run for which the machine has too little memory, rather than being killed in its middle.
-fn check_memory(needed: u64) -> Result<(), Error> {
+pub(super) fn check_memory(needed: u64) -> Result<(), Error> {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

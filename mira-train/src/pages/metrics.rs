@@ -139,9 +139,9 @@ pub struct EvalRecord {
     pub epoch: f64,
     /// What was evaluated: `untrained`, `trained` or `pixels`.
     pub encoder: String,
-    /// Which measure: `knn_top1`, `linear_top1`, ….
+    /// Which measure: `knn_top1`, `linear_top1`, `effective_rank`, ….
     pub metric: String,
-    /// The measure, 0–1.
+    /// The measure: an accuracy is 0–1, an effective rank at least 1.
     pub value: f64,
 }
 
@@ -170,6 +170,8 @@ pub struct Metrics {
     pub warnings: Vec<String>,
     /// Steps that were skipped.
     pub num_skips: u64,
+    /// The most memory that a finished run's process held, in bytes, where the system told.
+    pub peak_memory_bytes: Option<u64>,
     /// What a reader should know of the file itself: lines left out.
     pub notes: Vec<String>,
     pending: Option<(StepRecord, u64)>,
@@ -237,6 +239,9 @@ impl Metrics {
             "step" => self.push_step(StepRecord::parse(&object)?),
             "eval" => self.push_eval(EvalRecord::parse(&object)?),
             "skip" => self.num_skips += 1,
+            "end" => {
+                self.peak_memory_bytes = object.get("peak_memory_bytes").and_then(Value::as_u64);
+            }
             "warning" if self.warnings.len() < MAX_WARNINGS => {
                 let message = object.get("message").and_then(Value::as_str);
                 self.warnings.push(message.map_or_else(|| object.to_string(), str::to_owned));
@@ -297,7 +302,7 @@ impl Metrics {
         self.steps.extend(self.pending.take().map(|(record, _)| record));
     }
 
-    /// The latest value of a measure of an encoder, 0–1.
+    /// The latest value of a measure of an encoder.
     pub fn latest(&self, encoder: &str, metric: &str) -> Option<f64> {
         let mut found = self.evals.iter().filter(|e| e.encoder == encoder && e.metric == metric);
         found.next_back().map(|e| e.value)
@@ -339,6 +344,7 @@ mod tests {
 {"kind":"skip","step":3}
 
 {"kind":"eval","step":1,"epoch":1.0,"encoder":"trained","metric":"knn_top1","value":0.75,"k":20}
+{"kind":"end","step":1,"peak_memory_bytes":123456}
 "#;
         let m = read(text).unwrap();
         assert_eq!(m.steps.len(), 1);
@@ -347,6 +353,7 @@ mod tests {
         assert_eq!(m.latest("trained", "knn_top1"), Some(0.75));
         assert_eq!(m.latest("untrained", "knn_top1"), None);
         assert_eq!((m.warnings, m.num_skips), (vec!["slow <disk>".to_owned()], 1));
+        assert_eq!(m.peak_memory_bytes, Some(123_456));
         assert!(m.notes.is_empty(), "{:?}", m.notes);
     }
 

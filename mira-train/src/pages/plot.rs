@@ -104,7 +104,8 @@ pub fn write(runs: &[Run], out: &Path) -> Result<(), Error> {
     write_whole(out, &bytes).map_err(|source| Error::WriteFailed { path: out.to_owned(), source })
 }
 
-fn write_whole(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Makes or replaces a file for people to look at; it appears complete or not at all.
+pub(crate) fn write_whole(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".mira-").tempfile_in(folder)?;
     file.write_all(bytes)?;

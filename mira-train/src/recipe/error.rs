@@ -98,6 +98,22 @@ pub enum Error {
         /// The nearest name, or how to list them.
         suggestion: String,
     },
+    /// An objective that there is not.
+    #[error("there is no objective `{name}`; {suggestion}")]
+    UnknownObjective {
+        /// What was given.
+        name: String,
+        /// The nearest name, or all of them.
+        suggestion: String,
+    },
+    /// One of several recipes that a command line does not suit.
+    #[error("{recipe}: {source}")]
+    OfCompared {
+        /// Its name.
+        recipe: String,
+        /// What is wrong.
+        source: Box<Error>,
+    },
     /// A recipe's file that cannot be read.
     #[error("cannot read the recipe {}: {problem}; give a readable .toml file or a name from `mira-train recipes`", path.display())]
     Unreadable {

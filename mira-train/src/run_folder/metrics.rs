@@ -54,8 +54,8 @@ impl MetricsLog {
 
     /// Opens the log of a run that goes on with step `step`, after it has been cut back, atomically, to what came before.
     ///
-    /// Kept are evaluations (`"kind": "eval"`) of steps up to and including `step`, for they are made between steps, and all other
-    /// records of steps below it. A record without a step shares the fate of the last one with a step before it.
+    /// Kept are evaluations (`"kind": "eval"`) of steps up to and including `step`, for they are made between steps, a run's end, and all
+    /// other records of steps below it. A record without a step shares the fate of the last one with a step before it.
     ///
     /// # Errors
     /// [`Error::Unreadable`], [`Error::WriteFailed`], after which the log is as it was.
@@ -144,8 +144,10 @@ pub(super) fn select(
             continue;
         };
         if let Some(step) = record.get("step").and_then(Value::as_u64) {
-            let is_evaluation = record.get("kind").is_some_and(|kind| kind == "eval");
-            keeps = step < resume || (is_evaluation && step == resume);
+            let is = |name: &str| record.get("kind").is_some_and(|kind| kind == name);
+            let is_evaluation = is("eval");
+            // The end is recorded before the last checkpoint: whoever has that one has been there.
+            keeps = step < resume || ((is_evaluation || is("end")) && step == resume);
             resumed.has_evaluation |= is_evaluation && step == resume;
         }
         if keeps {

@@ -91,6 +91,18 @@ fn damage_in_the_middle_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_finished_run_keeps_its_end_and_one_that_goes_on_does_not() {
+    let end = json!({ "kind": "end", "step": 2, "peak_memory_bytes": 7 }).to_string() + "\n";
+    for (resume, keeps) in [(2, true), (1, false)] {
+        let (_temporary, path, folder) = new_run();
+        fs::write(&path, format!("{{\"step\":0}}\n{{\"step\":1}}\n{end}")).unwrap();
+        let (_, resumed) = MetricsLog::resume(&folder, resume).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().ends_with(&end), keeps, "{resume}");
+        assert!(!resumed.has_evaluation);
+    }
+}
+
+#[test]
 fn a_run_without_a_log_gets_one() {
     let (_temporary, path, folder) = new_run();
     let (mut log, resumed) = MetricsLog::resume(&folder, 3).unwrap();

@@ -5,10 +5,10 @@ use crate::pages::chart::{Format, Series, fitted};
 use crate::pages::drawing::{Anchor, Dash, Drawing, text_width};
 use crate::pages::html::{escape, table};
 use crate::pages::metrics::Metrics;
-use crate::pages::report::headline::{measure_name, measures, percent, points};
+use crate::pages::report::headline::{change, is_accuracy, measure_name, measures, shown};
 use crate::pages::theme::Ink;
 
-const CAPTION: &str = "Accuracies of the untrained → the trained encoder; the gain is in points.";
+const CAPTION: &str = "The untrained → the trained encoder; gains in accuracy are in points.";
 const ROW: f32 = 26.0;
 const SIZE: f32 = 12.5;
 
@@ -33,17 +33,23 @@ fn cells(runs: &[Run]) -> (Vec<String>, Vec<Vec<String>>) {
         for metric in &measures {
             let latest = |encoder| metrics.latest(encoder, metric).filter(|v| v.is_finite());
             let (before, after) = (latest("untrained"), latest("trained"));
-            let shown = match (before, after) {
-                (Some(b), Some(a)) => format!("{:.1} → {}", b * 100.0, percent(a)),
-                (None, Some(a)) => percent(a),
-                (Some(b), None) => format!("{:.1} → –", b * 100.0),
+            let cell = match (before, after) {
+                (Some(b), Some(a)) => format!("{} → {}", bare(metric, b), shown(metric, a)),
+                (None, Some(a)) => shown(metric, a),
+                (Some(b), None) => format!("{} → –", bare(metric, b)),
                 (None, None) => "–".into(),
             };
-            row.extend([shown, before.zip(after).map_or("–".into(), |(b, a)| points(b, a))]);
+            let gain = before.zip(after).map_or("–".into(), |(b, a)| change(metric, b, a));
+            row.extend([cell, gain]);
         }
         row
     });
     (head, rows.collect())
+}
+
+/// A value without its unit.
+fn bare(metric: &str, value: f64) -> String {
+    format!("{:.1}", if is_accuracy(metric) { value * 100.0 } else { value })
 }
 
 /// Mean loss of the last epoch: that of a single step is a matter of luck.

@@ -37,6 +37,25 @@ fn the_page_names_every_run_and_its_results() {
 }
 
 #[test]
+fn an_effective_rank_is_no_percentage() {
+    let mut run = run("a", 9, 4.0);
+    for (encoder, value) in [("untrained", 3.0), ("trained", 17.5)] {
+        let (encoder, metric) = (encoder.to_owned(), "effective_rank".to_owned());
+        run.metrics.push_eval(EvalRecord { step: 9, epoch: 3.0, encoder, metric, value });
+    }
+    let page = html(std::slice::from_ref(&run));
+    for text in ["Effective rank", "<td>3.0 → 17.5</td>", "<td>+14.5</td>", "50.0 → 62.5\u{a0}%"]
+    {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    let table = crate::pages::report::headline::table(&run.metrics);
+    for text in ["Effective rank", ">17.5</td>", ">+14.5</span>", ">+12.5 points</span>"] {
+        assert!(table.contains(text), "{text} in {table}");
+    }
+    assert!(table.find("Effective rank") > table.find("k-NN"));
+}
+
+#[test]
 fn files_are_what_their_names_say() {
     let folder = tempfile::tempdir().unwrap();
     let runs: Vec<_> = (0..12).map(|i| run(&format!("run {i}"), 50, 4.0)).collect();

@@ -9,6 +9,7 @@ pub(in crate::pages) fn measure_name(metric: &str) -> String {
     let kind = match kind {
         "knn" => "k-NN".to_owned(),
         "linear" => "Linear probe".to_owned(),
+        "effective_rank" => "Effective rank".to_owned(),
         other => other.replace('_', " "),
     };
     if top.is_empty() { kind } else { format!("{kind}, top-{top}") }
@@ -21,11 +22,27 @@ pub(in crate::pages) fn measures(metrics: &[&Metrics]) -> Vec<String> {
     let rank = |name: &str| match name {
         "knn_top1" => 0,
         "linear_top1" => 1,
-        _ => 2,
+        name if is_accuracy(name) => 2,
+        _ => 3,
     };
     names.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
     names.dedup();
     names
+}
+
+/// Whether a measure is a part of one; an effective rank, for example, is not.
+pub(in crate::pages) fn is_accuracy(metric: &str) -> bool {
+    metric.contains("_top")
+}
+
+/// A value as its measure is written: accuracies in per cent, others with one decimal.
+pub(in crate::pages) fn shown(metric: &str, value: f64) -> String {
+    if is_accuracy(metric) { percent(value) } else { format!("{value:.1}") }
+}
+
+/// What training has changed, of the numbers as they are shown: accuracies in points.
+pub(in crate::pages) fn change(metric: &str, from: f64, to: f64) -> String {
+    if is_accuracy(metric) { points(from, to) } else { points(from / 100.0, to / 100.0) }
 }
 
 pub(in crate::pages) fn percent(value: f64) -> String {
@@ -55,7 +72,7 @@ pub(super) fn lead(metrics: &Metrics) -> String {
 }
 
 /// Measures in rows; raw pixels, untrained, trained, difference.
-pub(super) fn table(metrics: &Metrics) -> String {
+pub(in crate::pages) fn table(metrics: &Metrics) -> String {
     let measures = measures(&[metrics]);
     if measures.is_empty() {
         return "<p class=\"muted\">No evaluation was recorded.</p>".into();
@@ -63,16 +80,17 @@ pub(super) fn table(metrics: &Metrics) -> String {
     let mut rows = Vec::new();
     for metric in &measures {
         let latest = |encoder| metrics.latest(encoder, metric).filter(|v| v.is_finite());
-        let cell = |value: Option<f64>| value.map_or("–".into(), percent);
+        let cell = |value: Option<f64>| value.map_or("–".into(), |v| shown(metric, v));
         let (before, after) = (latest("untrained"), latest("trained"));
         let change = before.zip(after).map_or("–".into(), |(before, after)| {
             let class = if after >= before { "good" } else { "bad" };
-            format!("<span class=\"{class}\">{} points</span>", points(before, after))
+            let unit = if is_accuracy(metric) { " points" } else { "" };
+            format!("<span class=\"{class}\">{}{unit}</span>", change(metric, before, after))
         });
         let name = escape(&measure_name(metric));
         rows.push(vec![name, cell(latest("pixels")), cell(before), cell(after), change]);
     }
-    let head = ["Accuracy", "Raw pixels", "Untrained", "Trained", "Gain"];
+    let head = ["Measure", "Raw pixels", "Untrained", "Trained", "Gain"];
     // The trained encoder's numbers are what the page is about.
     html::table(&head.map(String::from), &rows, Some(3))
 }
