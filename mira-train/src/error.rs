@@ -69,14 +69,6 @@ pub enum Error {
     /// A recipe to be corrected.
     #[error(transparent)]
     Recipe(#[from] crate::recipe::Error),
-    /// A name that is no objective.
-    #[error("there is no objective `{name}`; {suggestion}")]
-    UnknownObjective {
-        /// As asked for.
-        name: String,
-        /// The nearest name, or how to list them.
-        suggestion: String,
-    },
     /// A device this build cannot use.
     #[error("--device {device}: this build computes on the CPU only; leave --device out")]
     NoDevice {

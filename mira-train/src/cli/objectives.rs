@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use crate::Error;
 use crate::objective::{self, METHODS, Method};
-use crate::recipe::{Fallback, Key};
+use crate::recipe::{Error, Fallback, Key};
 
 const EXAMPLES: &str = "\
 Examples:

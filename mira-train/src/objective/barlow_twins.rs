@@ -17,7 +17,7 @@ use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
 /// `objective.name = "barlow-twins"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "barlow-twins",
     title: "Barlow Twins: cross-correlation of two views near the identity (Zbontar et al. 2021)",
     keys: KEYS,

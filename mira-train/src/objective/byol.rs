@@ -30,7 +30,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// `objective.name = "byol"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "byol",
     title: "BYOL: a predictor of the teacher's embeddings (Grill et al. 2020)",
     keys: KEYS,
@@ -43,7 +43,7 @@ pub const METHOD: Method = Method {
 };
 
 /// `objective.name = "linear-byol"`.
-pub const LINEAR: Method = Method {
+pub(super) const LINEAR: Method = Method {
     name: "linear-byol",
     title: "BYOL with a linear predictor",
     keys: &[],

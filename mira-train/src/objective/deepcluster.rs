@@ -27,7 +27,7 @@ use crate::recipe::{Bounds, Fallback, Key, Kind};
 use crate::rng::{Purpose, Rng};
 
 /// `objective.name = "deepcluster-v2"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "deepcluster-v2",
     title: "DeepCluster-v2 and SeLa: labels from a clustering of the whole set (Caron et al. 2020)",
     keys: KEYS,

@@ -20,7 +20,7 @@ use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
 /// `objective.name = "self-classifier"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "self-classifier",
     title: "Self-Classifier: self-supervised classification with uniform priors (Amrani et al. 2022)",
     keys: KEYS,

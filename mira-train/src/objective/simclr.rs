@@ -16,7 +16,7 @@ use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
 /// `objective.name = "simclr"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "simclr",
     title: "SimCLR: NT-Xent between two views of a batch (Chen et al. 2020)",
     keys: KEYS,

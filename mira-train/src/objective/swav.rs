@@ -25,7 +25,7 @@ use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind, Recipe};
 
 /// `objective.name = "swav"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "swav",
     title: "SwAV: swapped prediction of Sinkhorn assignments of the batch (Caron et al. 2020)",
     keys: KEYS,

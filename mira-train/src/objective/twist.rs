@@ -21,7 +21,7 @@ use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
 /// `objective.name = "twist"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "twist",
     title: "TWIST: consistent, sharp and diverse twin class distributions (Wang et al. 2021)",
     keys: KEYS,

@@ -18,7 +18,7 @@ use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
 /// `objective.name = "vicreg"`.
-pub const METHOD: Method = Method {
+pub(super) const METHOD: Method = Method {
     name: "vicreg",
     title: "VICReg: variance, invariance, covariance (Bardes et al. 2022)",
     keys: KEYS,

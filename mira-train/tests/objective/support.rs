@@ -9,12 +9,12 @@ use mira_train::nn::Initialisation;
 use mira_train::objective::{self, Error, Method, Objective, Ranks, Setup, State, Step, Weights};
 use mira_train::recipe::Recipe;
 
-pub const BATCH: usize = 8;
-pub const DIM: usize = 6;
-pub const PROTOTYPES: usize = 5;
+pub(crate) const BATCH: usize = 8;
+pub(crate) const DIM: usize = 6;
+pub(crate) const PROTOTYPES: usize = 5;
 /// Images in the training set; more than a batch, so that indices are not positions.
-pub const NUM_IMAGES: usize = 20;
-pub const STEPS_PER_EPOCH: u64 = 2;
+pub(crate) const NUM_IMAGES: usize = 20;
+pub(crate) const STEPS_PER_EPOCH: u64 = 2;
 
 /// Settings under `[objective]` without which a method's published defaults do not fit the small shapes.
 fn small(method: &str) -> &'static [&'static str] {
@@ -28,7 +28,7 @@ fn small(method: &str) -> &'static [&'static str] {
 
 /// A recipe of a method, with `key=value` settings.
 #[track_caller]
-pub fn recipe(method: &Method, settings: &[&str]) -> Recipe {
+pub(crate) fn recipe(method: &Method, settings: &[&str]) -> Recipe {
     let has = |section: &str| method.sections.contains(&section);
     let mut text = format!(
         "[model]\narchitecture = \"resnet8\"\n[projector]\nhidden_dim = 8\nnum_hidden = 1\noutput_dim = {DIM}\n\
@@ -54,7 +54,7 @@ pub fn recipe(method: &Method, settings: &[&str]) -> Recipe {
 }
 
 /// Numbers in (−1, 1) that differ from seed to seed.
-pub fn numbers(seed: u64, count: usize) -> Vec<f64> {
+pub(crate) fn numbers(seed: u64, count: usize) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
     (0..count)
         .map(|_| {
@@ -68,9 +68,9 @@ pub fn numbers(seed: u64, count: usize) -> Vec<f64> {
 
 /// A matrix or vector, row-major.
 #[derive(Clone, Debug)]
-pub struct Values {
-    pub shape: Vec<usize>,
-    pub values: Vec<f64>,
+pub(crate) struct Values {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Values {
@@ -90,17 +90,17 @@ impl Values {
 
 /// What a step is about: views, the teacher's global views, parameters, which images.
 #[derive(Clone, Debug)]
-pub struct Inputs {
-    pub views: Vec<Values>,
-    pub teacher: [Values; 2],
-    pub own: BTreeMap<String, Values>,
-    pub teachers_own: BTreeMap<String, Values>,
-    pub indices: Vec<u32>,
+pub(crate) struct Inputs {
+    pub(crate) views: Vec<Values>,
+    pub(crate) teacher: [Values; 2],
+    pub(crate) own: BTreeMap<String, Values>,
+    pub(crate) teachers_own: BTreeMap<String, Values>,
+    pub(crate) indices: Vec<u32>,
 }
 
 impl Inputs {
     /// Of unit length where the method wants that.
-    pub fn new(method: &Method, recipe: &Recipe, seed: u64) -> Self {
+    pub(crate) fn new(method: &Method, recipe: &Recipe, seed: u64) -> Self {
         let matrix = |seed: u64| {
             let mut values = numbers(seed, BATCH * DIM);
             if method.needs.unit_length {
@@ -141,7 +141,7 @@ impl Inputs {
     }
 
     /// The same of some samples, or in another order.
-    pub fn rows(&self, rows: &[usize]) -> Self {
+    pub(crate) fn rows(&self, rows: &[usize]) -> Self {
         Self {
             views: self.views.iter().map(|view| view.rows(rows)).collect(),
             teacher: [self.teacher[0].rows(rows), self.teacher[1].rows(rows)],
@@ -151,22 +151,22 @@ impl Inputs {
     }
 
     /// A step at the number, whose epoch follows from it.
-    pub fn step<'a>(&'a self, number: u64, ranks: &'a Ranks) -> Step<'a> {
+    pub(crate) fn step<'a>(&'a self, number: u64, ranks: &'a Ranks) -> Step<'a> {
         Step { number, epoch: number / STEPS_PER_EPOCH, indices: &self.indices, ranks }
     }
 }
 
 /// A loss and its gradients, as f64.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Evaluated {
-    pub loss: f64,
-    pub views: Vec<Vec<f64>>,
-    pub own: BTreeMap<String, Vec<f64>>,
+pub(crate) struct Evaluated {
+    pub(crate) loss: f64,
+    pub(crate) views: Vec<Vec<f64>>,
+    pub(crate) own: BTreeMap<String, Vec<f64>>,
 }
 
 /// Builds a method for its recipe.
 #[track_caller]
-pub fn build(recipe: &Recipe, ranks: &Ranks) -> Box<dyn Objective> {
+pub(crate) fn build(recipe: &Recipe, ranks: &Ranks) -> Box<dyn Objective> {
     let setup = Setup { recipe, num_images: NUM_IMAGES, steps_per_epoch: STEPS_PER_EPOCH, ranks };
     objective::new(&setup).unwrap_or_else(|e| panic!("{}: {e}", recipe.objective.name))
 }
@@ -185,7 +185,7 @@ fn wide(tensor: &Tensor) -> Vec<f64> {
 }
 
 /// Gives the method its targets, if it wants any.
-pub fn prepare(
+pub(crate) fn prepare(
     method: &Method,
     objective: &mut dyn Objective,
     inputs: &Inputs,
@@ -205,7 +205,7 @@ pub fn prepare(
 }
 
 /// The loss of the samples from `start` on and its gradients; targets are those prepared before.
-pub fn evaluate(
+pub(crate) fn evaluate(
     objective: &mut dyn Objective,
     inputs: &Inputs,
     dtype: DType,
@@ -231,7 +231,7 @@ pub fn evaluate(
 }
 
 /// One whole step, committed.
-pub fn take(
+pub(crate) fn take(
     method: &Method,
     objective: &mut dyn Objective,
     inputs: &Inputs,
@@ -245,12 +245,12 @@ pub fn take(
 }
 
 /// The state as a checkpoint holds it.
-pub fn saved(objective: &dyn Objective) -> State {
+pub(crate) fn saved(objective: &dyn Objective) -> State {
     objective.state().into_iter().map(|(name, values)| (name.to_owned(), values.to_vec())).collect()
 }
 
 /// What each of the ranks gives, in rank order.
-pub fn on_ranks<T: Send>(count: usize, work: impl Fn(usize, Ranks) -> T + Sync) -> Vec<T> {
+pub(crate) fn on_ranks<T: Send>(count: usize, work: impl Fn(usize, Ranks) -> T + Sync) -> Vec<T> {
     let world = ThreadCollective::world(count).into_iter().enumerate();
     std::thread::scope(|scope| {
         let work = &work;
@@ -265,7 +265,7 @@ pub fn on_ranks<T: Send>(count: usize, work: impl Fn(usize, Ranks) -> T + Sync) 
 
 /// Whether numbers agree to a tolerance relative to the largest of those expected.
 #[track_caller]
-pub fn close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
+pub(crate) fn close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1e-3_f64, |most, x| most.max(x.abs()));
     for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
@@ -277,7 +277,7 @@ pub fn close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
 
 /// As [`close`], of losses and all gradients.
 #[track_caller]
-pub fn same(what: &str, got: &Evaluated, expected: &Evaluated, tolerance: f64) {
+pub(crate) fn same(what: &str, got: &Evaluated, expected: &Evaluated, tolerance: f64) {
     close(&format!("{what}: loss"), &[got.loss], &[expected.loss], tolerance);
     assert_eq!(got.views.len(), expected.views.len(), "{what}");
     for (v, (got, expected)) in got.views.iter().zip(&expected.views).enumerate() {
@@ -290,7 +290,7 @@ pub fn same(what: &str, got: &Evaluated, expected: &Evaluated, tolerance: f64) {
 }
 
 /// A scalar function's derivative by every element of a list of matrices, by central differences.
-pub fn differences(
+pub(crate) fn differences(
     at: &[Vec<f64>],
     step: f64,
     mut function: impl FnMut(&[Vec<f64>]) -> f64,
