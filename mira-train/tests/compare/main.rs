@@ -3,5 +3,6 @@
 mod going_on;
 mod refusals;
 mod results;
+#[allow(dead_code)] // tests/run uses the rest
 #[path = "../run/support.rs"]
 mod support;
