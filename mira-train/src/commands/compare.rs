@@ -76,7 +76,7 @@ fn go_through(
 ) -> Result<bool, Error> {
     let num_runs = comparison.runs().count();
     let (mut number, mut num_made, mut took) = (0, 0, Duration::ZERO);
-    for seed in 0..plan.num_seeds {
+    for (at, seed) in (0..plan.num_seeds).enumerate() {
         for method in 0..plan.methods.len() {
             number += 1;
             let name = &plan.methods[method].name;
@@ -86,11 +86,11 @@ fn go_through(
                 }
             };
             let knn = |comparison: &Comparison| {
-                let measured = comparison.methods[method].runs[seed as usize].measured.as_ref();
+                let measured = comparison.methods[method].runs[at].measured.as_ref();
                 let knn = measured.and_then(|m| m.trained.knn);
                 knn.map_or("no k-NN".into(), |v| format!("k-NN {:.1} %", 100.0 * v))
             };
-            if comparison.methods[method].runs[seed as usize].state == State::Done {
+            if comparison.methods[method].runs[at].state == State::Done {
                 say(&format!("{}, from before", knn(comparison)));
                 continue;
             }
@@ -99,7 +99,7 @@ fn go_through(
             }
             let started = Instant::now();
             let outcome = child::make(plan, method, seed, out, stop, &say);
-            let run = &mut comparison.methods[method].runs[seed as usize];
+            let run = &mut comparison.methods[method].runs[at];
             *run = plan.look(method, seed, out);
             if let Outcome::Failed(reason) = &outcome {
                 run.state = State::Failed(reason.clone());

@@ -18,10 +18,11 @@ fn two_recipes() -> Sandbox {
 }
 
 /// Starts the comparison and waits until a run has made some steps.
-fn started(sandbox: &Sandbox, run: &str) -> Child {
+fn started(sandbox: &Sandbox, run: &str, more: &[&str]) -> Child {
     let mut child = sandbox
         .command(&COMPARE)
         .args(["--set", "checkpoint.every_minutes=0.0001"])
+        .args(more)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -47,7 +48,7 @@ fn changed(sandbox: &Sandbox, file: &str) -> SystemTime {
 fn killed_it_makes_only_what_is_missing() {
     let sandbox = two_recipes();
     // The third run: a and b have been made with seed 0.
-    let mut child = started(&sandbox, "out/a/seed-1");
+    let mut child = started(&sandbox, "out/a/seed-1", &[]);
     child.kill().expect("SIGKILL");
     child.wait().expect("its end");
     let made = ["out/a/seed-0/report.html", "out/b/seed-0/report.html"];
@@ -85,7 +86,8 @@ fn killed_it_makes_only_what_is_missing() {
 #[test]
 fn asked_to_stop_it_lets_the_run_save_and_says_how_to_go_on() {
     let sandbox = two_recipes();
-    let child = started(&sandbox, "out/a/seed-0");
+    // Long enough not to end by itself.
+    let child = started(&sandbox, "out/a/seed-0", &["--set", "schedule.epochs=200"]);
     let pid = child.id().to_string();
     let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
     assert!(kill.success());
@@ -97,6 +99,6 @@ fn asked_to_stop_it_lets_the_run_save_and_says_how_to_go_on() {
     let checkpoints = fs::read_dir(sandbox.path("out/a/seed-0/checkpoints")).expect("a folder");
     assert!(checkpoints.count() > 0, "it was killed, not asked");
     let table = Table::read(&sandbox, "out");
-    assert_ne!(table.get("a", 0, "state"), "failed");
+    assert_eq!(table.get("a", 0, "state"), "begun", "it was not asked");
     assert_eq!(table.get("b", 1, "state"), "waiting");
 }

@@ -3,6 +3,6 @@
 mod going_on;
 mod refusals;
 mod results;
-#[allow(dead_code)] // tests/run uses the rest
+#[allow(dead_code, reason = "shared with the tests of runs, which use more of it")]
 #[path = "../run/support.rs"]
 mod support;

@@ -90,7 +90,7 @@ fn results(comparison: &Comparison) -> String {
             let mut cells: Vec<String> = row.cells.iter().map(|cell| escape(cell)).collect();
             if i < num_methods {
                 cells[0] = format!(
-                    "<svg class=\"dot\" viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle class=\"f{}\" cx=\"5\" cy=\"5\" r=\"5\"/></svg>{}",
+                    "<svg class=\"sample\" viewBox=\"0 0 22 10\" aria-hidden=\"true\"><circle class=\"f{}\" cx=\"6\" cy=\"5\" r=\"5\"/></svg>{}",
                     Ink::Series(i).class(),
                     cells[0]
                 );

@@ -71,6 +71,9 @@ impl Column {
     }
 }
 
+/// What a column has of a run that is not the trained encoder's.
+type OfColumn = fn(&Column) -> fn(&Measured) -> Option<f64>;
+
 /// A row; plain text.
 pub(super) struct Row {
     pub(super) cells: Vec<String>,
@@ -88,7 +91,6 @@ pub(super) fn head() -> Vec<String> {
 /// A row a method, best first, then what there is without training.
 pub(super) fn rows(comparison: &Comparison) -> Vec<Row> {
     let mut rows: Vec<Row> = comparison.ranked().into_iter().map(of_method).collect();
-    type OfColumn = fn(&Column) -> fn(&Measured) -> Option<f64>;
     let others: [(&str, OfColumn); 2] =
         [("untrained encoder", |c| c.untrained), ("raw pixels", |c| c.pixels)];
     for (name, of) in others {
