@@ -12,7 +12,7 @@
 use candle_core::Tensor;
 
 use super::math::{off_diagonal, standardise, widen};
-use super::{Error, Loss, Method, Needs, Objective, Ranks, Setup, Step, Weights};
+use super::{Error, Loss, Method, Needs, Objective, Setup, Step, Weights};
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -49,9 +49,8 @@ const EPSILON: f64 = 1e-5;
 /// # Errors
 /// Shapes that do not fit.
 pub fn redundancy_reduction(views: &[Tensor; 2], redundancy_weight: f64) -> Result<Tensor, Error> {
-    let alone = Ranks::default();
-    let first = standardise(&widen(&views[0])?, EPSILON, &alone)?;
-    let second = standardise(&widen(&views[1])?, EPSILON, &alone)?;
+    let first = standardise(&widen(&views[0])?, EPSILON)?;
+    let second = standardise(&widen(&views[1])?, EPSILON)?;
     let (n, dim) = first.dims2()?;
     let correlation = (first.t()?.matmul(&second)? / n as f64)?;
     let off = off_diagonal(dim, &correlation)?;

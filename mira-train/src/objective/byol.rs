@@ -133,7 +133,7 @@ pub struct Byol {
 fn predict(embeddings: &Tensor, weights: &Weights, ranks: &Ranks) -> Result<Tensor, Error> {
     let parameter = |name: &str| shared(&widen(weights.student(name)?)?, ranks);
     let hidden = embeddings.matmul(&parameter("predictor.0.weight")?)?;
-    let hidden = standardise(&hidden, EPSILON, &Ranks::default())?
+    let hidden = standardise(&hidden, EPSILON)?
         .broadcast_mul(&parameter("predictor.1.weight")?)?
         .broadcast_add(&parameter("predictor.1.bias")?)?
         .relu()?;

@@ -68,14 +68,14 @@ pub fn shared(parameter: &Tensor, ranks: &Ranks) -> Result<Tensor, Error> {
     Ok((((parameter - &constant)? / world)? + constant)?)
 }
 
-/// Columns brought to mean 0 and variance 1 over the rows of all ranks: `(x − mean)/√(var + ε)`, the variance divided by the number of
-/// rows: a batch norm without γ and β.
+/// Columns brought to mean 0 and variance 1 over the rows: `(x − mean)/√(var + ε)`, the variance divided by the number of rows: a batch
+/// norm without γ and β. Rows of all ranks are [gathered](super::Ranks::gather) before.
 ///
 /// # Errors
-/// A rank that is gone.
-pub fn standardise(x: &Tensor, epsilon: f64, ranks: &Ranks) -> Result<Tensor, Error> {
-    let centred = x.broadcast_sub(&ranks.mean_rows(x)?)?;
-    let variance = ranks.mean_rows(&centred.sqr()?)?;
+/// None that is expected.
+pub fn standardise(x: &Tensor, epsilon: f64) -> Result<Tensor, Error> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
+    let variance = centred.sqr()?.mean_keepdim(0)?;
     Ok(centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?)
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Every rank computes the same loss of the whole batch and differentiates it by its own rows. What [`Ranks::sum`] and [`Ranks::gather`]
 //! give is therefore a function of all rows, with a gradient to this rank's alone; the parameters' gradients, summed over the ranks, are
-//! those of one rank that holds the whole batch.
+//! those of one rank that holds the whole batch. What goes into them must be this rank's own: a sum of what already depends on other ranks'
+//! rows would lose the gradient by way of these. Where statistics of statistics are needed, rows are gathered first. A parameter that then
+//! acts on gathered rows is [`shared`](super::math::shared).
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@
 use candle_core::{D, Tensor};
 
 use super::math::{log_probability, log_softmax, standardise, widen};
-use super::{Error, Loss, Method, Needs, Objective, Ranks, Setup, Step, Weights};
+use super::{Error, Loss, Method, Needs, Objective, Setup, Step, Weights};
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -60,7 +60,7 @@ pub struct TwistWeights {
 /// # Errors
 /// Shapes that do not fit.
 pub fn twist_logits(embeddings: &Tensor) -> Result<Tensor, Error> {
-    standardise(&widen(embeddings)?, EPSILON, &Ranks::default())
+    standardise(&widen(embeddings)?, EPSILON)
 }
 
 /// The loss of two or more views' logits (N × D each, global views first), a scalar.

@@ -9,7 +9,7 @@ use mira_train::objective::spectral::{self, clip_rows, spectral};
 use mira_train::rng::{Purpose, Rng};
 use serde_json::Value;
 
-use super::{close, numbers};
+use crate::mira::{close, numbers};
 
 type Test = Result<(), Box<dyn std::error::Error>>;
 
