@@ -85,6 +85,7 @@ pub struct Method {
 
 /// What a method wants of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // independent of each other
 pub struct Needs {
     /// Whether embeddings have unit length, so that logits against prototypes are cosines.
     pub unit_length: bool,

@@ -7,7 +7,7 @@
 //! | loss | `mean over pairs v ≠ t of mean_i −Σ_j P⁽ᵗ⁾_ij log softmax(S⁽ᵛ⁾/τ_s)_ij` (Eq. 3) |
 //! | centre | `c ← m c + (1 − m)·mean` of the teacher's logits over both views and all samples, after the loss (Eq. 4) |
 //!
-//! Provenance: paper and released code, which agree here; projector and prototypes are those of the code's defaults. Its warm-up of τ_t is
+//! Provenance: paper and released code, which agree here; projector and prototypes are those of the code's defaults. Its warm-up of `τ_t` is
 //! left out, and the number of hidden layers does not count the bottleneck. The centre is f32.
 
 use candle_core::{D, DType, Device, Tensor};

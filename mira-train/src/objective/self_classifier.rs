@@ -3,8 +3,8 @@
 //! | | |
 //! |---|---|
 //! | S⁽ᵛ⁾ | logits (N × C): unit-length embeddings · unit-length prototypes |
-//! | p(y∣x) | softmax of S/τ_row over the classes |
-//! | p(x∣y) | softmax of S/τ_col over the samples |
+//! | p(y∣x) | softmax of `S/τ_row` over the classes |
+//! | p(x∣y) | softmax of `S/τ_col` over the samples |
 //! | ℓ(1, 2) | `−(1/N) Σ_i Σ_y [p(x⁽²⁾_i∣y)/Σ_ỹ p(x⁽²⁾_i∣ỹ)] · log[(N/C)·p(y∣x⁽¹⁾_i)/Σ_x̃ p(y∣x̃⁽¹⁾)]` (Eq. 5 and 6) |
 //! | loss | mean of ℓ over all ordered pairs of views with a global one in them; of ℓ(1, 2) and ℓ(2, 1) for two |
 //!

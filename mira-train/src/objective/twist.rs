@@ -10,7 +10,7 @@
 //!
 //! Nothing is stop-gradiented. Batch norm and means go over the samples of all ranks. With more than two views consistency is the mean over
 //! all pairs with a global view in them, the other two are means over all views.
-//! Provenance: paper; the released code has w_s = 1 + `lam1` = 1 and w_d = `lam2` = 1. Logarithms are exact (the code adds 1e-5 inside),
+//! Provenance: paper; the released code has `w_s = 1 + lam1 = 1` and `w_d = lam2 = 1`. Logarithms are exact (the code adds 1e-5 inside),
 //! and its batch norm is over groups of 256 samples, not over the whole batch.
 
 use candle_core::{D, Tensor};

@@ -1,5 +1,7 @@
 //! What a run would cost, in words.
 
+use std::fmt::Write as _;
+
 use super::{Assignment, Method, OptimizerKind, Recipe, View};
 use crate::text::{bytes, count, scaled};
 
@@ -99,10 +101,10 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
     );
     let mut objective = recipe.objective.name.clone();
     for (key, value) in &recipe.objective.settings {
-        objective += &format!(", {key} {value}");
+        let _ = write!(objective, ", {key} {value}");
     }
     if let Some(settings) = &recipe.assignment {
-        objective += &format!(": {}", assignment(settings));
+        let _ = write!(objective, ": {}", assignment(settings));
     }
     vec![
         ("network", network),

@@ -46,7 +46,7 @@ fn expand_within(mut table: Table, origin: &str, depth: usize) -> Result<Table, 
 
 /// A built-in recipe's text, or a file's beside the one that names it.
 fn text_of(name: &str, origin: &str) -> Result<(String, String), Error> {
-    if !Path::new(name).extension().is_some_and(|end| end == "toml") {
+    if Path::new(name).extension().is_none_or(|end| end != "toml") {
         let found = super::find_builtin(name)?;
         return Ok((found.text.into(), found.name.into()));
     }

@@ -6,6 +6,7 @@ use crate::train::StepReport;
 
 /// Watches the steps of a run.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // a flag for each warning
 pub struct Monitor {
     /// Means over the epoch so far.
     steps: u64,

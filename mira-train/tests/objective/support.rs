@@ -1,6 +1,7 @@
 //! Every method at small shapes: a recipe, inputs, a loss with its gradients, ranks that are threads.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -38,14 +39,14 @@ pub(crate) fn recipe(method: &Method, settings: &[&str]) -> Recipe {
         small(method.name).join("\n")
     );
     if has("prototypes") {
-        text += &format!("[prototypes]\ncount = {PROTOTYPES}\n");
+        let _ = write!(text, "[prototypes]\ncount = {PROTOTYPES}\n");
     }
     if has("assignment") {
         text += "[assignment]\niterations = 30\n";
     }
     let views: &[&str] = if method.needs.two_views { &["a", "b"] } else { &["a", "b", "c", "d"] };
     for name in views {
-        text += &format!("[[views]]\nname = \"{name}\"\nsize = 16\nscale = [0.2, 1.0]\n");
+        let _ = write!(text, "[[views]]\nname = \"{name}\"\nsize = 16\nscale = [0.2, 1.0]\n");
     }
     let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
     Recipe::from_toml(&text, method.name)
@@ -106,7 +107,9 @@ impl Inputs {
             if method.needs.unit_length {
                 for row in values.chunks_mut(DIM) {
                     let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
-                    row.iter_mut().for_each(|x| *x /= length);
+                    for x in row {
+                        *x /= length;
+                    }
                 }
             }
             Values { shape: vec![BATCH, DIM], values }
