@@ -25,6 +25,7 @@ use candle_core::{D, DType, Device, Tensor};
 use serde::Deserialize;
 
 use super::math::{unit_rows, widen};
+use super::spectral::clip_rows;
 use super::{
     Diagnostics, Error, Loss, Method, Needs, Objective, Ranks, Setup, State, Step, Weights,
 };
@@ -38,7 +39,7 @@ const KEYS: &[Key] = &[
     key("objective.gha", Kind::Flag, Fallback::Value("true"), "true").only("objective.name", NAME),
     key("objective.alpha", Kind::Number(Bounds::Positive), Fallback::Value("2.0"), "2").only("objective.name", NAME),
     key("objective.moment_from", Kind::Choice(&["target", "online"]), Fallback::Value("\"target\""), "\"target\"").only("objective.name", NAME),
-    key("objective.normalise", Kind::Choice(&["none", "unit"]), Fallback::Value("\"none\""), "\"none\"").only("objective.name", NAME),
+    key("objective.normalise", Kind::Choice(&["none", "unit", "clip"]), Fallback::Value("\"none\""), "\"none\"").only("objective.name", NAME),
 ];
 
 /// `objective.name = "minc"`.
@@ -72,6 +73,8 @@ pub enum Normalise {
     None,
     /// They are divided by their lengths.
     Unit,
+    /// Those longer than 1 are shortened to it, as the spectral loss's code does with μ = 1.
+    Clip,
 }
 
 /// Settings.
@@ -178,6 +181,7 @@ impl Minc {
         match self.settings.normalise {
             Normalise::None => Ok(z),
             Normalise::Unit => unit_rows(&z),
+            Normalise::Clip => clip_rows(&z, 1.0),
         }
     }
 
