@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use clap::{Args as _, FromArgMatches as _};
 use mira_train::cli::run::{Device, RunArgs, resolve};
+use mira_train::objective::METHODS;
 use mira_train::recipe::{Recipe, builtins};
 
 fn mira_train(args: &[&str]) -> Output {
@@ -28,6 +29,17 @@ fn recipes_lists_all_and_prints_one() {
     let list = mira_train(&["recipes"]);
     assert!(list.status.success());
     for builtin in builtins() {
+        if let Some((family, objective)) = builtin.name.split_once('/') {
+            // Three lines for all of them.
+            assert!(
+                text(&list.stdout).contains(&format!("{family}/OBJECTIVE")),
+                "{}",
+                builtin.name
+            );
+            let mut names = text(&list.stdout).split([',', '\n']).map(str::trim);
+            assert!(names.any(|name| name == objective), "{}", builtin.name);
+            continue;
+        }
         let line = text(&list.stdout).lines().find(|l| l.split(' ').next() == Some(builtin.name));
         assert!(line.is_some_and(|l| l.ends_with(builtin.description)), "{}", builtin.name);
         assert!(line.is_some_and(|l| l.chars().count() <= 110), "{}", builtin.name);
@@ -37,6 +49,25 @@ fn recipes_lists_all_and_prints_one() {
     let recipe = Recipe::from_toml(text(&one.stdout), "stdout").unwrap();
     assert_eq!(recipe, Recipe::builtin("imagenet-r50-100ep").unwrap());
     assert!(text(&one.stdout).starts_with("# "), "comments are kept");
+}
+
+#[test]
+fn objectives_lists_all_and_prints_the_settings_of_one() {
+    let list = mira_train(&["objectives"]);
+    assert!(list.status.success());
+    for method in METHODS {
+        let line = text(&list.stdout).lines().find(|l| l.split(' ').next() == Some(method.name));
+        assert!(line.is_some_and(|l| l.ends_with(method.title)), "{}", method.name);
+        // What is printed of one is the part of a recipe.
+        let one = mira_train(&["objectives", method.name]);
+        let table: toml::Table = toml::from_str(text(&one.stdout)).unwrap();
+        let objective = table["objective"].as_table().unwrap();
+        assert_eq!(objective.len(), 1 + method.keys.len(), "{}", method.name);
+        assert_eq!(objective["name"].as_str(), Some(method.name));
+    }
+    let unknown = mira_train(&["objectives", "siwav"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("did you mean `swav`?"));
 }
 
 #[test]
