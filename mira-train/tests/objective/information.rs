@@ -1,15 +1,16 @@
 //! The information-maximisation methods against golden vectors in f64, closed forms and what theory says of them.
 
 use candle_core::{DType, Device, Tensor, Var};
-use mira_train::objective::Ranks;
 use mira_train::objective::imsvd::{self, imsvd};
 use mira_train::objective::minc::{alpha_information, batch_moment, direction, lower_triangle};
 use mira_train::objective::mio::{self, Bound, mio};
 use mira_train::objective::spectral::{self, clip_rows, spectral};
+use mira_train::objective::{METHODS, Ranks};
 use mira_train::rng::{Purpose, Rng};
 use serde_json::Value;
 
 use crate::mira::{close, numbers};
+use crate::support::{BATCH, DIM, Inputs, build, recipe, saved, take};
 
 type Test = Result<(), Box<dyn std::error::Error>>;
 
@@ -297,4 +298,32 @@ fn minc_finds_the_ordered_eigenfunctions() -> Test {
     let monitor = 2.0 * agreement - moment.iter().map(|x| x * x).sum::<f64>() - 1.0;
     assert!((monitor - number(&golden["expected_monitor"])).abs() < 1e-6, "{monitor}");
     Ok(())
+}
+
+#[test]
+fn mincs_moment_follows_the_targets_from_step_to_step() {
+    let method = METHODS.iter().find(|method| method.name == "minc").expect("it is there");
+    let recipe = recipe(method, &["objective.moment_decay=0.75"]);
+    let ranks = single();
+    let mut minc = build(&recipe, &ranks);
+    let mut expected: Option<Vec<f64>> = None;
+    for number in 0..3 {
+        let inputs = Inputs::new(method, &recipe, 60 + number);
+        take(method, &mut *minc, &inputs, DType::F64, &inputs.step(number, &ranks))
+            .expect("a step");
+        // 1/(2B) Σ t tᵀ over both views.
+        let mut batch = vec![0.0; DIM * DIM];
+        for row in inputs.teacher.iter().flat_map(|view| view.values.chunks_exact(DIM)) {
+            for (at, sum) in batch.iter_mut().enumerate() {
+                *sum += row[at / DIM] * row[at % DIM] / (2 * BATCH) as f64;
+            }
+        }
+        let followed = match expected.take() {
+            None => batch,
+            Some(before) => before.iter().zip(&batch).map(|(a, b)| 0.75 * a + 0.25 * b).collect(),
+        };
+        let got: Vec<f64> = saved(&*minc)["moment"].iter().map(|x| f64::from(*x)).collect();
+        close("moment", &got, &followed, 1e-6);
+        expected = Some(followed);
+    }
 }
