@@ -86,15 +86,15 @@ impl Monitor {
         if loss > STUCK * log_k && !self.said_stuck {
             self.said_stuck = true;
             warnings.push(format!(
-                "loss stuck at log K: {loss:.3} of {log_k:.3} over the last epoch; the targets say nothing yet: lower assignment.temperature, \
-                 raise optimizer.base_lr, or start teacher.momentum_start lower"
+                "loss stuck at log K: {loss:.3} of {log_k:.3} over the last epoch; the targets say nothing yet: lower assignment.temperature \
+                 (of other objectives epsilon or teacher_temperature), raise optimizer.base_lr, or start teacher.momentum_start lower, where there is one"
             ));
         }
         let in_use = entropy.exp() / log_k.exp();
         if in_use < COLLAPSED && !self.said_collapsed {
             self.said_collapsed = true;
             warnings.push(format!(
-                "collapsed marginal in epoch {}: {:.1} of {:.0} prototypes in use; if it lasts, raise assignment.beta_start and beta_end, or lower optimizer.base_lr",
+                "collapsed marginal in epoch {}: {:.1} of {:.0} prototypes in use; if it lasts, raise assignment.beta_start and beta_end (of swav: objective.iterations), or lower optimizer.base_lr",
                 self.epoch + 1,
                 entropy.exp(),
                 log_k.exp()

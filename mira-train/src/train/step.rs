@@ -27,7 +27,7 @@ pub struct StepReport {
     pub loss: f64,
     /// Learning rate.
     pub lr: f64,
-    /// Momentum with which the teacher follows after this step.
+    /// Momentum with which the teacher follows after this step; NaN without one.
     pub ema_momentum: f64,
     /// Weight decay.
     pub weight_decay: f64,
@@ -193,7 +193,11 @@ impl Trainer {
             loss: f64::NAN,
             lr: self.schedules.lr.at(step),
             // The teacher is moved at the end of a step for the next one's targets, so that a skipped step leaves it alone.
-            ema_momentum: self.schedules.ema_momentum.at(step + 1),
+            ema_momentum: if self.recipe.has_teacher() {
+                self.schedules.ema_momentum.at(step + 1)
+            } else {
+                f64::NAN
+            },
             weight_decay: self.schedules.weight_decay.at(step),
             gradient_norm: f64::NAN,
             diagnostics: self

@@ -68,6 +68,7 @@ fn a_batch_in_parts_has_the_loss_and_gradient_of_the_whole() {
         let batch = doubled(&whole);
         let (expected, of_whole) = trained(&whole, &batch);
         let (got, of_parts) = trained(&parts, &batch);
+        assert_eq!(of_whole.ema_momentum.is_nan(), !whole.has_teacher(), "{}", method.name);
         let error = (of_parts.loss - of_whole.loss).abs();
         assert!(error <= 1e-3 * of_whole.loss.abs().max(0.1), "{}: {error}", method.name);
         let start = Network::new(&whole).unwrap().parameters().initial_values(0);
