@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes mira-train/tests/golden/decode.json: small files of every kind the decoders meet, and the RGB that Pillow reads from them.
 
-Needs pillow==13.0.0 numpy==2.4.6. `tolerance` is in levels of 8 bits: lossless kinds are exact; JPEG and WebP decoders may round the
-inverse transform and the chroma upsampling differently, here on a smooth picture.
+Needs pillow==13.0.0 numpy==2.4.6. `tolerance` is in levels of 8 bits: lossless kinds are exact, and so are usual JPEG files; other JPEG and WebP decoders may round
+the inverse transform and the chroma upsampling differently, here on a smooth picture.
 Usage: python dev/make_image_fixtures.py
 """
 
@@ -41,10 +41,22 @@ def main():
             }
         )
 
-    case("JPEG 4:4:4", image, 3, format="JPEG", quality=95, subsampling=0)
+    # Noise and edges, sizes that end within blocks and units, all samplings that our decoder takes; the smallest are of another kind.
+    random = np.random.default_rng(0)
+    textured = np.clip(random.normal(128, 70, (23, 37, 3)) + 60 * (np.arange(37) % 9 > 4)[None, :, None], 0, 255).astype(np.uint8)
+    for sampling, name in enumerate(["4:4:4", "4:2:2", "4:2:0"]):
+        for height, width, quality in [(19, 37, 90), (16, 32, 60), (1, 5, 80), (21, 17, 8)]:
+            part = Image.fromarray(textured[:height, :width])
+            case(f"JPEG {name}, {width} x {height}, quality {quality}", part, 0, format="JPEG", quality=quality, subsampling=sampling)
+    part = Image.fromarray(textured[:23, :37])
+    case("JPEG 4:2:0, optimised codes", part, 0, format="JPEG", quality=92, subsampling=2, optimize=True)
+    case("JPEG 4:2:0, restart markers", part, 0, format="JPEG", quality=92, subsampling=2, restart_marker_blocks=2)
+    case("JPEG, grey, textured", part.convert("L"), 0, format="JPEG", quality=92)
+    case("JPEG 4:2:0, 3 x 5", image.crop((0, 0, 3, 5)), 6, format="JPEG", quality=95, subsampling=2)
+    case("JPEG 4:4:4", image, 0, format="JPEG", quality=95, subsampling=0)
     case("JPEG 4:2:0, progressive", image, 4, format="JPEG", quality=95, subsampling=2, progressive=True)
-    case("JPEG, restart markers", image, 4, format="JPEG", quality=90, restart_marker_blocks=1)
-    case("JPEG, grey", image.convert("L"), 2, format="JPEG", quality=95)
+    case("JPEG, restart markers", image, 0, format="JPEG", quality=90, restart_marker_blocks=1)
+    case("JPEG, grey", image.convert("L"), 0, format="JPEG", quality=95)
     case("JPEG, CMYK", image.convert("CMYK"), 4, format="JPEG", quality=95)
     case("PNG, RGB", image, 0, format="PNG")
     case("PNG, RGBA", alpha, 0, expected=rgb, format="PNG")

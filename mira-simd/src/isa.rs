@@ -54,9 +54,10 @@ impl Isa for Avx2 {
     type F64 = vector::x86::Avx2F64;
 }
 
-/// Anything else, in plain Rust that LLVM may vectorise for the baseline; aarch64's baseline has fused multiply-add.
+/// Anything else, in plain Rust that LLVM may vectorise for the baseline; aarch64's baseline has fused multiply-add. Runs on every machine, so that
+/// tests can hold the others against it.
 #[derive(Debug)]
-pub(crate) struct Portable;
+pub struct Portable;
 impl Isa for Portable {
     const FMA: bool = cfg!(target_arch = "aarch64");
     const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
@@ -78,7 +79,7 @@ pub enum Level {
     /// 512-bit registers: F, BW, DQ and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// 256-bit registers, with fused multiply-add.
+    /// 256-bit registers, with fused multiply-add; and shifts by any register (BMI2), for reading bits.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// What the baseline of the architecture has.
@@ -90,7 +91,12 @@ pub static LEVEL: LazyLock<Level> = LazyLock::new(|| {
     let wish = std::env::var("MIRA_SIMD").unwrap_or_default();
     #[cfg(target_arch = "x86_64")]
     {
-        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        // The machines with AVX2 have BMI too; a hypervisor may hide anything.
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2");
         let avx512 = avx2
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -158,13 +164,13 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Avx512>()
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Avx2>()
 }

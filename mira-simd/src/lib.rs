@@ -26,7 +26,8 @@ mod scalar;
 mod vector;
 
 pub use isa::{
-    Isa, Kernel, LANES, LEVEL, Level, dispatch, instruction_set, padded, prefetch, prefetch_write,
+    Isa, Kernel, LANES, LEVEL, Level, Portable, dispatch, instruction_set, padded, prefetch,
+    prefetch_write,
 };
 pub use scalar::Scalar;
 pub use vector::{Lanes, Vector};

@@ -1,8 +1,12 @@
 //! JPEG, PNG and WebP files to RGB, recognised by their first bytes and not by their names.
 //!
+//! Most JPEG files are decoded by [`baseline`], to the same bits as by libjpeg-turbo; others (progressive, CMYK, unusual sampling) by zune-jpeg or,
+//! with the feature `turbojpeg`, by libjpeg-turbo itself.
+//!
 //! Grey is replicated, CMYK converted, 16 bits cut to 8, transparency dropped (as Pillow's `convert("RGB")` does). An orientation
 //! in EXIF is not applied, as in torchvision. Damaged files are errors, also where a picture with a grey rest could be made.
 
+mod baseline;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
 
@@ -100,6 +104,9 @@ fn has_scans_of_subsampled_channels(bytes: &[u8]) -> bool {
 }
 
 fn jpeg(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String> {
+    if baseline::decode(bytes, max_pixels, into)? {
+        return Ok(());
+    }
     #[cfg(feature = "turbojpeg")]
     if turbo::jpeg(bytes, max_pixels, into) {
         return Ok(());
@@ -243,6 +250,42 @@ mod tests {
                 let is_ok = decode(&file[..length], &mut image).is_ok();
                 assert!(!is_ok || image == whole, "{} cut to {length} bytes", case.name);
             }
+        }
+    }
+
+    /// A scan that ends early is no picture with a black rest, even where the file's end is as it should be.
+    #[test]
+    fn scans_that_end_early_are_refused() {
+        let mut image = Image::default();
+        let mut num_cut = 0;
+        for case in golden().into_iter().filter(|case| case.name.starts_with("JPEG 4:")) {
+            let file = bytes(&case.file);
+            let is_scan = |marker: &[u8]| marker == [0xFF, 0xDA];
+            let start = file.windows(2).position(is_scan).unwrap() + 14;
+            for cut in start..file.len() - 10 {
+                // Not between the two bytes that stand for one.
+                let cut = if file[cut - 1] == 0xFF { cut - 1 } else { cut };
+                let error = decode(&[&file[..cut], &[0xFF, 0xD9]].concat(), &mut image);
+                if case.name.contains("progressive") || case.name.contains("3 x 5") {
+                    continue;
+                }
+                let error = error.unwrap_err();
+                assert!(error.contains("its scan"), "{} cut at {cut}: {error}", case.name);
+                num_cut += 1;
+            }
+        }
+        assert!(num_cut > 5000, "{num_cut}");
+    }
+
+    /// Usual files are decoded here, not by the decoder for others.
+    #[test]
+    fn usual_files_are_decoded_by_our_own_decoder() {
+        let mut image = Image::default();
+        for case in golden().into_iter().filter(|case| case.name.starts_with("JPEG")) {
+            let unusual = ["progressive", "CMYK", "3 x 5"];
+            let is_usual = !unusual.iter().any(|word| case.name.contains(word));
+            let ours = baseline::decode(&bytes(&case.file), MAX_PIXELS, &mut image);
+            assert_eq!(ours, Ok(is_usual), "{}", case.name);
         }
     }
 

@@ -51,7 +51,8 @@ pub struct Crops {
 ///
 /// A loader holds at most `prefetch` batches that are made or being made, one that is joined from them or has been given back by
 /// [`Loader::recycle`], and the order of an epoch: [`memory`](Self::memory). Beside these each worker has one decoded image (at most
-/// [`MAX_PIXELS`](crate::data::MAX_PIXELS)), what its augmentation needs, and whatever the source and its decoders take for a while. Once
+/// [`MAX_PIXELS`](crate::data::MAX_PIXELS)), what its augmentation needs, the largest JPEG file's coded bytes and a few rows of its pixels, and whatever
+/// the source and other decoders take for a while. Once
 /// every worker has seen its largest image, and as long as batches are given back and can be read, the loader allocates nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoaderConfig {

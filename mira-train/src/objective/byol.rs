@@ -3,12 +3,12 @@
 //! | | |
 //! |---|---|
 //! | t⁽¹⁾, t⁽²⁾ | the teacher's embeddings (N × D) of the two global views; no gradient |
-//! | q⁽ᵛ⁾ | predictor of the student's embedding: Linear (no bias), batch norm, ReLU, Linear |
-//! | loss | `Σ_t mean_{v≠t} mean_i (2 − 2 cos(q⁽ᵛ⁾_i, t⁽ᵗ⁾_i))` (Eq. 2, made symmetric as in section 3.1) |
+//! | q⁽ᵛ⁾ | predictor of the student's embedding: Linear (no bias, which the batch norm takes out), batch norm, ReLU, Linear (with bias; the code has none) |
+//! | loss | `Σ_t mean_{v≠t} mean_i (2 − 2 cos(q⁽ᵛ⁾_i, t⁽ᵗ⁾_i))`, in both directions |
 //!
-//! `linear-byol` has a predictor of one linear layer without bias (Tian, Chen, Ganguli, ICML 2021 and BYOL's appendix study such). Batch norm
+//! `linear-byol` has a predictor of one linear layer without bias (as studied by Tian, Chen, Ganguli, ICML 2021). Batch norm
 //! goes over the samples of all ranks, view by view, and has no running statistics: the predictor is not used outside training.
-//! Provenance: paper; sizes of its ImageNet model. For more than two views, which it does not have, a target's loss is the mean over views.
+//! Provenance: released code, with the sizes of its ImageNet model. For more than two views, which it does not have, a target's loss is the mean over views.
 
 use candle_core::{D, Tensor};
 use serde::Deserialize as _;

@@ -11,7 +11,8 @@
 //! Labels, bank and centroids have no gradient. In the first epoch, while the bank fills, a label is the argmax of Sinkhorn on the batch, and
 //! logits are against the prototypes. An image that is not yet in the bank has no label and is left out.
 //! Provenance: released code of DeepCluster-v2 (random rows of the bank to begin with, 10 iterations, τ = 0.1, an empty cluster keeps its
-//! centroid); it fills the bank before training, and copies centroids into the prototypes. SeLa's 80 label updates are one an epoch here.
+//! centroid); it fills the bank before training, copies centroids into the prototypes, and has three heads with banks
+//! of both crops in turns: ours is the first. SeLa's code renews labels 100 times, spread quadratically over training; here it is once an epoch.
 
 use candle_core::{DType, Device, Tensor};
 use mira_core::{Assigner as _, Shape, Sinkhorn, StopRule};

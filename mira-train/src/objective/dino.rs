@@ -4,11 +4,12 @@
 //! |---|---|
 //! | logits | unit-length embeddings · unit-length prototypes (N × K): a weight-normalised last layer |
 //! | targets | `P⁽ᵗ⁾ = softmax((teacher's logits − c)/τ_t)` of both global views, by the *teacher's* prototypes; no gradient |
-//! | loss | `mean over pairs v ≠ t of mean_i −Σ_j P⁽ᵗ⁾_ij log softmax(S⁽ᵛ⁾/τ_s)_ij` (Eq. 3) |
-//! | centre | `c ← m c + (1 − m)·mean` of the teacher's logits over both views and all samples, after the loss (Eq. 4) |
+//! | loss | `mean over pairs v ≠ t of mean_i −Σ_j P⁽ᵗ⁾_ij log softmax(S⁽ᵛ⁾/τ_s)_ij` |
+//! | centre | `c ← m c + (1 − m)·mean` of the teacher's logits over both views and all samples, after the loss |
 //!
-//! Provenance: paper and released code, which agree here; projector and prototypes are those of the code's defaults. Its warm-up of `τ_t` is
-//! left out, and the number of hidden layers does not count the bottleneck. The centre is f32.
+//! Provenance: released code. Sizes of projector and prototypes are those of its defaults, but its projector has GELU and no batch norm where ours
+//! has batch norm and ReLU. Its warm-up of `τ_t`, off by default, is left out, and so is the clipping of gradients. The number of hidden layers does
+//! not count the bottleneck. The centre is f32.
 
 use candle_core::{D, DType, Device, Tensor};
 

@@ -12,7 +12,7 @@
 //!
 //! Nothing is stop-gradiented, and there is no second network. Batches over ranks: all pairs of the whole batch.
 //!
-//! Provenance: `mio` is the loss of the authors' released code (v1; λ = 1, τ = 0.5 there). `mio-majorized` is **reconstructed from the
+//! Provenance: `mio` is the loss of the authors' released code (v1; τ = 0.5 there, λ = 1 by default and 0 in its script). `mio-majorized` is **reconstructed from the
 //! abstract** of the later versions, which drop the softplus of the positive pairs and bound the negative term: which bound is the
 //! authors' is not known, so all three candidates are here.
 

@@ -5,11 +5,12 @@
 //! | S⁽ᵛ⁾ | logits (N × C): unit-length embeddings · unit-length prototypes |
 //! | p(y∣x) | softmax of `S/τ_row` over the classes |
 //! | p(x∣y) | softmax of `S/τ_col` over the samples |
-//! | ℓ(1, 2) | `−(1/N) Σ_i Σ_y [p(x⁽²⁾_i∣y)/Σ_ỹ p(x⁽²⁾_i∣ỹ)] · log[(N/C)·p(y∣x⁽¹⁾_i)/Σ_x̃ p(y∣x̃⁽¹⁾)]` (Eq. 5 and 6) |
+//! | ℓ(1, 2) | `−(1/N) Σ_i Σ_y [p(x⁽²⁾_i∣y)/Σ_ỹ p(x⁽²⁾_i∣ỹ)] · log[(N/C)·p(y∣x⁽¹⁾_i)/Σ_x̃ p(y∣x̃⁽¹⁾)]` |
 //! | loss | mean of ℓ over all ordered pairs of views with a global one in them; of ℓ(1, 2) and ℓ(2, 1) for two |
 //!
-//! Nothing is stop-gradiented. N counts the samples of all ranks. Provenance: paper; pairs of views are the released code's. Logarithms are
-//! exact, where the code adds 1e-8 inside. One classifier, where the paper's best model has several of different sizes.
+//! Nothing is stop-gradiented. N counts the samples of all ranks. Provenance: released code, whose formula and pairs of views these are.
+//! Logarithms are exact, where the code adds 1e-12 inside. One classifier, where the code has four of different sizes; it replaces the first view by its
+//! nearest neighbour from a queue (as with its `--no-nn-aug` we do not), learns prototypes' lengths, and its projector has leaky ReLUs.
 
 use candle_core::{D, Tensor};
 
@@ -27,7 +28,7 @@ pub(super) const METHOD: Method = Method {
     sections: &["prototypes"],
     defaults: &[
         ("projector.hidden_dim", "4096"),
-        ("projector.num_hidden", "2"),
+        ("projector.num_hidden", "1"),
         ("projector.output_dim", "128"),
         ("prototypes.count", "1000"),
         ("prototypes.freeze_epochs", "0.0"),

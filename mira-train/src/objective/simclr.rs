@@ -3,10 +3,10 @@
 //! | | |
 //! |---|---|
 //! | u | `[z⁽¹⁾; z⁽²⁾]`, rows of unit length, 2N × D |
-//! | loss | `mean_i −log exp(u_i·u_p(i)/τ) / Σ_{k≠i} exp(u_i·u_k/τ)`, p(i) the other view of i's image (Eq. 1, NT-Xent) |
+//! | loss | `mean_i −log exp(u_i·u_p(i)/τ) / Σ_{k≠i} exp(u_i·u_k/τ)`, p(i) the other view of i's image (NT-Xent) |
 //!
-//! Nothing is stop-gradiented. N counts the samples of all ranks. Provenance: paper; its ImageNet τ = 0.1 (0.5 for CIFAR-10, appendix B.9).
-//! The released code's projector ends in a batch norm, which is taken (`projector.batch_norm_last`).
+//! Nothing is stop-gradiented. N counts the samples of all ranks. Provenance: released code, whose loss is twice this mean; τ = 0.1
+//! for ImageNet, 0.5 for CIFAR-10. Its projector ends in a batch norm, which is taken (`projector.batch_norm_last`).
 
 use candle_core::{D, Tensor};
 

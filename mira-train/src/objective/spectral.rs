@@ -8,7 +8,7 @@
 //! Nothing is stop-gradiented. Its minimiser factorises the matrix of co-occurring views: the objective that MINC takes apart. Batches over
 //! ranks: all pairs of the whole batch.
 //!
-//! Provenance: the paper's loss with the clipping of its released code; μ = 1 there for CIFAR and Tiny-ImageNet, 10 for ImageNet.
+//! Provenance: the paper's loss with the clipping of its released code; μ = 1 there for CIFAR, 10 for ImageNet.
 
 use candle_core::{D, Tensor};
 use serde::Deserialize;
@@ -33,6 +33,7 @@ pub const METHOD: Method = Method {
         ("projector.hidden_dim", "8192"),
         ("projector.num_hidden", "2"),
         ("projector.output_dim", "8192"),
+        ("projector.batch_norm_last", "true"),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: true },
     check: |_| Ok(()),

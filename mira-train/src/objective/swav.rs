@@ -3,12 +3,12 @@
 //! | | |
 //! |---|---|
 //! | logits | `S = z·cᵀ`, unit-length embeddings z (N × D) and prototypes c (K × D) |
-//! | targets | Sinkhorn–Knopp of `exp(S/ε)` of each global view, 3 sweeps, over all ranks; no gradient (Eq. 3 to 5) |
-//! | loss | `½ Σ_t mean_{v≠t} mean_i −Σ_j Q⁽ᵗ⁾_ij log softmax(S⁽ᵛ⁾/τ)_ij` (Eq. 2 and 6) |
+//! | targets | Sinkhorn–Knopp of `exp(S/ε)` of each global view, 3 sweeps, over all ranks; no gradient |
+//! | loss | `½ Σ_t mean_{v≠t} mean_i −Σ_j Q⁽ᵗ⁾_ij log softmax(S⁽ᵛ⁾/τ)_ij` |
 //!
 //! With a queue the logits of earlier embeddings of the same view, against the present prototypes, are assigned together with the batch's;
 //! only the batch's rows are targets. It is filled from `queue_start_epoch` on, newest first, and used once full.
-//! Provenance: released code (3840 is its queue for batches of 256), which agrees with the paper. There a queue length that is no multiple of
+//! Provenance: released code (3840 is its queue for batches of 256), against which loss, queue and schedule were checked. There a queue length that is no multiple of
 //! the batch is rounded down in silence; here it is an error.
 
 use candle_core::{DType, Tensor};

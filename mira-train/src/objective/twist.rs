@@ -6,11 +6,11 @@
 //! | consistency | `½ (KL(P⁽¹⁾‖P⁽²⁾) + KL(P⁽²⁾‖P⁽¹⁾))`, mean over samples |
 //! | sharpness | `½ Σ_v mean_i H(P⁽ᵛ⁾_i)` |
 //! | diversity | `½ Σ_v H(mean_i P⁽ᵛ⁾_i)` |
-//! | loss | `consistency + w_s·sharpness − w_d·diversity` (Eq. 1 to 3) |
+//! | loss | `consistency + w_s·sharpness − w_d·diversity` |
 //!
 //! Nothing is stop-gradiented. Batch norm and means go over the samples of all ranks. With more than two views consistency is the mean over
 //! all pairs with a global view in them, the other two are means over all views.
-//! Provenance: paper; the released code has `w_s = 1 + lam1 = 1` and `w_d = lam2 = 1`. Logarithms are exact (the code adds 1e-5 inside),
+//! Provenance: released code, with `w_s = 1 + lam1 = 1` and `w_d = lam2 = 1`; of more views it takes all three terms over pairs, so that global views weigh more. Logarithms are exact (the code adds 1e-5 inside),
 //! and its batch norm is over groups of 256 samples, not over the whole batch.
 
 use candle_core::{D, Tensor};

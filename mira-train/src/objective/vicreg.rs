@@ -2,13 +2,13 @@
 //!
 //! | | |
 //! |---|---|
-//! | invariance | `mean_{i,d} (z⁽¹⁾_id − z⁽²⁾_id)²`, embeddings N × D (Eq. 5) |
-//! | variance | `½ Σ_v mean_d max(0, 1 − √(var_d + 1e-4))` (Eq. 1, 2) |
-//! | covariance | `Σ_v (1/D) Σ_{i≠j} cov_ij²`, `cov = z̃ᵀz̃/(N − 1)`, z̃ the centred embeddings (Eq. 3, 4) |
-//! | loss | `25·invariance + 25·variance + 1·covariance` (Eq. 6) |
+//! | invariance | `mean_{i,d} (z⁽¹⁾_id − z⁽²⁾_id)²`, embeddings N × D |
+//! | variance | `½ Σ_v mean_d max(0, 1 − √(var_d + 1e-4))` |
+//! | covariance | `Σ_v (1/D) Σ_{i≠j} cov_ij²`, `cov = z̃ᵀz̃/(N − 1)`, z̃ the centred embeddings |
+//! | loss | `25·invariance + 25·variance + 1·covariance` |
 //!
-//! Nothing is stop-gradiented. N counts the samples of all ranks; variances are divided by N − 1. Provenance: paper, with the scale of the
-//! released code where they differ: invariance is a mean over dimensions too (the paper sums them), and variance has the ½.
+//! Nothing is stop-gradiented. N counts the samples of all ranks; variances are divided by N − 1. Provenance: released code, whose
+//! scale this is: invariance is a mean over dimensions, too, and variance has the ½.
 
 use candle_core::Tensor;
 

@@ -132,21 +132,11 @@ impl Lines<'_> {
 const HALF: i32 = 1 << (PRECISION - 1);
 
 #[cfg(test)]
-pub(super) mod tests {
-    use mira_simd::{Kernel, Lanes, dispatch};
+mod tests {
+    use mira_simd::{Kernel, Portable, dispatch};
     use proptest::prelude::*;
 
     use super::*;
-
-    /// A machine without vector instructions of ours.
-    pub(in super::super) struct Plain;
-
-    impl Isa for Plain {
-        const FMA: bool = false;
-        const REGISTERS: usize = 4;
-        type F32 = Lanes<f32, 16>;
-        type F64 = Lanes<f64, 8>;
-    }
 
     struct Sum<'a>(Lines<'a>, &'a mut [i16]);
 
@@ -192,7 +182,7 @@ pub(super) mod tests {
             dispatch(Sum(lines(), &mut got));
             prop_assert_eq!(&got, &expected);
             got.fill(-1);
-            Sum(lines(), &mut got).run::<Plain>();
+            Sum(lines(), &mut got).run::<Portable>();
             prop_assert_eq!(&got, &expected);
         }
     }

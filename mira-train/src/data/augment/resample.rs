@@ -344,7 +344,8 @@ impl Kernel for VerticalPass<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lines::tests::Plain;
+    use mira_simd::Portable;
+
     use super::*;
     use crate::rng::{Purpose, Rng};
 
@@ -378,7 +379,7 @@ mod tests {
                 for (narrowed, is_plain) in [(plain, true), (here, false)] {
                     let padded = &mut padded;
                     let pass = HorizontalPass { weights, image, crop, padded, narrowed, stride };
-                    if is_plain { pass.run::<Plain>() } else { dispatch(pass) }
+                    if is_plain { pass.run::<Portable>() } else { dispatch(pass) }
                 }
                 for (plain, here) in both[0].chunks(stride).zip(both[1].chunks(stride)) {
                     assert_eq!(plain[..width], here[..width], "{crop:?} to {width}");

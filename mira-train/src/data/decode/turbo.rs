@@ -1,4 +1,4 @@
-//! JPEG files through libjpeg-turbo, where the feature `turbojpeg` has built it.
+//! Unusual JPEG files through libjpeg-turbo, where the feature `turbojpeg` has built it.
 
 use std::cell::RefCell;
 
