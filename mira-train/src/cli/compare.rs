@@ -25,7 +25,7 @@ agree in data, model, views, batch, epochs and evaluation. Results are in result
 Exit codes: 1 if a run failed (the others are made all the same), 75 if interrupted and saved.";
 
 /// Recipes that are alike in everything but the objective.
-const FAMILIES: [&str; 3] = ["small", "cifar10-r18", "imagenet-r50"];
+const FAMILIES: [&str; 4] = ["small", "cifar10-small", "cifar10-r18", "imagenet-r50"];
 
 /// Flags of `mira-train compare`.
 #[derive(Args, Clone, Debug)]

@@ -14,7 +14,7 @@ Examples:
   mira-train objectives swav
       its settings as TOML, with the published values
   mira-train run small/swav
-      a recipe made for it; there are cifar10-r18/NAME and imagenet-r50/NAME, too";
+      a recipe made for it; there are cifar10-small/NAME, cifar10-r18/NAME and imagenet-r50/NAME, too";
 
 /// Flags of `mira-train objectives`.
 #[derive(Args, Clone, Debug)]

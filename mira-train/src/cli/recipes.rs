@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
+use crate::objective::METHODS;
 use crate::recipe::{self, builtins};
 
 const EXAMPLES: &str = "\
@@ -32,13 +33,17 @@ pub fn text(args: &RecipesArgs) -> Result<String, recipe::Error> {
     }
     let width = builtins().iter().map(|builtin| builtin.name.len()).max().unwrap_or(0);
     let mut list = String::new();
-    for builtin in builtins().iter().filter(|builtin| !builtin.name.contains('/')) {
+    let is_of_family = |name: &str| {
+        name.split_once('/')
+            .is_some_and(|(_, objective)| METHODS.iter().any(|m| m.name == objective))
+    };
+    for builtin in builtins().iter().filter(|builtin| !is_of_family(builtin.name)) {
         let _ = writeln!(list, "{:width$}  {}", builtin.name, builtin.description);
     }
-    let names = builtins().iter().filter_map(|builtin| builtin.name.strip_prefix("small/"));
+    let names = METHODS.iter().map(|method| method.name);
     let _ = writeln!(
         list,
-        "\nsmall/OBJECTIVE, cifar10-r18/OBJECTIVE, imagenet-r50/OBJECTIVE, with the OBJECTIVE one of\n{}",
+        "\nsmall/OBJECTIVE, cifar10-small/OBJECTIVE, cifar10-r18/OBJECTIVE, imagenet-r50/OBJECTIVE, with the OBJECTIVE one of\n{}",
         names.collect::<Vec<_>>().join(", ")
     );
     list.push_str(

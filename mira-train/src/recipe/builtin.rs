@@ -28,6 +28,7 @@ macro_rules! builtins {
         builtins! {
             $($first)*
             $(concat!("small/", $objective) => concat!("default with ", $objective),)*
+            $(concat!("cifar10-small/", $objective) => concat!("cifar10-small-cpu with ", $objective),)*
             $(concat!("cifar10-r18/", $objective) => concat!("CIFAR-10, ResNet-18, ", $objective),)*
             $(concat!("imagenet-r50/", $objective) => concat!("ImageNet, ResNet-50, ", $objective),)*
         }
@@ -37,6 +38,7 @@ macro_rules! builtins {
 const BUILTINS: &[Builtin] = builtins! {
     "default": "embedded Fashion-MNIST, ResNet-8, 12 epochs: minutes on two CPU cores",
     "cifar10-small-cpu": "CIFAR-10, ResNet-8, 15 epochs: up to an hour on two CPU cores",
+    "small/minc-without-gha": "default with minc, whose moment stays whole: what its paper says collapses",
     "cifar10-r18-1000ep": "CIFAR-10, ResNet-18, 1,000 epochs; published linear 93.02 %",
     "cifar100-r18-1000ep": "CIFAR-100, ResNet-18, 1,000 epochs; published linear 70.65 %",
     "imagenet100-r18-400ep": "ImageNet-100, ResNet-18, batch 512; published linear 81.00 %",

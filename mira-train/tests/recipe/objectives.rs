@@ -115,6 +115,7 @@ fn there_is_a_recipe_of_each_family_for_every_objective() {
     for method in METHODS {
         for (family, base) in [
             ("small", "default"),
+            ("cifar10-small", "cifar10-small-cpu"),
             ("cifar10-r18", "cifar10-r18-1000ep"),
             ("imagenet-r50", "imagenet-r50-100ep"),
         ] {
@@ -131,7 +132,7 @@ fn there_is_a_recipe_of_each_family_for_every_objective() {
             let base = Recipe::builtin(base).unwrap();
             assert_eq!((&recipe.model, &recipe.views), (&base.model, &base.views), "{name}");
             assert_eq!((&recipe.data, &recipe.eval), (&base.data, &base.eval), "{name}");
-            if family == "small" {
+            if family.ends_with("small") {
                 assert_eq!((&recipe.train, &recipe.schedule), (&base.train, &base.schedule));
             }
         }

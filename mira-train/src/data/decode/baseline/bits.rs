@@ -70,8 +70,8 @@ impl Scan {
         self.pieces.iter().map(|piece| Bits {
             bytes: &self.bytes[piece.start..piece.end + SLACK],
             at: 0,
-            bits: 0,
-            count: 0,
+            ahead: 0,
+            num_ahead: 0,
         })
     }
 }
@@ -91,9 +91,9 @@ pub(super) struct Bits<'a> {
     /// The first byte of which nothing counts as read.
     at: usize,
     /// The next ones, first in front.
-    bits: u64,
+    ahead: u64,
     /// How many of them there are; those behind are right as well, or 0.
-    count: u32,
+    num_ahead: u32,
 }
 
 /// A block's coefficients in rows, each times its step, in the lower 16 bits, and after them a place for what does not count.
@@ -110,27 +110,27 @@ impl Block {
 }
 
 impl Bits<'_> {
-    /// Makes 56 bits ready, at least; those after the end are zeros.
+    /// Makes 56 bits ready, at least, 0x38; those after the end are zeros.
     #[inline(always)]
     fn refill(&mut self) -> Result<(), Damage> {
         let Some(next) = self.bytes.get(self.at..self.at + 8) else { return Err(Damage::Cut) };
         let next = u64::from_be_bytes(next.try_into().expect("eight bytes"));
-        self.bits |= next >> self.count;
-        self.at += ((63 - self.count) >> 3) as usize;
-        self.count |= 56;
+        self.ahead |= next >> self.num_ahead;
+        self.at += ((63 - self.num_ahead) >> 3) as usize;
+        self.num_ahead |= 0x38;
         Ok(())
     }
 
     #[inline(always)]
     fn skip(&mut self, num_bits: u32) {
-        self.bits <<= num_bits;
-        self.count -= num_bits;
+        self.ahead <<= num_bits;
+        self.num_ahead -= num_bits;
     }
 
     /// Takes the `size` bits of a value.
     #[inline(always)]
     fn value(&mut self, size: u32) -> i32 {
-        let value = extended(self.bits, size);
+        let value = extended(self.ahead, size);
         self.skip(size);
         value
     }
@@ -138,7 +138,7 @@ impl Bits<'_> {
     /// Takes a code that an entry does not have the value of, and gives its symbol.
     #[inline(always)]
     fn symbol(&mut self, table: &Table, entry: Entry) -> Result<u32, Damage> {
-        let (length, symbol) = table.code(entry, self.bits).ok_or(Damage::NoCode)?;
+        let (length, symbol) = table.code(entry, self.ahead).ok_or(Damage::NoCode)?;
         self.skip(length);
         Ok(symbol)
     }
@@ -155,7 +155,7 @@ impl Bits<'_> {
         block: &mut Block,
     ) -> Result<bool, Damage> {
         self.refill()?;
-        let size = self.symbol(dc, dc.look_up(self.bits))?;
+        let size = self.symbol(dc, dc.look_up(self.ahead))?;
         *first = first.wrapping_add(self.value(size));
         block.0[0] = first.wrapping_mul(steps[0]) as i16;
         let mut place = 1;
@@ -165,7 +165,7 @@ impl Bits<'_> {
             const { assert!(56 - 2 * LOOKUP >= MAX_CODE + MAX_COEFFICIENT) };
             const { assert!(56 >= MAX_CODE + MAX_DIFFERENCE) };
             for _ in 0..3 {
-                let entry = ac.look_up(self.bits);
+                let entry = ac.look_up(self.ahead);
                 let is_complete = entry.value() != 0;
                 let (skip, value) = if is_complete {
                     self.skip(entry.num_bits());
@@ -190,7 +190,7 @@ impl Bits<'_> {
 
     /// Whether more was read than there is.
     pub(super) fn is_beyond_the_end(&self) -> bool {
-        8 * self.at - self.count as usize > 8 * (self.bytes.len() - SLACK)
+        8 * self.at - self.num_ahead as usize > 8 * (self.bytes.len() - SLACK)
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
                         2 * all
                             + bytes.get(i / 8).map_or(0, |byte| u64::from(byte >> (7 - i % 8) & 1))
                     });
-                    assert_eq!(bits.bits >> 32, expected, "{num_read}");
+                    assert_eq!(bits.ahead >> 32, expected, "{num_read}");
                     bits.skip(step);
                     num_read += step as usize;
                     assert_eq!(bits.is_beyond_the_end(), num_read > 8 * bytes.len(), "{num_read}");

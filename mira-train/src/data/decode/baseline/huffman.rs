@@ -66,7 +66,7 @@ impl Entry {
 pub(super) const fn extended(bits: u64, size: u32) -> i32 {
     let is_negative = (!bits.cast_signed() >> 63) as i32;
     let absolute = (bits >> 1 >> (63 - size)) as i32;
-    absolute + ((-1 << size) + 1 & is_negative)
+    absolute + (((-1 << size) + 1) & is_negative)
 }
 
 /// Zeros before a coefficient, and bits of its value, which a symbol stands for. Without a value it is 0, as after sixteen zeros and at a block's end.
