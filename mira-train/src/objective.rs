@@ -20,6 +20,7 @@ mod dino;
 mod error;
 pub mod imsvd;
 pub mod math;
+pub mod memory;
 pub mod minc;
 pub mod mio;
 pub mod mira;
@@ -38,6 +39,7 @@ pub use byol::{Byol, prediction_of_embeddings};
 pub use deepcluster::{DeepCluster, label_cross_entropy, spherical_kmeans};
 pub use dino::{Dino, centred_softmax, distillation};
 pub use error::Error;
+pub use memory::Memory;
 pub use mira::{Mira, Reduction, swapped_prediction};
 pub use ranks::Ranks;
 pub use self_classifier::{
@@ -75,6 +77,8 @@ pub struct Method {
     pub defaults: &'static [(&'static str, &'static str)],
     /// What it wants of the network.
     pub needs: Needs,
+    /// What it takes beside the network.
+    pub memory: Memory,
     /// What its settings and others must agree on: the problem and the remedy.
     pub check: fn(&Recipe) -> Result<(), (String, &'static str)>,
     /// The parameters it has beside prototypes.

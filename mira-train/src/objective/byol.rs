@@ -15,7 +15,7 @@ use serde::Deserialize as _;
 
 use super::math::{shared, standardise, unit_rows, widen};
 use super::{
-    Diagnostics, Error, Loss, Method, Needs, Objective, OwnParameter, Ranks, Step, Weights,
+    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, OwnParameter, Ranks, Step, Weights,
 };
 use crate::nn::Initialisation;
 use crate::recipe::schema::key;
@@ -37,6 +37,7 @@ pub(super) const METHOD: Method = Method {
     sections: &["teacher"],
     defaults: DEFAULTS,
     needs: Needs { unit_length: false, targets: true, couples_samples: true, two_views: false },
+    memory: Memory { embeddings: 17, others: predictor, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: predictor_parameters,
     new: |_| Ok(Box::new(Byol { is_linear: false, targets: None })),
@@ -50,6 +51,7 @@ pub(super) const LINEAR: Method = Method {
     sections: &["teacher"],
     defaults: DEFAULTS,
     needs: Needs { unit_length: false, targets: true, couples_samples: false, two_views: false },
+    memory: Memory { embeddings: 17, moments: 6, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |recipe| {
         let dim = recipe.projector.output_dim;
@@ -95,6 +97,16 @@ fn predictor_parameters(recipe: &Recipe) -> Vec<OwnParameter> {
         linear("predictor.3.weight", hidden, dim),
         vector("predictor.3.bias", dim, Initialisation::UniformFanIn(hidden)),
     ]
+}
+
+/// What the predictor's hidden layer computes for all views, and the gradients of its weights, twice.
+fn predictor(recipe: &Recipe, _: u64) -> u64 {
+    let own = predictor_parameters(recipe);
+    let hidden = own.first().map_or(0, |first| first.shape[1] as u64);
+    let num_views: u64 = recipe.views.iter().map(|view| view.count as u64).sum();
+    let rows = num_views * recipe.train.batch_size as u64;
+    let weights: usize = own.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+    (12 * rows).saturating_mul(hidden).saturating_add(2 * weights as u64)
 }
 
 /// The loss of two or more views' predictions against two targets (N × D each), a scalar: target t supervises every view but view t.

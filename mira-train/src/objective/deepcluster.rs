@@ -21,10 +21,10 @@ use ndarray::Array2;
 use ndarray::linalg::general_mat_mul;
 
 use super::math::{log_softmax, unit_rows, widen};
-use super::{Error, Loss, Method, Needs, Objective, Setup, State, Step, Targets, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, State, Step, Targets, Weights};
 use crate::model::PROTOTYPES;
 use crate::recipe::schema::key;
-use crate::recipe::{Bounds, Fallback, Key, Kind};
+use crate::recipe::{Bounds, Fallback, Key, Kind, Recipe};
 use crate::rng::{Purpose, Rng};
 
 /// `objective.name = "deepcluster-v2"`.
@@ -40,6 +40,7 @@ pub(super) const METHOD: Method = Method {
         ("prototypes.count", "3000"),
     ],
     needs: Needs { unit_length: true, targets: false, couples_samples: true, two_views: false },
+    memory: Memory { embeddings: 8, logits: 17, others: bank, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(DeepCluster::new(setup)?)),
@@ -67,6 +68,15 @@ const FIRST_CENTROIDS: Purpose = Purpose::Other(0x6b6d);
 enum Assignment {
     Kmeans,
     Sinkhorn,
+}
+
+/// An embedding and a label an image, and old and new centroids; for Sinkhorn the whole set against all prototypes, twice.
+fn bank(recipe: &Recipe, num_images: u64) -> u64 {
+    let dim = recipe.projector.output_dim as u64;
+    let num_prototypes = recipe.prototypes.as_ref().map_or(0, |p| p.count as u64);
+    let assignment = recipe.objective.settings.get("assignment").and_then(toml::Value::as_str);
+    let of_image = if assignment == Some("sinkhorn") { 2 * num_prototypes + 2 * dim } else { dim };
+    num_images.saturating_mul(of_image + 2).saturating_add(2 * num_prototypes * dim)
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -14,7 +14,9 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use super::math::{log_softmax, unit_rows, widen};
-use super::{Diagnostics, Error, Loss, Method, Needs, Objective, Setup, State, Step, Weights};
+use super::{
+    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Setup, State, Step, Weights,
+};
 use crate::model::PROTOTYPES;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
@@ -33,6 +35,7 @@ pub(super) const METHOD: Method = Method {
         ("teacher.momentum_start", "0.996"),
     ],
     needs: Needs { unit_length: true, targets: true, couples_samples: false, two_views: false },
+    memory: Memory { embeddings: 6, logits: 15, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(Dino::new(setup)?)),

@@ -20,7 +20,7 @@ use candle_core::{D, Tensor};
 use serde::Deserialize;
 
 use super::math::{log_softmax, off_diagonal, widen};
-use super::{Diagnostics, Error, Loss, Method, Needs, Objective, Ranks, Step, Weights};
+use super::{Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Ranks, Step, Weights};
 use crate::recipe::Recipe;
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
@@ -48,6 +48,7 @@ pub const METHOD: Method = Method {
         ("projector.output_dim", "8160"),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: true },
+    memory: Memory { embeddings: 21, moments: 24, ..Memory::NOTHING },
     check,
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(Imsvd { settings: setup.settings()? })),

@@ -27,7 +27,7 @@ use serde::Deserialize;
 use super::math::{unit_rows, widen};
 use super::spectral::clip_rows;
 use super::{
-    Diagnostics, Error, Loss, Method, Needs, Objective, Ranks, Setup, State, Step, Weights,
+    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Ranks, Setup, State, Step, Weights,
 };
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
@@ -50,6 +50,7 @@ pub const METHOD: Method = Method {
     sections: &["teacher"],
     defaults: &[],
     needs: Needs { unit_length: false, targets: true, couples_samples: true, two_views: true },
+    memory: Memory { embeddings: 19, moments: 4, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(Minc::new(setup)?)),

@@ -20,7 +20,7 @@ use candle_core::Tensor;
 use serde::Deserialize;
 
 use super::math::{off_diagonal, softplus, unit_rows, widen};
-use super::{Error, Loss, Method, Needs, Objective, Ranks, Setup, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, Ranks, Setup, Step, Weights};
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
 const BOTH: &[&str] = &["mio", "mio-majorized"];
@@ -59,6 +59,7 @@ pub const METHOD: Method = Method {
     sections: &[],
     defaults: PROJECTOR,
     needs: NEEDS,
+    memory: Memory { embeddings: 12, pairs: 23, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(Mio::new(setup)?)),
@@ -69,6 +70,7 @@ pub const MAJORIZED_METHOD: Method = Method {
     name: "mio-majorized",
     title: "MIO with majorized terms, reconstructed from the abstract of its later versions",
     keys: MAJORIZED_KEYS,
+    memory: Memory { pairs: 16, ..METHOD.memory },
     ..METHOD
 };
 

@@ -11,7 +11,9 @@
 use candle_core::{D, Result, Tensor};
 use mira_core::{Method as Assignment, Mira as MiraMethod, Report, Sinkhorn, Softmax, StopRule};
 
-use super::{Diagnostics, Error, Loss, Method, Needs, Objective, Setup, Step, Targets, Weights};
+use super::{
+    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Targets, Weights,
+};
 use crate::model::PROTOTYPES;
 use crate::recipe;
 use crate::schedule::Schedule;
@@ -26,6 +28,7 @@ pub const METHOD: Method = Method {
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     needs: Needs { unit_length: true, targets: true, couples_samples: false, two_views: false },
+    memory: Memory { embeddings: 7, logits: 17, ..Memory::NOTHING },
     new: |setup| Ok(Box::new(Mira::new(setup)?)),
 };
 

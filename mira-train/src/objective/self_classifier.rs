@@ -15,7 +15,7 @@
 use candle_core::{D, Tensor};
 
 use super::math::{log_softmax, shared, unit_rows, widen};
-use super::{Error, Loss, Method, Needs, Objective, Setup, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
 use crate::model::PROTOTYPES;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
@@ -34,6 +34,7 @@ pub(super) const METHOD: Method = Method {
         ("prototypes.freeze_epochs", "0.0"),
     ],
     needs: Needs { unit_length: true, targets: false, couples_samples: true, two_views: false },
+    memory: Memory { embeddings: 6, logits: 27, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(SelfClassifier::new(setup)?)),

@@ -11,7 +11,7 @@
 use candle_core::{D, Tensor};
 
 use super::math::{unit_rows, widen};
-use super::{Error, Loss, Method, Needs, Objective, Setup, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -28,6 +28,7 @@ pub(super) const METHOD: Method = Method {
         ("projector.batch_norm_last", "true"),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: true },
+    memory: Memory { embeddings: 15, pairs: 17, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(SimClr::new(setup)?)),

@@ -14,7 +14,7 @@ use candle_core::{D, Tensor};
 use serde::Deserialize;
 
 use super::math::{off_diagonal, widen};
-use super::{Error, Loss, Method, Needs, Objective, Ranks, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, Ranks, Step, Weights};
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
 #[rustfmt::skip]
@@ -36,6 +36,7 @@ pub const METHOD: Method = Method {
         ("projector.batch_norm_last", "true"),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: true },
+    memory: Memory { embeddings: 12, pairs: 4, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(Spectral { settings: setup.settings()? })),

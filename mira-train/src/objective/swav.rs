@@ -17,7 +17,7 @@ use mira_core::{Sinkhorn, StopRule};
 use super::math::widen;
 use super::mira::certificates;
 use super::{
-    Error, Loss, Method, Needs, Objective, Reduction, Setup, State, Step, Targets, Weights,
+    Error, Loss, Memory, Method, Needs, Objective, Reduction, Setup, State, Step, Targets, Weights,
     swapped_prediction,
 };
 use crate::model::PROTOTYPES;
@@ -37,6 +37,7 @@ pub(super) const METHOD: Method = Method {
         ("prototypes.count", "3000"),
     ],
     needs: Needs { unit_length: true, targets: false, couples_samples: true, two_views: false },
+    memory: Memory { embeddings: 7, logits: 17, others: queues, ..Memory::NOTHING },
     check,
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(Swav::new(setup)?)),
@@ -67,6 +68,13 @@ fn check(recipe: &Recipe) -> Result<(), (String, &'static str)> {
         ),
         "round it down to one",
     ))
+}
+
+/// The queues of both global views.
+fn queues(recipe: &Recipe, _: u64) -> u64 {
+    let length = recipe.objective.settings.get("queue_length").and_then(toml::Value::as_integer);
+    let length = length.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    length.saturating_mul(2 * recipe.projector.output_dim as u64)
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -16,7 +16,7 @@
 use candle_core::{D, Tensor};
 
 use super::math::{log_probability, log_softmax, standardise, widen};
-use super::{Error, Loss, Method, Needs, Objective, Setup, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -32,6 +32,7 @@ pub(super) const METHOD: Method = Method {
         ("projector.output_dim", "4096"),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: false },
+    memory: Memory { embeddings: 17, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(Twist::new(setup)?)),

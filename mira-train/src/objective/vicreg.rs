@@ -13,7 +13,7 @@
 use candle_core::Tensor;
 
 use super::math::{off_diagonal, widen};
-use super::{Error, Loss, Method, Needs, Objective, Setup, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -29,6 +29,7 @@ pub(super) const METHOD: Method = Method {
         ("projector.output_dim", "8192"),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: true },
+    memory: Memory { embeddings: 10, moments: 23, ..Memory::NOTHING },
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     new: |setup| Ok(Box::new(VicReg::new(setup)?)),

@@ -24,7 +24,7 @@ pub struct StepRecord {
     pub step: u64,
     /// Position in epochs: 1.5 is half-way through the second.
     pub epoch: f64,
-    /// The loss, in nats.
+    /// The loss; of objectives that compare distributions in nats.
     pub loss: f64,
     /// Learning rate.
     pub lr: f64,

@@ -145,7 +145,7 @@ fn charts(runs: &[Run]) -> Vec<Chart> {
         |title: &str, value: fn(&StepRecord) -> f64| chart(title, &|m| step_points(m, value));
     let mut knn = chart("k-NN accuracy, top-1", &|m| eval_points(m, "knn_top1"));
     knn.format = Format::Percent;
-    let mut loss = steps("Loss (nats)", |s| s.loss);
+    let mut loss = steps("Loss", |s| s.loss);
     let mut rate = steps("Learning rate", |s| s.lr);
     rate.from_zero = true;
     let mut entropy = steps("Entropy of the marginal (nats)", |s| s.marginal_entropy);

@@ -20,6 +20,8 @@ pub struct Cost {
     pub parameter_bytes: u64,
     /// Bytes of the optimiser's state.
     pub optimizer_bytes: u64,
+    /// Bytes of the objective's loss and its gradients, banks and queues, about.
+    pub objective_bytes: u64,
     /// Bytes of the batches that are made ahead, at the most.
     pub loader_bytes: u64,
     /// Optimiser steps an epoch.
@@ -31,7 +33,11 @@ pub struct Cost {
 impl Cost {
     /// All of the memory.
     pub const fn total_bytes(&self) -> u64 {
-        self.activation_bytes + self.parameter_bytes + self.optimizer_bytes + self.loader_bytes
+        self.activation_bytes
+            .saturating_add(self.parameter_bytes)
+            .saturating_add(self.optimizer_bytes)
+            .saturating_add(self.objective_bytes)
+            .saturating_add(self.loader_bytes)
     }
 }
 
@@ -88,11 +94,12 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
         flops(cost.flops_per_step as f64 * num_steps as f64)
     );
     let memory = format!(
-        "{} = {} activations + {} parameters + {} optimiser + {} batches ahead",
+        "{} = {} activations + {} parameters + {} optimiser + {} objective + {} batches ahead",
         bytes(total),
         bytes(cost.activation_bytes),
         bytes(cost.parameter_bytes),
         bytes(cost.optimizer_bytes),
+        bytes(cost.objective_bytes),
         bytes(cost.loader_bytes)
     );
     let time = cost.seconds_per_epoch.filter(|s| s.is_finite() && *s >= 0.0).map_or_else(
@@ -177,6 +184,7 @@ mod tests {
         activation_bytes: 3 << 30,
         parameter_bytes: 512 << 20,
         optimizer_bytes: 1536,
+        objective_bytes: 2 << 20,
         loader_bytes: 256 << 20,
         steps_per_epoch: 312,
         seconds_per_epoch: Some(900.0),
@@ -195,7 +203,7 @@ mod tests {
             "LARS, learning rate 4.8 after 5 epochs",
             "100 epochs × 312 steps of 4,096 images = 31,200 steps",
             "8.2 GFLOP a view forward, 240.0 TFLOP a step, 7.5 EFLOP in all",
-            "3.8 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser + 256.0 MiB batches ahead",
+            "3.8 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser + 2.0 MiB objective + 256.0 MiB batches ahead",
             "about 15 min an epoch, 25.0 h in all",
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");

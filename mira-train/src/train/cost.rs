@@ -54,6 +54,7 @@ pub fn cost(
         activation_bytes: activation_bytes as u64,
         parameter_bytes: copies * values,
         optimizer_bytes: moments * values,
+        objective_bytes: objective::memory::bytes(recipe, num_images),
         loader_bytes: loader_config(recipe).memory(num_images),
         steps_per_epoch,
         seconds_per_epoch: flops_per_second

@@ -23,7 +23,7 @@ pub struct StepReport {
     pub step: u64,
     /// Epochs done before it, with fraction.
     pub epoch: f64,
-    /// Loss in nats.
+    /// Loss; of objectives that compare distributions in nats.
     pub loss: f64,
     /// Learning rate.
     pub lr: f64,

@@ -30,7 +30,7 @@ fn charts(metrics: &Metrics) -> Vec<Chart> {
         plain(title, Series::new(title, Ink::Series(ink), &points, true))
     };
     let log_k = log_prototypes(metrics);
-    let mut loss = step("Loss (nats)", 0, |s| s.loss);
+    let mut loss = step("Loss", 0, |s| s.loss);
     let mut entropy = step("Entropy of the marginal (nats)", 1, |s| s.marginal_entropy);
     for (chart, name) in [(&mut loss, "loss"), (&mut entropy, "entropy")] {
         chart.series[0].name = name.into();

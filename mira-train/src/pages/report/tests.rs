@@ -101,7 +101,7 @@ fn a_full_report_is_well_formed_escaped_and_small() {
     assert!(page.len() < 5 << 20, "{} bytes", page.len());
     assert_eq!(page.matches("<img ").count(), 12 * 9 + 8 * 9);
     for heading in [
-        "Loss (nats)",
+        "Loss",
         "Learning rate",
         "β of the assignment",
         "Momentum of the teacher",
