@@ -77,6 +77,10 @@ fuzz format="all" seconds="600":
 turbojpeg:
     cargo test -p mira-train --lib --features turbojpeg -- data::decode fuzzing::tests
 
+# Pixels of every image of a folder or .tar beside Pillow's, bit by bit; installs Pillow
+check-decoder images:
+    dev/check_decoder {{images}}
+
 # Decoding and augmentation beside torchvision's, on a folder or .tar of images
 bench-data images rounds="3":
     dev/bench_data {{images}} {{rounds}}
