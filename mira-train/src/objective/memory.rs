@@ -85,7 +85,7 @@ mod tests {
         let (weights, views) = (Weights::new(leaves.own(), leaves.own()), leaves.views());
         let teacher = || Tensor::from_vec(values(rows * dim), (rows, dim), &Device::Cpu).unwrap();
         let teacher = [teacher(), teacher()];
-        let indices: Vec<u32> = (0..rows as u32).collect();
+        let indices: Vec<u32> = (0..).take(rows).collect();
         peak(|| {
             let mut objective = new(&setup).unwrap();
             // The second one has banks that are full.
