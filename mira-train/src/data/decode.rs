@@ -277,6 +277,21 @@ mod tests {
         assert!(num_cut > 5000, "{num_cut}");
     }
 
+    /// Once it has seen files as large, and whatever codes they have.
+    #[test]
+    fn our_decoder_allocates_nothing_when_warm() {
+        let files: Vec<_> = golden().iter().map(|case| bytes(&case.file)).collect();
+        let mut image = Image::default();
+        let mut decode_all = || {
+            let ours = |file: &&Vec<u8>| baseline::decode(file, MAX_PIXELS, &mut image) == Ok(true);
+            files.iter().filter(ours).count()
+        };
+        let num_decoded = decode_all();
+        let (again, peak) = crate::fuzzing::peak(decode_all);
+        assert_eq!((again, peak), (num_decoded, 0));
+        assert!(num_decoded > 10, "{num_decoded}");
+    }
+
     /// Usual files are decoded here, not by the decoder for others.
     #[test]
     fn usual_files_are_decoded_by_our_own_decoder() {
