@@ -118,6 +118,13 @@ impl Image {
     }
 }
 
+/// Makes a buffer at least so long; what it holds does not count, so it is not made shorter and filled again for other sizes.
+fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+}
+
 /// A finite set of images, read by index from any thread.
 pub trait Source: Send + Sync {
     /// Number of images.

@@ -279,7 +279,7 @@ mod tests {
 
     /// Once it has seen files as large, and whatever codes they have.
     #[test]
-    fn our_decoder_allocates_nothing_when_warm() {
+    fn our_decoder_takes_no_more_memory_when_warm() {
         let files: Vec<_> = golden().iter().map(|case| bytes(&case.file)).collect();
         let mut image = Image::default();
         let mut decode_all = || {

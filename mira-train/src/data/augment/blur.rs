@@ -3,7 +3,8 @@
 use mira_simd::{Isa, Kernel, dispatch};
 
 use super::lines::{Lines, PRECISION, SLACK};
-use super::planes::{Planes, grow};
+use super::planes::Planes;
+use crate::data::grow;
 
 /// Blurs in place; keeps its buffers.
 ///

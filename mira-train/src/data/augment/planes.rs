@@ -6,6 +6,7 @@
 use mira_simd::{Isa, Kernel, dispatch};
 
 use super::lines::SLACK;
+use crate::data::grow;
 
 /// One level of 8 bits.
 pub(super) const LEVEL: i16 = 64;
@@ -66,13 +67,6 @@ impl Planes {
     /// All values, whatever their channel.
     pub(super) fn values(&mut self) -> &mut [i16] {
         &mut self.values[..3 * self.num_pixels]
-    }
-}
-
-/// Makes a buffer at least so long; what it holds does not count, so it is not made shorter and filled again for views of other sizes.
-pub(super) fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, T::default());
     }
 }
 

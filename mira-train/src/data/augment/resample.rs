@@ -5,8 +5,9 @@
 use mira_simd::{Isa, Kernel, dispatch};
 
 use super::lines::{Lines, PRECISION, SLACK, to_fixed};
-use super::planes::{LEVEL, Planes, grow};
+use super::planes::{LEVEL, Planes};
 use super::{Image, Interpolation};
+use crate::data::grow;
 
 /// Part of an image, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

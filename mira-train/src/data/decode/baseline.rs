@@ -1,7 +1,7 @@
 //! JPEG files of the usual kind: one sequential scan with Huffman codes and 8 bits, grey or YCbCr in 4:4:4, 4:2:2 or 4:2:0.
 //!
 //! Most of the time that a view takes goes into decoding, so this decoder is ours: codes are looked up together with their values, a row of
-//! units stays in the cache from coefficients to pixels, and nothing allocates once it is warm. Pixels are those of libjpeg-turbo's defaults, and so
+//! units stays in the cache from coefficients to pixels, and its memory is kept from file to file. Pixels are those of libjpeg-turbo's defaults, and so
 //! of Pillow and torchvision, to the bit: accurate integer transform, triangle filter for colours.
 
 mod bits;

@@ -1,6 +1,7 @@
 //! From samples to rows of pixels: colours brought to full resolution as libjpeg's triangle filter does it, and made RGB; to the bit.
 
 use super::header::{Header, Sampling};
+use crate::data::grow;
 
 /// Pixels that are converted together.
 const BLOCK: usize = 64;
@@ -117,13 +118,6 @@ impl Samples {
             let last = plane.num_rows * plane.stride;
             plane.samples.copy_within(last..last + plane.stride, 0);
         }
-    }
-}
-
-/// Makes a buffer at least so long; what it holds does not count.
-fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, T::default());
     }
 }
 
