@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use crate::vector::{self, Vector};
+use crate::words::{self, Words};
 
 /// Elements in a vector of f32; f64 has half as many.
 pub const LANES: usize = 16;
@@ -22,12 +23,12 @@ pub trait Isa: 'static {
     const FMA: bool;
     /// Vectors that fit into the registers.
     const REGISTERS: usize;
-    /// AVX2 is there: code of its own may call its intrinsics, for integers and bytes, which vectors have no operations for.
-    const AVX2: bool = false;
     /// [`LANES`] of f32.
     type F32: Vector<Scalar = f32>;
     /// `LANES/2` of f64.
     type F64: Vector<Scalar = f64>;
+    /// 16-bit integers: as many as a register holds.
+    type Words: Words;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -37,9 +38,9 @@ pub(crate) struct Avx512;
 impl Isa for Avx512 {
     const FMA: bool = true;
     const REGISTERS: usize = 32;
-    const AVX2: bool = true;
     type F32 = vector::x86::Avx512F32;
     type F64 = vector::x86::Avx512F64;
+    type Words = words::x86::Avx512Words;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -49,9 +50,9 @@ pub(crate) struct Avx2;
 impl Isa for Avx2 {
     const FMA: bool = true;
     const REGISTERS: usize = 8;
-    const AVX2: bool = true;
     type F32 = vector::x86::Avx2F32;
     type F64 = vector::x86::Avx2F64;
+    type Words = words::x86::Avx2Words;
 }
 
 /// Anything else, in plain Rust that LLVM may vectorise for the baseline; aarch64's baseline has fused multiply-add. Runs on every machine, so that
@@ -63,6 +64,7 @@ impl Isa for Portable {
     const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
     type F32 = vector::Lanes<f32, 16>;
     type F64 = vector::Lanes<f64, 8>;
+    type Words = words::Lane;
 }
 
 /// Code to be compiled for every instruction set; `run` must be `#[inline(always)]`.
@@ -173,4 +175,26 @@ fn avx512<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Avx2>()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What a kernel returns at each level that this machine has, if its best one is used.
+    pub(crate) fn on_all_levels<K: Kernel + Clone>(kernel: &K) -> Vec<(Level, K::Output)> {
+        let mut all = vec![(Level::Portable, kernel.clone().run::<Portable>())];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if *LEVEL != Level::Portable {
+                // SAFETY: the best level has AVX2.
+                all.push((Level::Avx2, unsafe { avx2(kernel.clone()) }));
+            }
+            if *LEVEL == Level::Avx512 {
+                // SAFETY: this is the best level.
+                all.push((Level::Avx512, unsafe { avx512(kernel.clone()) }));
+            }
+        }
+        all
+    }
 }

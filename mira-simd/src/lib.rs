@@ -24,6 +24,7 @@
 mod isa;
 mod scalar;
 mod vector;
+mod words;
 
 pub use isa::{
     Isa, Kernel, LANES, LEVEL, Level, Portable, dispatch, instruction_set, padded, prefetch,
@@ -31,3 +32,4 @@ pub use isa::{
 };
 pub use scalar::Scalar;
 pub use vector::{Lanes, Vector};
+pub use words::{Lane, MAX_LANES, PIXEL_BYTES, Words};

@@ -38,6 +38,7 @@ mod pack;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod pixels;
 mod pool;
 mod quarantine;
 mod remote;

@@ -10,6 +10,7 @@ mod lines;
 mod parameters;
 mod planes;
 mod resample;
+mod weights;
 
 #[cfg(test)]
 mod golden;

@@ -76,14 +76,15 @@ impl Kernel for Pass<'_> {
             for x in (0..left).chain(left + width..2 * left + width) {
                 padded[x] = row[reflect(x, left, width)];
             }
-            Lines { values: padded, stride: 1, weights: across }.sum::<I>(out);
+            Lines { values: padded, stride: 1, weights: across }.symmetric_sum::<I::Words>(out);
         }
         for y in (0..above).chain(above + height..2 * above + height) {
             let from = (above + reflect(y, above, height)) * width;
             rows.copy_within(from..from + width, y * width);
         }
         for (y, out) in plane.chunks_exact_mut(width).enumerate() {
-            Lines { values: &rows[y * width..], stride: width, weights: down }.sum::<I>(out);
+            let lines = Lines { values: &rows[y * width..], stride: width, weights: down };
+            lines.symmetric_sum::<I::Words>(out);
         }
     }
 }

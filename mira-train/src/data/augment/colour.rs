@@ -114,7 +114,9 @@ impl Steps {
 /// Pixels that are worked on together: so many that the compiler makes vectors of a loop over them instead of unrolling it.
 const BLOCK: usize = 256;
 
-type Block = [[f32; BLOCK]; 3];
+/// Of each channel; aligned, or half of all vectors would be in two cache lines.
+#[repr(align(64))]
+struct Block([[f32; BLOCK]; 3]);
 
 /// All steps, block by block; returns the sum of all greys if that is wanted. It is one of integers, so their order does not matter.
 struct Pass<'a> {
@@ -136,7 +138,7 @@ impl Kernel for Pass<'_> {
         let (reds, red_rest) = red.as_chunks_mut::<BLOCK>();
         let (greens, green_rest) = green.as_chunks_mut::<BLOCK>();
         let (blues, blue_rest) = blue.as_chunks_mut::<BLOCK>();
-        let (mut total, mut floats) = (0, [[0.0; BLOCK]; 3]);
+        let (mut total, mut floats) = (0, Block([[0.0; BLOCK]; 3]));
         let runs = reds.chunks_mut(RUN).zip(greens.chunks_mut(RUN)).zip(blues.chunks_mut(RUN));
         for ((reds, greens), blues) in runs {
             let mut sums = [0; BLOCK];
@@ -169,7 +171,7 @@ fn work(
     wants_mean: bool,
     sums: &mut [i32; BLOCK],
 ) {
-    for (floats, values) in block.iter_mut().zip(&values) {
+    for (floats, values) in block.0.iter_mut().zip(&values) {
         for (float, value) in floats.iter_mut().zip(values.iter()) {
             *float = f32::from(*value);
         }
@@ -189,7 +191,7 @@ fn work(
         }
     }
     if !steps.is_empty() {
-        for (floats, values) in block.iter().zip(values) {
+        for (floats, values) in block.0.iter().zip(values) {
             for (value, float) in values.iter_mut().zip(floats) {
                 *value = rounded(*float) as i16;
             }
@@ -212,13 +214,13 @@ fn clipped(value: f32) -> f32 {
 
 /// ITU-R 601 luma, with torchvision's digits.
 #[inline(always)]
-fn luma([red, green, blue]: &Block, i: usize) -> f32 {
+fn luma(Block([red, green, blue]): &Block, i: usize) -> f32 {
     0.2989 * red[i] + 0.587 * green[i] + 0.114 * blue[i]
 }
 
 #[inline(always)]
 fn towards_black(block: &mut Block, factor: f32) {
-    for value in block.as_flattened_mut() {
+    for value in block.0.as_flattened_mut() {
         *value = clipped(factor * *value);
     }
 }
@@ -226,7 +228,7 @@ fn towards_black(block: &mut Block, factor: f32) {
 #[inline(always)]
 fn towards(block: &mut Block, mean: f32, factor: f32) {
     let rest = (1.0 - factor) * mean;
-    for value in block.as_flattened_mut() {
+    for value in block.0.as_flattened_mut() {
         *value = clipped(factor * *value + rest);
     }
 }
@@ -235,7 +237,7 @@ fn towards(block: &mut Block, mean: f32, factor: f32) {
 fn towards_grey(block: &mut Block, factor: f32) {
     for i in 0..BLOCK {
         let rest = (1.0 - factor) * luma(block, i);
-        let [red, green, blue] = block;
+        let Block([red, green, blue]) = block;
         red[i] = clipped(factor * red[i] + rest);
         green[i] = clipped(factor * green[i] + rest);
         blue[i] = clipped(factor * blue[i] + rest);
@@ -246,7 +248,7 @@ fn towards_grey(block: &mut Block, factor: f32) {
 fn grey(block: &mut Block) {
     for i in 0..BLOCK {
         let luma = luma(block, i);
-        let [red, green, blue] = block;
+        let Block([red, green, blue]) = block;
         (red[i], green[i], blue[i]) = (luma, luma, luma);
     }
 }
@@ -255,7 +257,7 @@ fn grey(block: &mut Block) {
 /// circle (in sixths, from red) tells how far each channel is between them: |h − 3| − 1, 2 − |h − 2| and 2 − |h − 4|, cut to [0, 1].
 #[inline(always)]
 fn turn(block: &mut Block, sixths: f32) {
-    let [reds, greens, blues] = block;
+    let Block([reds, greens, blues]) = block;
     for i in 0..BLOCK {
         let (red, green, blue) = (reds[i], greens[i], blues[i]);
         let larger = |a: f32, b: f32| if a > b { a } else { b };

@@ -3,19 +3,16 @@
 //! Neighbours in memory are the same thing of neighbouring pixels, so loops become vectors; and nothing is rounded to 8 bits before the
 //! view is done, so that views are those of torchvision's transforms of floats, rounded once.
 
-use mira_simd::{Isa, Kernel, dispatch};
+use mira_simd::{Isa, Kernel, Words, dispatch};
 
-use super::lines::SLACK;
 use crate::data::grow;
+use crate::data::pixels::{self, Channels};
 
 /// One level of 8 bits.
 pub(super) const LEVEL: i16 = 64;
 
 /// White.
 pub(super) const MAX: i16 = 255 * LEVEL;
-
-/// Pixels that are worked on together.
-const BLOCK: usize = 256;
 
 /// An RGB image, one channel after the other; keeps its memory.
 #[derive(Debug, Default)]
@@ -29,7 +26,7 @@ impl Planes {
     /// Makes place for an image; what is in it is not said.
     pub(super) fn reshape(&mut self, num_pixels: usize) {
         self.num_pixels = num_pixels;
-        grow(&mut self.values, 3 * num_pixels + SLACK);
+        grow(&mut self.values, 3 * num_pixels + pixels::MOST);
     }
 
     /// Takes rows of pixels, three bytes each, mirrored or not.
@@ -52,9 +49,9 @@ impl Planes {
     }
 
     /// Writes three bytes a pixel, each rounded to the nearest.
-    pub(super) fn join(&mut self, pixels: &mut [u8]) {
-        let [red, green, blue] = self.channels();
-        dispatch(Join { pixels: pixels.as_chunks_mut().0, red, green, blue });
+    pub(super) fn join(&self, pixels: &mut [u8]) {
+        let pixels = &mut pixels.as_chunks_mut().0[..self.num_pixels];
+        dispatch(Join { pixels, planes: self });
     }
 
     /// Red, green, blue.
@@ -72,14 +69,7 @@ impl Planes {
 
 struct Join<'a> {
     pixels: &'a mut [[u8; 3]],
-    red: &'a [i16],
-    green: &'a [i16],
-    blue: &'a [i16],
-}
-
-#[inline(always)]
-fn to_u8(value: i16) -> u8 {
-    ((value + LEVEL / 2) >> LEVEL.trailing_zeros()) as u8
+    planes: &'a Planes,
 }
 
 impl Kernel for Join<'_> {
@@ -87,23 +77,34 @@ impl Kernel for Join<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let (blocks, rest) = self.pixels.as_chunks_mut::<BLOCK>();
-        let (reds, red_rest) = self.red.as_chunks::<BLOCK>();
-        let (greens, green_rest) = self.green.as_chunks::<BLOCK>();
-        let (blues, blue_rest) = self.blue.as_chunks::<BLOCK>();
-        let mut bytes = [[0; BLOCK]; 3];
-        for (((pixels, red), green), blue) in blocks.iter_mut().zip(reds).zip(greens).zip(blues) {
-            for (bytes, values) in bytes.iter_mut().zip([red, green, blue]) {
-                bytes.iter_mut().zip(values).for_each(|(byte, value)| *byte = to_u8(*value));
-            }
-            let [red, green, blue] = &bytes;
-            for (i, pixel) in pixels.iter_mut().enumerate() {
-                *pixel = [red[i], green[i], blue[i]];
-            }
-        }
-        let planes = red_rest.iter().zip(green_rest).zip(blue_rest);
-        for (pixel, ((&red, &green), &blue)) in rest.iter_mut().zip(planes) {
-            *pixel = [red, green, blue].map(to_u8);
-        }
+        pixels::write::<I::Words>(self.pixels, self.planes);
+    }
+}
+
+impl<W: Words> Channels<W> for Planes {
+    #[inline(always)]
+    fn at(&self, first: usize) -> [W; 3] {
+        [
+            self.bytes(first),
+            self.bytes(self.num_pixels + first),
+            self.bytes(2 * self.num_pixels + first),
+        ]
+    }
+}
+
+impl Planes {
+    /// Values from `first` on, rounded to the nearest.
+    #[inline(always)]
+    fn bytes<W: Words>(&self, first: usize) -> W {
+        assert!(first + 2 * W::LEN <= self.values.len(), "there are values that do not count");
+        // SAFETY: as asserted.
+        let (low, high) = unsafe {
+            let from = self.values.as_ptr().add(first);
+            (W::load(from), W::load(from.add(W::LEN)))
+        };
+        let half = W::splat(LEVEL / 2);
+        let [low, high] = [low.add(half), high.add(half)];
+        low.shift_right::<{ LEVEL.trailing_zeros() }>()
+            .to_u8(high.shift_right::<{ LEVEL.trailing_zeros() }>())
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! A horizontal and then a vertical pass, with six bits after the point in between. When shrinking by a factor f the kernel is f times as wide.
 
-use mira_simd::{Isa, Kernel, dispatch};
+use mira_simd::{Isa, Kernel, PIXEL_BYTES, Words, dispatch};
 
-use super::lines::{Lines, PRECISION, SLACK, to_fixed};
+use super::lines::{Lines, PRECISION, SLACK};
 use super::planes::{LEVEL, Planes};
+use super::weights::Weights;
 use super::{Image, Interpolation};
 use crate::data::grow;
 
@@ -26,6 +27,7 @@ pub struct CropBox {
 #[derive(Debug, Default)]
 pub(in super::super) struct Resampler {
     columns: Weights,
+    pairs: Pairs,
     rows: Weights,
     /// A row of the image with pixels after it that do not count.
     padded: Vec<u8>,
@@ -72,14 +74,12 @@ impl Resampler {
             return;
         }
         self.columns.set(crop.width, width, interpolation, is_mirrored);
-        self.columns.set_quads();
         self.rows.set(crop.height, height, interpolation, false);
         let stride = width.next_multiple_of(SLACK);
         let num_narrowed = 3 * stride * crop.height;
         grow(&mut self.narrowed, num_narrowed);
-        grow(&mut self.padded, self.columns.reach);
-        let Self { columns, rows, padded, narrowed, .. } = self;
-        dispatch(HorizontalPass { weights: columns, image, crop, padded, narrowed, stride });
+        let Self { columns, pairs, rows, padded, narrowed, .. } = self;
+        dispatch(HorizontalPass { weights: columns, pairs, image, crop, padded, narrowed, stride });
         dispatch(VerticalPass { weights: rows, narrowed, stride, planes, width });
     }
 }
@@ -90,107 +90,103 @@ fn rows(image: &Image, crop: CropBox) -> impl Iterator<Item = &[u8]> {
     rows.map(move |row| &row[crop.left * 3..(crop.left + crop.width) * 3])
 }
 
-/// For each output position, the first input and the weights from there on.
+/// A row's weights as [`narrow`](Self::narrow) takes them: outputs in groups of two for each lane of a vector, those with even numbers in one vector and
+/// those with odd ones in another.
 #[derive(Debug, Default)]
-struct Weights {
-    /// First inputs; as many outputs as there are, and then some to fill up four.
-    firsts: Vec<u32>,
-    /// Numbers of weights, one an output.
-    counts: Vec<u32>,
-    /// Weights an output: a multiple of 4, with zeros at the end.
-    stride: usize,
-    fixed: Vec<i16>,
-    quads: Vec<Quad>,
-    /// Bytes of a row of pixels that the AVX2 kernel reads.
+struct Pairs {
+    weights: Vec<Line>,
+    /// Bytes before each output's first input.
+    offsets: Vec<u32>,
+    /// Pairs an output.
+    count: usize,
+    /// Bytes of a row of pixels that are read.
     reach: usize,
-    exact: Vec<f32>,
 }
 
-impl Weights {
-    fn set(
-        &mut self,
-        size: usize,
-        new_size: usize,
-        interpolation: Interpolation,
-        is_mirrored: bool,
-    ) {
-        let scale = size as f64 / new_size as f64;
-        let widening = scale.max(1.0);
-        let support = widening
-            * match interpolation {
-                Interpolation::Bicubic => 2.0,
-                Interpolation::Bilinear => 1.0,
-            };
-        let most = (2.0 * support).ceil() as usize;
-        self.stride = most.next_multiple_of(4);
-        self.firsts.clear();
-        self.counts.clear();
-        self.fixed.clear();
-        for position in 0..new_size {
-            let position = if is_mirrored { new_size - 1 - position } else { position };
-            let center = (position as f64 + 0.5) * scale;
-            let first = (center - support + 0.5).max(0.0) as usize;
-            let end = ((center + support + 0.5) as usize).min(size).min(first + most);
-            let (start, step) = ((first as f64 - center + 0.5) / widening, 1.0 / widening);
-            self.exact.clear();
-            self.exact.extend((0..end - first).map(|i| {
-                let distance = ((start + i as f64 * step) as f32).abs();
-                match interpolation {
-                    Interpolation::Bicubic => cubic(distance),
-                    Interpolation::Bilinear => (1.0 - distance).max(0.0),
+/// Pairs in a cache line, so that no vector is in two.
+const IN_LINE: usize = 4;
+
+/// Pairs of weights, each for three channels: a vector's lane.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line(#[allow(dead_code, reason = "read as vectors")] [[i16; 8]; IN_LINE]);
+
+impl Pairs {
+    #[inline(always)]
+    fn set<W: Words>(&mut self, weights: &Weights) {
+        let group = 2 * W::LANES;
+        let num_groups = weights.padded_outputs().len().div_ceil(group);
+        self.count = weights.stride() / 2;
+        self.offsets.clear();
+        self.offsets.resize(num_groups * group, 0);
+        self.weights.clear();
+        let num_lines = (num_groups * group * self.count).div_ceil(IN_LINE);
+        self.weights.resize(num_lines, Line([[0; 8]; IN_LINE]));
+        for (output, (first, weights)) in weights.padded_outputs().enumerate() {
+            let (start, within) = (output / group * group, output % group);
+            let lane = within % 2 * W::LANES + within / 2;
+            self.offsets[start + lane] = 3 * first;
+            for (i, &[a, b]) in weights.as_chunks().0.iter().enumerate() {
+                let place = start * self.count + i * group + lane;
+                self.weights[place / IN_LINE].0[place % IN_LINE] = [a, b, a, b, a, b, 0, 0];
+            }
+        }
+        let last = self.offsets.iter().max().map_or(0, |offset| *offset as usize);
+        self.reach = last + 12 * (self.count.div_ceil(2) - 1) + PIXEL_BYTES;
+    }
+
+    /// One row of pixels to its new width; `COUNT` is how many pairs an output has, or 0 for whatever it is.
+    ///
+    /// # Panics
+    /// If the row is shorter than `reach`.
+    #[inline(always)]
+    fn narrow<W: Words, const COUNT: usize>(&self, row: &[u8], to: &mut [i16], stride: usize) {
+        let count = if COUNT > 0 { COUNT } else { self.count };
+        let group = 2 * W::LANES;
+        let num_groups = self.offsets.len() / group;
+        assert!(row.len() >= self.reach && to.len() == 3 * stride && stride >= num_groups * group);
+        assert!(self.weights.len() * IN_LINE >= num_groups * group * count);
+        let half = W::splat_32(HALF);
+        for start in (0..num_groups * group).step_by(group) {
+            let (mut even, mut odd) = (half, half);
+            for pair in (0..count).step_by(2) {
+                // SAFETY: `reach` is where the last of these reads ends, and there are so many offsets and weights.
+                unsafe {
+                    let from = row.as_ptr().add(6 * pair);
+                    let offsets = self.offsets.as_ptr().add(start);
+                    let evens = W::gather_pixels(from, offsets);
+                    let odds = W::gather_pixels(from, offsets.add(W::LANES));
+                    let weights = self.weights.as_ptr().cast::<[i16; 8]>();
+                    let weights = weights.add(start * count + pair * group);
+                    let weight = |i: usize| W::load(weights.add(i * W::LANES).cast());
+                    even = even.add_32(evens[0].dot_pairs(weight(0)));
+                    odd = odd.add_32(odds[0].dot_pairs(weight(1)));
+                    if pair + 1 < count {
+                        even = even.add_32(evens[1].dot_pairs(weight(2)));
+                        odd = odd.add_32(odds[1].dot_pairs(weight(3)));
+                    }
                 }
-            }));
-            self.firsts.push(first as u32);
-            self.counts.push((end - first) as u32);
-            to_fixed(&self.exact, &mut self.fixed);
-            self.fixed.resize(self.firsts.len() * self.stride, 0);
+            }
+            let rounded = even.shift_right_32::<SHIFT>().pack_32(odd.shift_right_32::<SHIFT>());
+            // SAFETY: there are three strides with as many outputs.
+            unsafe {
+                let to = to.as_mut_ptr().add(start);
+                rounded.store_channels([to, to.add(stride), to.add(2 * stride)]);
+            }
         }
     }
-
-    /// First input and weights of each output.
-    fn outputs(&self) -> impl Iterator<Item = (usize, &[i16])> {
-        let weights = self.fixed.chunks_exact(self.stride);
-        let spans = self.firsts.iter().zip(&self.counts);
-        spans.zip(weights).map(|((&first, &n), weights)| (first as usize, &weights[..n as usize]))
-    }
-
-    /// For [`narrow`](Self::narrow).
-    fn set_quads(&mut self) {
-        self.firsts.resize(self.counts.len().next_multiple_of(4), 0);
-        self.quads.clear();
-        self.quads.extend(
-            self.fixed
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&[a, b, c, d]| Quad([a, b, a, b, a, b, 0, 0, c, d, c, d, c, d, 0, 0])),
-        );
-        self.quads.resize(self.firsts.len() * self.stride / 4, Quad([0; 16]));
-        let last = self.firsts.iter().max().map_or(0, |first| *first as usize);
-        // The last 16 bytes read hold four pixels of 3 bytes.
-        self.reach = 3 * (last + self.stride) + 4;
-    }
-}
-
-/// Cubic convolution with a = −½ (Keys 1981), of a distance; without a branch.
-#[inline(always)]
-fn cubic(x: f32) -> f32 {
-    const A: f32 = -0.5;
-    let near = ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
-    let far = (((x - 5.0) * x + 8.0) * x - 4.0) * A;
-    let beyond_one = if x < 2.0 { far } else { 0.0 };
-    if x < 1.0 { near } else { beyond_one }
 }
 
 /// What the horizontal pass rounds to.
-const SHIFT: i32 = PRECISION - LEVEL.trailing_zeros().cast_signed();
+const SHIFT: u32 = PRECISION.cast_unsigned() - LEVEL.trailing_zeros();
 const HALF: i32 = 1 << (SHIFT - 1);
 
 struct HorizontalPass<'a> {
     weights: &'a Weights,
+    pairs: &'a mut Pairs,
     image: &'a Image,
     crop: CropBox,
-    padded: &'a mut [u8],
+    padded: &'a mut Vec<u8>,
     narrowed: &'a mut [i16],
     stride: usize,
 }
@@ -200,118 +196,25 @@ impl Kernel for HorizontalPass<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { weights, image, crop, padded, narrowed, stride } = self;
+        let Self { weights, pairs, image, crop, padded, narrowed, stride } = self;
+        pairs.set::<I::Words>(weights);
+        grow(padded, pairs.reach);
         let lines = narrowed.chunks_exact_mut(3 * stride).take(crop.height);
-        #[cfg(target_arch = "x86_64")]
-        if I::AVX2 {
-            for (y, to) in (crop.top..).zip(lines) {
-                let rest = &image.pixels[(y * image.width + crop.left) * 3..];
-                let row = if rest.len() >= weights.reach {
-                    rest
-                } else {
-                    padded[..crop.width * 3].copy_from_slice(&rest[..crop.width * 3]);
-                    &*padded
-                };
-                // SAFETY: the set has AVX2.
-                unsafe {
-                    match weights.stride / 4 {
-                        1 => weights.narrow::<1>(row, to, stride),
-                        2 => weights.narrow::<2>(row, to, stride),
-                        3 => weights.narrow::<3>(row, to, stride),
-                        _ => weights.narrow::<0>(row, to, stride),
-                    }
-                }
-            }
-            return;
-        }
-        for (row, to) in rows(image, crop).zip(lines) {
-            let pixels = row.as_chunks::<3>().0;
-            for (x, (first, weights)) in weights.outputs().enumerate() {
-                let mut sums = [HALF; 3];
-                for (&weight, pixel) in weights.iter().zip(&pixels[first..]) {
-                    for (sum, &value) in sums.iter_mut().zip(pixel) {
-                        *sum += i32::from(weight) * i32::from(value);
-                    }
-                }
-                for (channel, sum) in sums.into_iter().enumerate() {
-                    to[channel * stride + x] = (sum >> SHIFT) as i16;
-                }
-            }
-        }
-    }
-}
-
-/// Weights of four pixels, as the AVX2 kernel multiplies them: of two in each half, for each of three channels.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
-struct Quad([i16; 16]);
-
-#[cfg(target_arch = "x86_64")]
-impl Weights {
-    /// One row to its new width; `QUADS` is the number of weights by four, or 0 for whatever it is.
-    ///
-    /// # Panics
-    /// If the row is shorter than `reach`.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn narrow<const QUADS: usize>(&self, row: &[u8], to: &mut [i16], stride: usize) {
-        use std::arch::x86_64::{
-            __m256i, _mm_loadu_si128, _mm_set1_epi32, _mm_storel_epi64, _mm_unpackhi_epi32,
-            _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm256_add_epi32, _mm256_broadcastsi128_si256,
-            _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_inserti128_si256,
-            _mm256_load_si256, _mm256_madd_epi16, _mm256_packs_epi32, _mm256_permute2x128_si256,
-            _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srai_epi32,
-        };
-
-        assert!(row.len() >= self.reach && to.len() == 3 * stride && stride >= self.firsts.len());
-        let num_quads = if QUADS > 0 { QUADS } else { self.stride / 4 };
-        // Pixels 0 and 1 (2 and 3 in the upper half): both reds, both greens, both blues, as 16 bits.
-        let pick = _mm256_setr_epi8(
-            0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
-            6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
-        );
-        // Red, green, blue, nothing, of two outputs: both reds, both greens, both blues.
-        let gather = _mm256_setr_epi8(
-            0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, //
-            0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15,
-        );
-        let half = _mm256_inserti128_si256::<0>(_mm256_setzero_si256(), _mm_set1_epi32(HALF));
-        let outputs = self.firsts.as_chunks::<4>().0.iter();
-        for (x, (firsts, quads)) in
-            (0..).step_by(4).zip(outputs.zip(self.quads.chunks_exact(4 * num_quads)))
-        {
-            let mut sums = [half; 4];
-            for ((sum, &first), quads) in
-                sums.iter_mut().zip(firsts).zip(quads.chunks_exact(num_quads))
-            {
-                for (i, quad) in quads.iter().enumerate() {
-                    // SAFETY: `reach` is where the last of these reads ends.
-                    let (pixels, weights) = unsafe {
-                        let from = row.as_ptr().add(3 * (first as usize + 4 * i));
-                        (_mm_loadu_si128(from.cast()), _mm256_load_si256(quad.0.as_ptr().cast()))
-                    };
-                    let pixels = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(pixels), pick);
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pixels, weights));
-                }
-            }
-            // The halves of each sum together; outputs 0 and 1 in the lower half, 2 and 3 in the upper one.
-            let joined = |a: __m256i, b: __m256i| {
-                let lower = _mm256_permute2x128_si256::<0x20>(a, b);
-                let sum = _mm256_add_epi32(lower, _mm256_permute2x128_si256::<0x31>(a, b));
-                _mm256_srai_epi32::<SHIFT>(sum)
+        for (y, to) in (crop.top..).zip(lines) {
+            let rest = &image.pixels[(y * image.width + crop.left) * 3..];
+            let row = if rest.len() >= pairs.reach {
+                rest
+            } else {
+                // What is beyond the end has no weight.
+                padded[..rest.len()].copy_from_slice(rest);
+                &*padded
             };
-            let packed = _mm256_packs_epi32(joined(sums[0], sums[2]), joined(sums[1], sums[3]));
-            let packed = _mm256_shuffle_epi8(packed, gather);
-            let (lower, upper) =
-                (_mm256_castsi256_si128(packed), _mm256_extracti128_si256::<1>(packed));
-            let (red_green, blue) =
-                (_mm_unpacklo_epi32(lower, upper), _mm_unpackhi_epi32(lower, upper));
-            // SAFETY: `x` is at most the stride less 4, and there are three strides.
-            unsafe {
-                let to = to.as_mut_ptr().add(x);
-                _mm_storel_epi64(to.cast(), red_green);
-                _mm_storel_epi64(to.add(stride).cast(), _mm_unpackhi_epi64(red_green, red_green));
-                _mm_storel_epi64(to.add(2 * stride).cast(), blue);
+            // The usual numbers as constants.
+            match pairs.count {
+                2 => pairs.narrow::<I::Words, 2>(row, to, stride),
+                3 => pairs.narrow::<I::Words, 3>(row, to, stride),
+                4 => pairs.narrow::<I::Words, 4>(row, to, stride),
+                _ => pairs.narrow::<I::Words, 0>(row, to, stride),
             }
         }
     }
@@ -337,7 +240,7 @@ impl Kernel for VerticalPass<'_> {
         {
             for (channel, out) in [red, green, blue].into_iter().enumerate() {
                 let values = &narrowed[(3 * first + channel) * stride..];
-                Lines { values, stride: 3 * stride, weights }.sum::<I>(out);
+                Lines { values, stride: 3 * stride, weights }.sum::<I::Words>(out);
             }
         }
     }
@@ -370,16 +273,15 @@ mod tests {
             for (crop, is_mirrored) in [(whole, false), (part, false), (whole, true)] {
                 let mut weights = Weights::default();
                 weights.set(crop.width, width, Interpolation::Bicubic, is_mirrored);
-                weights.set_quads();
                 let stride = width.next_multiple_of(SLACK);
-                let mut padded = vec![0; weights.reach];
                 let mut both =
                     [vec![0; 3 * stride * crop.height], vec![0; 3 * stride * crop.height]];
                 let [plain, here] = &mut both;
                 let (image, weights) = (&image, &weights);
                 for (narrowed, is_plain) in [(plain, true), (here, false)] {
-                    let padded = &mut padded;
-                    let pass = HorizontalPass { weights, image, crop, padded, narrowed, stride };
+                    let (pairs, padded) = (&mut Pairs::default(), &mut Vec::new());
+                    let pass =
+                        HorizontalPass { weights, pairs, image, crop, padded, narrowed, stride };
                     if is_plain { pass.run::<Portable>() } else { dispatch(pass) }
                 }
                 for (plain, here) in both[0].chunks(stride).zip(both[1].chunks(stride)) {

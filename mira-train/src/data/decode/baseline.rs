@@ -1,7 +1,7 @@
 //! JPEG files of the usual kind: one sequential scan with Huffman codes and 8 bits, grey or YCbCr in 4:4:4, 4:2:2 or 4:2:0.
 //!
-//! Most of the time that a view takes goes into decoding, so this decoder is ours: codes are looked up together with their values, a row of
-//! units stays in the cache from coefficients to pixels, and its memory is kept from file to file. Pixels are those of libjpeg-turbo's defaults, and so
+//! Most of the time that a view takes goes into decoding, so this decoder is ours: two coefficients are looked up at once, four blocks are transformed
+//! together, a row of units stays in the cache from coefficients to pixels, and its memory is kept from file to file. Pixels are those of libjpeg-turbo's defaults, and so
 //! of Pillow and torchvision, to the bit: accurate integer transform, triangle filter for colours.
 
 mod bits;
@@ -12,13 +12,14 @@ mod transform;
 
 use std::cell::RefCell;
 
-use mira_simd::{Isa, Kernel, dispatch};
+use mira_simd::{Isa, Kernel, Words, dispatch};
 
 use super::{Image, damaged, reshape};
-use bits::{Bits, Block, Damage, Scan};
+use bits::{Bits, Blocks, Damage, Scan};
 use header::{Channel, Header};
 use huffman::Table;
 use rows::Samples;
+use transform::TOGETHER;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -56,13 +57,13 @@ struct Coder {
     tables: usize,
     dc: Table,
     ac: Table,
-    /// In zigzag order, and what does not count.
-    steps: [i32; 128],
+    /// Of quantisation, in rows.
+    steps: [i16; 64],
 }
 
 impl Default for Coder {
     fn default() -> Self {
-        Self { tables: 0, dc: Table::default(), ac: Table::default(), steps: [0; 128] }
+        Self { tables: 0, dc: Table::default(), ac: Table::default(), steps: [0; 64] }
     }
 }
 
@@ -91,7 +92,9 @@ impl Scratch {
                 coder.dc.set(channel.dc_codes, false)?;
                 coder.ac.set(channel.ac_codes, true)?;
             }
-            coder.steps.iter_mut().zip(channel.steps).for_each(|(to, step)| *to = i32::from(*step));
+            for (place, step) in channel.steps.iter().enumerate() {
+                coder.steps[bits::row_and_column(place)] = i16::from(*step);
+            }
         }
         self.samples.reshape(header);
         Some(())
@@ -121,15 +124,15 @@ impl Kernel for Decode<'_> {
         let mut pieces = scan.pieces();
         let mut piece = pieces.next().ok_or(Damage::Cut)?;
         let mut until_restart = header.restart_interval;
-        let mut firsts = [0; 3];
-        let mut block = Block::ZEROS;
+        let mut lasts = [0; 3];
+        let mut waiting = [const { Waiting::NONE }; 3];
         for unit_row in 0..num_unit_rows {
             for unit in 0..num_units {
                 if header.restart_interval > 0 {
                     if until_restart == 0 {
                         finish(&piece)?;
                         piece = pieces.next().ok_or(Damage::Cut)?;
-                        firsts = [0; 3];
+                        lasts = [0; 3];
                         until_restart = header.restart_interval;
                     }
                     until_restart -= 1;
@@ -142,22 +145,74 @@ impl Kernel for Decode<'_> {
                     for (row, column) in
                         (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)))
                     {
-                        block.0[..64].fill(0);
+                        let waiting = &mut waiting[channel];
                         let is_flat = piece.block(
                             &tables.dc,
                             &tables.ac,
-                            &coder.steps,
-                            &mut firsts[channel],
-                            &mut block,
+                            &mut lasts[channel],
+                            &mut waiting.blocks,
+                            waiting.num_blocks,
                         )?;
-                        let (to, stride) = samples.block(channel, unit * columns + column, row);
-                        transform::inverse::<I>(block.coefficients(), is_flat, to, stride);
+                        let place = (channel, unit * columns + column, row);
+                        waiting.push::<I::Words>(is_flat, place, &coder.steps, samples);
                     }
                 }
             }
-            samples.write(header, unit_row, num_unit_rows, pixels);
+            for (waiting, coder) in waiting.iter_mut().zip(&*coders) {
+                waiting.transform::<I::Words>(&coder.steps, samples);
+            }
+            samples.write::<I::Words>(header, unit_row, num_unit_rows, pixels);
         }
         finish(&piece)
+    }
+}
+
+/// Blocks of a channel whose transform waits until there are enough.
+struct Waiting {
+    blocks: Blocks,
+    /// Channel, column and row in the row of units.
+    places: [(usize, usize, usize); TOGETHER],
+    num_blocks: usize,
+}
+
+impl Waiting {
+    const NONE: Self = Self { blocks: Blocks::ZEROS, places: [(0, 0, 0); TOGETHER], num_blocks: 0 };
+
+    /// Takes the block behind those that wait; flat ones need no transform.
+    #[inline(always)]
+    fn push<W: Words>(
+        &mut self,
+        is_flat: bool,
+        place: (usize, usize, usize),
+        steps: &[i16; 64],
+        samples: &mut Samples,
+    ) {
+        if is_flat {
+            let first = std::mem::take(self.blocks.first(self.num_blocks));
+            let sample = transform::flat(first.wrapping_mul(steps[0]));
+            let (to, stride) = samples.block(place);
+            (0..8).for_each(|row| to[row * stride..][..8].fill(sample));
+            return;
+        }
+        self.places[self.num_blocks] = place;
+        self.num_blocks += 1;
+        if self.num_blocks == TOGETHER {
+            self.transform::<W>(steps, samples);
+        }
+    }
+
+    #[inline(always)]
+    fn transform<W: Words>(&mut self, steps: &[i16; 64], samples: &mut Samples) {
+        let places = &self.places[..self.num_blocks];
+        for (i, places) in places.chunks(W::LANES).enumerate() {
+            let rows = transform::inverse::<W>(self.blocks.rows(), steps, i * W::LANES);
+            for (lane, place) in places.iter().enumerate() {
+                let (to, stride) = samples.block(*place);
+                transform::write(rows, lane, to, stride);
+            }
+        }
+        self.blocks.clear();
+        self.num_blocks = 0;
     }
 }
 

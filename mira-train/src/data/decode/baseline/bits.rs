@@ -3,19 +3,23 @@
 use std::ops::Range;
 
 use super::huffman::{
-    END, Entry, LOOKUP, MAX_CODE, MAX_COEFFICIENT, MAX_DIFFERENCE, Table, extended, skip_and_size,
+    END, LOOKUP, MAX_CODE, MAX_COEFFICIENT, MAX_DIFFERENCE, Table, extended, skip_and_size,
 };
+use super::transform::{Rows, TOGETHER};
 
 /// Zeros after each piece, so that eight bytes can be read wherever there is a bit to come.
 const SLACK: usize = 16;
 
-/// Where the coefficient of a place in zigzag order is in a block; beyond the last one, where it does not count.
-const NATURAL: [u8; 128] = {
-    let mut natural = [64; 128];
-    let (mut row, mut column, mut is_up) = (0_u8, 0_u8, true);
+/// Entries that are looked up before bits are made ready again.
+const LOOKUPS: u32 = 4;
+
+/// Where the coefficient of a place in zigzag order is in [`Rows`]; beyond the last one, behind them.
+const NATURAL: [u16; 256] = {
+    let mut natural = [64 * TOGETHER as u16; 256];
+    let (mut row, mut column, mut is_up) = (0_u16, 0_u16, true);
     let mut place = 0;
     while place < 64 {
-        natural[place] = 8 * row + column;
+        natural[place] = 8 * TOGETHER as u16 * row + column;
         match (is_up, row, column) {
             (true, _, 7) => (row, is_up) = (row + 1, false),
             (true, 0, _) => (column, is_up) = (column + 1, false),
@@ -28,6 +32,12 @@ const NATURAL: [u8; 128] = {
     }
     natural
 };
+
+/// Where a coefficient in zigzag order is in a block of eight rows.
+pub(super) fn row_and_column(place: usize) -> usize {
+    let at = usize::from(NATURAL[place]);
+    at / TOGETHER / 8 * 8 + at % 8
+}
 
 /// A scan's bytes without what tells them from markers, in pieces between restart markers.
 #[derive(Debug, Default)]
@@ -96,16 +106,36 @@ pub(super) struct Bits<'a> {
     num_ahead: u32,
 }
 
-/// A block's coefficients in rows, each times its step, in the lower 16 bits, and after them a place for what does not count.
-#[derive(Clone, Copy, Debug)]
+/// Coefficients of blocks that wait for their transform.
+#[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct Block(pub(super) [i16; 128]);
+pub(super) struct Blocks([i16; 8 * (TOGETHER - 1) + BLOCK]);
 
-impl Block {
-    pub(super) const ZEROS: Self = Self([0; 128]);
+/// Values from the first of a block on that it may write to: its rows and, behind them, what does not count. A power of two, so that places need no check.
+const BLOCK: usize = 2 * 64 * TOGETHER;
 
-    pub(super) fn coefficients(&self) -> &[i16; 64] {
-        self.0.first_chunk().expect("128 are 64 at least")
+impl Blocks {
+    pub(super) const ZEROS: Self = Self([0; 8 * (TOGETHER - 1) + BLOCK]);
+
+    pub(super) fn rows(&self) -> &Rows {
+        self.0.first_chunk().expect("behind them is more")
+    }
+
+    /// The first coefficient of a block.
+    #[inline(always)]
+    pub(super) fn first(&mut self, block: usize) -> &mut i16 {
+        &mut self.0[8 * block]
+    }
+
+    #[inline(always)]
+    fn block(&mut self, block: usize) -> &mut [i16; BLOCK] {
+        self.0[8 * block..].first_chunk_mut().expect("there is place for all")
+    }
+
+    /// Makes all coefficients 0.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.0[..64 * TOGETHER].fill(0);
     }
 }
 
@@ -129,61 +159,68 @@ impl Bits<'_> {
 
     /// Takes the `size` bits of a value.
     #[inline(always)]
-    fn value(&mut self, size: u32) -> i32 {
+    fn value(&mut self, size: u32) -> i16 {
         let value = extended(self.ahead, size);
         self.skip(size);
         value
     }
 
-    /// Takes a code that an entry does not have the value of, and gives its symbol.
+    /// Takes a code, where the table does not have its value, and gives its symbol.
     #[inline(always)]
-    fn symbol(&mut self, table: &Table, entry: Entry) -> Result<u32, Damage> {
-        let (length, symbol) = table.code(entry, self.ahead).ok_or(Damage::NoCode)?;
+    fn symbol(&mut self, table: &Table) -> Result<u32, Damage> {
+        let (length, symbol) = table.code(self.ahead).ok_or(Damage::NoCode)?;
         self.skip(length);
         Ok(symbol)
     }
 
-    /// Reads a block into zeros. `steps` are in zigzag order, `first` is the first coefficient of the channel's block before, without its step.
+    /// Reads block number `block` into zeros. `last` is the first coefficient of the channel's block before.
     /// Returns whether all coefficients but the first are 0.
     #[inline(always)]
     pub(super) fn block(
         &mut self,
         dc: &Table,
         ac: &Table,
-        steps: &[i32; 128],
-        first: &mut i32,
-        block: &mut Block,
+        last: &mut i16,
+        blocks: &mut Blocks,
+        block: usize,
     ) -> Result<bool, Damage> {
+        const { assert!(56 >= MAX_CODE + MAX_DIFFERENCE && 56 >= MAX_CODE + MAX_COEFFICIENT) };
+        const { assert!(56 >= LOOKUPS * LOOKUP) };
+        let coefficients = blocks.block(block);
+        let mut put = |place: u32, value: i16| {
+            coefficients[usize::from(NATURAL[(place & 255) as usize]) & (BLOCK - 1)] = value;
+        };
         self.refill()?;
-        let size = self.symbol(dc, dc.look_up(self.ahead))?;
-        *first = first.wrapping_add(self.value(size));
-        block.0[0] = first.wrapping_mul(steps[0]) as i16;
+        let size = self.symbol(dc)?;
+        *last = last.wrapping_add(self.value(size));
+        put(0, *last);
         let mut place = 1;
         loop {
             self.refill()?;
-            // Two entries leave enough for whatever comes third.
-            const { assert!(56 - 2 * LOOKUP >= MAX_CODE + MAX_COEFFICIENT) };
-            const { assert!(56 >= MAX_CODE + MAX_DIFFERENCE) };
-            for _ in 0..3 {
+            for _ in 0..LOOKUPS {
                 let entry = ac.look_up(self.ahead);
-                let is_complete = entry.value() != 0;
-                let (skip, value) = if is_complete {
-                    self.skip(entry.num_bits());
-                    (entry.skip_or_symbol(), entry.value())
-                } else {
-                    let (skip, size) = skip_and_size(self.symbol(ac, entry)?);
-                    (skip, self.value(size))
-                };
-                place += skip;
-                let at = (place & 127) as usize;
-                block.0[usize::from(NATURAL[at] & 127)] = value.wrapping_mul(steps[at]) as i16;
-                place += 1;
-                if place > 63 {
-                    return Ok(place == 1 + END + 1);
-                }
-                if !is_complete {
+                if entry.value() == 0 {
+                    self.refill()?;
+                    let (skip, size) = skip_and_size(self.symbol(ac)?);
+                    place += skip;
+                    put(place, self.value(size));
+                    if place >= 63 {
+                        return Ok(place == 1 + END);
+                    }
+                    place += 1;
                     break;
                 }
+                let (first, second) = (place + entry.first(), place + entry.second());
+                put(first, entry.value());
+                put(second, entry.second_value());
+                if second >= 63 {
+                    // What follows the last coefficient is the next block's.
+                    let is_last = first >= 63;
+                    self.skip(if is_last { entry.num_bits_of_first() } else { entry.num_bits() });
+                    return Ok(first == 1 + END);
+                }
+                self.skip(entry.num_bits());
+                place = second + 1;
             }
         }
     }
@@ -201,14 +238,16 @@ mod tests {
     /// Neighbours on a diagonal, from its lower left to its upper right and back.
     #[test]
     fn the_zigzag_is_the_standards() {
+        let natural: Vec<usize> = (0..64).map(row_and_column).collect();
         let start = [0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5];
         let end = [58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63];
-        assert_eq!(NATURAL[..16], start);
-        assert_eq!(NATURAL[48..64], end);
-        let mut all = NATURAL[..64].to_vec();
+        assert_eq!(natural[..16], start);
+        assert_eq!(natural[48..64], end);
+        let mut all = natural;
         all.sort_unstable();
         assert!(all.into_iter().eq(0..64));
     }
+
     fn pieces(file: &[u8]) -> Option<Vec<Vec<u8>>> {
         let mut scan = Scan::default();
         // What was there before does not count.

@@ -10,8 +10,8 @@ pub(super) const MAX_CODE: u32 = 16;
 pub(super) const MAX_DIFFERENCE: u32 = 11;
 pub(super) const MAX_COEFFICIENT: u32 = 10;
 
-/// Beyond all coefficients of a block: what its end skips.
-pub(super) const END: u32 = 64;
+/// Beyond all coefficients of a block, also of one that a damaged file makes too long: what its end skips.
+pub(super) const END: u32 = 128;
 
 /// The codes of first coefficients, or of the others.
 #[derive(Debug)]
@@ -28,45 +28,79 @@ pub(super) struct Table {
 
 /// What bits begin with, in the table.
 ///
-/// | bits | a code with its value | a code only | a code longer than [`LOOKUP`], or none |
+/// | bits | one or two coefficients | a code only | a code longer than [`LOOKUP`], or none |
 /// |---|---|---|---|
-/// | 0–7 | bits of both | bits of the code | 0 |
-/// | 8–15 | zeros before the coefficient | symbol | 0 |
-/// | 16–31 | value, not 0 | 0 | 0 |
+/// | 0–7 | bits of all | bits of the code | 0 |
+/// | 8–15 | bits of the first one | 0 | 0 |
+/// | 16–23 | how far from the place that is next the first one is | symbol | 0 |
+/// | 24–31 | how far the second one is; where there is only one, the same | 0 | 0 |
+/// | 32–47 | the first one, not 0 | 0 | 0 |
+/// | 48–63 | the second one; where there is only one, the same | 0 | 0 |
 ///
 /// A block's end is a coefficient with a value beyond all places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Entry(u32);
+pub(super) struct Entry(u64);
 
 impl Entry {
-    const fn new(num_bits: u32, skip_or_symbol: u32, value: i32) -> Self {
-        Self(num_bits | skip_or_symbol << 8 | value.cast_unsigned() << 16)
+    const fn code(num_bits: u32, symbol: u32) -> Self {
+        Self(num_bits as u64 | (symbol as u64) << 16)
+    }
+
+    const fn coefficient(num_bits: u32, skip: u32, value: i16) -> Self {
+        let value = value.cast_unsigned() as u64;
+        Self((num_bits * 0x101) as u64 | (skip * 0x0101_0000) as u64 | value << 32 | value << 48)
+    }
+
+    /// The first coefficient of this one and then the first one of another.
+    const fn and(self, next: Self) -> Self {
+        let [num_bits, place] =
+            [self.num_bits_of_first() + next.num_bits_of_first(), self.first() + 1 + next.first()];
+        let kept = self.0 & 0x0000_FFFF_00FF_FF00;
+        let value = next.value().cast_unsigned() as u64;
+        Self(kept | num_bits as u64 | (place as u64) << 24 | value << 48)
     }
 
     #[inline(always)]
     pub(super) const fn num_bits(self) -> u32 {
-        self.0 & 0xFF
+        (self.0 & 0xFF) as u32
     }
 
-    /// Zeros before the coefficient, or the symbol.
     #[inline(always)]
-    pub(super) const fn skip_or_symbol(self) -> u32 {
-        self.0 >> 8 & 0xFF
+    pub(super) const fn num_bits_of_first(self) -> u32 {
+        (self.0 >> 8 & 0xFF) as u32
     }
 
-    /// 0 where the bits do not have it all.
+    /// How far the first coefficient is; or the symbol.
     #[inline(always)]
-    pub(super) const fn value(self) -> i32 {
-        self.0.cast_signed() >> 16
+    pub(super) const fn first(self) -> u32 {
+        (self.0 >> 16 & 0xFF) as u32
+    }
+
+    /// How far the second coefficient is.
+    #[inline(always)]
+    pub(super) const fn second(self) -> u32 {
+        (self.0 >> 24 & 0xFF) as u32
+    }
+
+    /// The first coefficient, 0 where the bits do not have it all.
+    #[inline(always)]
+    pub(super) const fn value(self) -> i16 {
+        (self.0 >> 32) as i16
+    }
+
+    /// The second coefficient.
+    #[inline(always)]
+    pub(super) const fn second_value(self) -> i16 {
+        (self.0 >> 48) as i16
     }
 }
 
 /// The value in the first `size` of `bits`: of those that begin with 0 the negative ones. No bits are 0.
 #[inline(always)]
-pub(super) const fn extended(bits: u64, size: u32) -> i32 {
+pub(super) const fn extended(bits: u64, size: u32) -> i16 {
     let is_negative = (!bits.cast_signed() >> 63) as i32;
     let absolute = (bits >> 1 >> (63 - size)) as i32;
-    absolute + (((-1 << size) + 1) & is_negative)
+    (absolute + (((-1 << size) + 1) & is_negative)) as i16
 }
 
 /// Zeros before a coefficient, and bits of its value, which a symbol stands for. Without a value it is 0, as after sixteen zeros and at a block's end.
@@ -124,6 +158,15 @@ impl Table {
             self.ends[length as usize] = code << (MAX_CODE - length);
             code <<= 1;
         }
+        for i in 0..1 << LOOKUP {
+            let entry = self.entries[i];
+            let next = self.entries[i << entry.num_bits_of_first() & ((1 << LOOKUP) - 1)];
+            let num_bits = entry.num_bits_of_first() + next.num_bits_of_first();
+            if entry.value() != 0 && entry.first() != END && next.value() != 0 && num_bits <= LOOKUP
+            {
+                self.entries[i] = entry.and(next);
+            }
+        }
         self.made_from.extend_from_slice(codes);
         Some(())
     }
@@ -134,12 +177,13 @@ impl Table {
         self.entries[(bits >> (64 - LOOKUP)) as usize]
     }
 
-    /// Length and symbol of the code that `bits` begin with, where an entry does not have its value; `None` if there is no such code.
+    /// Length and symbol of the code that `bits` begin with, where the entry does not have its value; `None` if there is no such code.
     #[inline(always)]
-    pub(super) fn code(&self, entry: Entry, bits: u64) -> Option<(u32, u32)> {
+    pub(super) fn code(&self, bits: u64) -> Option<(u32, u32)> {
+        let entry = self.look_up(bits);
         match entry.num_bits() {
             0 => self.search(bits),
-            length => Some((length, entry.skip_or_symbol())),
+            length => Some((length, entry.first())),
         }
     }
 
@@ -156,15 +200,15 @@ impl Table {
 fn fill(entries: &mut [Entry], length: u32, symbol: u32, is_ac: bool) {
     let (skip, size) = skip_and_size(symbol);
     if is_ac && skip == END {
-        entries.fill(Entry::new(length, END, 1));
+        entries.fill(Entry::coefficient(length, END, 1));
     } else if is_ac && size > 0 && length + size <= LOOKUP {
         let num_rest = LOOKUP - length - size;
         for (value, entries) in (0_u64..).zip(entries.chunks_exact_mut(1 << num_rest)) {
             let value = extended(value << (64 - size), size);
-            entries.fill(Entry::new(length + size, skip, value));
+            entries.fill(Entry::coefficient(length + size, skip, value));
         }
     } else {
-        entries.fill(Entry::new(length, symbol, 0));
+        entries.fill(Entry::code(length, symbol));
     }
 }
 
@@ -216,28 +260,46 @@ mod tests {
             for (codes, is_ac) in [(dc, false), (ac, true)] {
                 let mut table = Table::default();
                 prop_assert_eq!(table.set(&codes, is_ac), Some(()));
-                for bits in bits {
-                    let expected = definition(&codes, bits).map(|(length, symbol)| {
+                // How many bits there are of code and value, zeros before the value, and the value.
+                let expected = |bits: u64| {
+                    definition(&codes, bits).map(|(length, symbol)| {
                         let size = u32::from(if is_ac { symbol & 15 } else { symbol });
                         let is_end = is_ac && size == 0 && symbol != 0xF0;
-                        let skip = if is_end { 64 } else if is_ac { symbol >> 4 } else { 0 };
+                        let zeros = if is_ac { u32::from(symbol >> 4) } else { 0 };
                         // F.2.2.1: values from 2ˢ⁻¹ on are themselves, others are 2ˢ − 1 less.
-                        let raw = (0..size).fold(0, |raw, i| 2 * raw + (bits << (length + i) >> 63) as i32);
-                        let value = if size == 0 || raw >= 1 << (size - 1) { raw } else { raw - (1 << size) + 1 };
-                        (length + size, u32::from(skip), value)
-                    });
+                        let raw = (0..size).fold(0, |raw, i| 2 * raw + (bits << (length + i) >> 63) as i16);
+                        let value = if size == 0 || raw >= 1 << (size - 1) { raw } else { raw - ((1 << size) - 1) };
+                        (length + size, if is_end { END } else { zeros }, value)
+                    })
+                };
+                for bits in bits {
                     let entry = table.look_up(bits);
-                    if entry.value() != 0 {
-                        let skip = entry.skip_or_symbol();
-                        let value = if skip == END { 0 } else { entry.value() };
-                        prop_assert_eq!(Some((entry.num_bits(), skip, value)), expected);
+                    if entry.value() == 0 {
+                        let got = table.code(bits).map(|(length, symbol)| {
+                            let (skip, size) = if is_ac { skip_and_size(symbol) } else { (0, symbol) };
+                            (length + size, skip, extended(bits << length, size))
+                        });
+                        prop_assert_eq!(got, expected(bits));
                         continue;
                     }
-                    let got = table.code(entry, bits).map(|(length, symbol)| {
-                        let (skip, size) = if is_ac { skip_and_size(symbol) } else { (0, symbol) };
-                        (length + size, skip, extended(bits << length, size))
+                    // A block's end has a value that does not count.
+                    let shown = |skip: u32, value: i16| if skip == END { (END, 0) } else { (skip, value) };
+                    let length = entry.num_bits_of_first();
+                    let (skip, value) = shown(entry.first(), entry.value());
+                    prop_assert_eq!(Some((length, skip, value)), expected(bits));
+                    let next = expected(bits << length).filter(|(next_length, next_skip, value)| {
+                        skip != END && length + next_length <= LOOKUP && (*next_skip == END || *value != 0)
                     });
-                    prop_assert_eq!(got, expected);
+                    if let Some((next_length, next_skip, next_value)) = next {
+                        prop_assert_eq!(entry.num_bits(), length + next_length);
+                        let skip = entry.second() - entry.first() - 1;
+                        prop_assert_eq!(shown(skip, entry.second_value()), (next_skip, next_value));
+                    } else {
+                        prop_assert_eq!(
+                            (entry.num_bits(), entry.second(), entry.second_value()),
+                            (length, entry.first(), entry.value())
+                        );
+                    }
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! From samples to rows of pixels: colours brought to full resolution as libjpeg's triangle filter does it, and made RGB; to the bit.
 
+use mira_simd::Words;
+
 use super::header::{Header, Sampling};
 use crate::data::grow;
-
-/// Pixels that are converted together.
-const BLOCK: usize = 64;
+use crate::data::pixels::{self, Channels};
 
 /// The samples of a row of units, and of the last row before it.
 #[derive(Debug, Default)]
@@ -39,10 +39,10 @@ impl Samples {
         for (channel, plane) in self.channels.iter_mut().enumerate() {
             let (columns, rows) = if channel == 0 { (columns, rows) } else { (1, 1) };
             plane.num_rows = 8 * rows;
-            plane.stride = (8 * num_units * columns).next_multiple_of(BLOCK);
+            plane.stride = (8 * num_units * columns).next_multiple_of(pixels::MOST);
             grow(&mut plane.samples, (plane.num_rows + 1) * plane.stride);
         }
-        let len = 2 * (8 * num_units).next_multiple_of(BLOCK);
+        let len = 2 * (8 * num_units).next_multiple_of(pixels::MOST);
         self.upsampled.iter_mut().for_each(|row| grow(row, len));
         grow(&mut self.sums, 8 * num_units + 2);
     }
@@ -51,9 +51,7 @@ impl Samples {
     #[inline(always)]
     pub(super) fn block(
         &mut self,
-        channel: usize,
-        column: usize,
-        row: usize,
+        (channel, column, row): (usize, usize, usize),
     ) -> (&mut [u8], usize) {
         let plane = &mut self.channels[channel];
         (&mut plane.samples[(8 * row + 1) * plane.stride + 8 * column..], plane.stride)
@@ -61,7 +59,7 @@ impl Samples {
 
     /// Writes the pixel rows that can be made now that the samples of row `unit_row` of units are there, of `num_unit_rows`.
     #[inline(always)]
-    pub(super) fn write(
+    pub(super) fn write<W: Words>(
         &mut self,
         header: &Header<'_>,
         unit_row: usize,
@@ -83,11 +81,13 @@ impl Samples {
             let [luma, blue, red] = &self.channels;
             match sampling {
                 Sampling::Grey => {
-                    out.iter_mut().zip(luma.row(row)).for_each(|(out, v)| *out = [*v; 3]);
+                    pixels::write::<W>(out, &Grey(luma.row(row)));
                     continue;
                 }
                 Sampling::Whole => {
-                    to_rgb([luma.row(row), blue.row(row), red.row(row)], out);
+                    let colours =
+                        Colours { luma: luma.row(row), blue: blue.row(row), red: red.row(row) };
+                    pixels::write::<W>(out, &colours);
                     continue;
                 }
                 Sampling::HalfColumns => {
@@ -112,7 +112,7 @@ impl Samples {
                 }
             }
             let [blue, red] = &self.upsampled;
-            to_rgb([luma.row(row), blue, red], out);
+            pixels::write::<W>(out, &Colours { luma: luma.row(row), blue, red });
         }
         for plane in &mut self.channels {
             let last = plane.num_rows * plane.stride;
@@ -140,33 +140,69 @@ fn upsample<const LEFT: u16, const RIGHT: u16, const SHIFT: u32>(
     let pairs = to.as_chunks_mut::<2>().0[..count].iter_mut();
     let sums = sums[..count].iter().zip(&sums[1..=count]).zip(&sums[2..count + 2]);
     for (pair, ((left, sum), right)) in pairs.zip(sums) {
-        *pair =
-            [((3 * sum + left + LEFT) >> SHIFT) as u8, ((3 * sum + right + RIGHT) >> SHIFT) as u8];
+        // Both together, so that the compiler makes vectors of it.
+        let [left, right] = [(3 * sum + left + LEFT) >> SHIFT, (3 * sum + right + RIGHT) >> SHIFT];
+        *pair = (left | right << 8).to_le_bytes();
     }
 }
 
-/// Brightness, blue and red differences to RGB (ITU-R BT.601, as JFIF has it).
+/// Bytes of a row with place for whole vectors, from pixel `first` on.
 #[inline(always)]
-fn to_rgb(channels: [&[u8]; 3], pixels: &mut [[u8; 3]]) {
-    let mut blocks = pixels.chunks_mut(BLOCK).enumerate();
-    for (i, pixels) in &mut blocks {
-        let block = |channel: &[u8]| -> [u8; BLOCK] {
-            channel[i * BLOCK..][..BLOCK].try_into().expect("rows have place for whole blocks")
-        };
-        let [luma, blue, red] = channels.map(block);
-        let mut rgb = [[0; BLOCK]; 3];
-        for x in 0..BLOCK {
-            let (luma, blue, red) =
-                (i32::from(luma[x]), i32::from(blue[x]) - 128, i32::from(red[x]) - 128);
-            // In 2⁻¹⁶: 1.402, 0.34414 and 0.71414, 1.772.
-            let differences = [91_881 * red, -22_554 * blue - 46_802 * red, 116_130 * blue];
-            for (to, difference) in rgb.iter_mut().zip(differences) {
-                to[x] = (luma + ((difference + (1 << 15)) >> 16)).clamp(0, 255) as u8;
-            }
-        }
-        let [red, green, blue] = &rgb;
-        for (x, pixel) in pixels.iter_mut().enumerate() {
-            *pixel = [red[x], green[x], blue[x]];
-        }
+fn load<W: Words>(row: &[u8], first: usize) -> W {
+    assert!(first + 2 * W::LEN <= row.len(), "rows have place for whole vectors");
+    // SAFETY: as asserted.
+    unsafe { W::load_bytes(row.as_ptr().add(first)) }
+}
+
+/// A row of brightness alone.
+struct Grey<'a>(&'a [u8]);
+
+impl<W: Words> Channels<W> for Grey<'_> {
+    #[inline(always)]
+    fn at(&self, first: usize) -> [W; 3] {
+        [load(self.0, first); 3]
     }
+}
+
+/// A row of brightness, blue and red differences, which become RGB (ITU-R BT.601, as JFIF has it), in 2⁻¹⁶ and then rounded to the nearest.
+struct Colours<'a> {
+    luma: &'a [u8],
+    blue: &'a [u8],
+    red: &'a [u8],
+}
+
+impl<W: Words> Channels<W> for Colours<'_> {
+    #[inline(always)]
+    fn at(&self, first: usize) -> [W; 3] {
+        let (luma, blue, red): (W, W, W) =
+            (load(self.luma, first), load(self.blue, first), load(self.red, first));
+        let zero = W::splat(0);
+        let low = to_rgb(luma.unpack_low_8(zero), blue.unpack_low_8(zero), red.unpack_low_8(zero));
+        let high =
+            to_rgb(luma.unpack_high_8(zero), blue.unpack_high_8(zero), red.unpack_high_8(zero));
+        [low[0].pack_u8(high[0]), low[1].pack_u8(high[1]), low[2].pack_u8(high[2])]
+    }
+}
+
+/// Factors beyond what 16 bits hold are whole ones and what is left.
+#[inline(always)]
+fn to_rgb<W: Words>(luma: W, blue: W, red: W) -> [W; 3] {
+    // Differences are around 128.
+    let (blue, red) = (blue.sub(W::splat(128)), red.sub(W::splat(128)));
+    let (twice_blue, twice_red) = (blue.add(blue), red.add(red));
+    // 1.402 = 91,881 · 2⁻¹⁶ and 1.772 = 116,130 · 2⁻¹⁶.
+    let to_red = red.add(scaled(twice_red, (91_881 - (1 << 16)) as i16));
+    let to_blue = twice_blue.add(scaled(twice_blue, (116_130 - (2 << 16)) as i16));
+    // 0.34414 = 22,554 · 2⁻¹⁶ and 0.71414 = 46,802 · 2⁻¹⁶, rounded together.
+    let factors = W::splat_32(i32::from(-22_554_i16) & 0xFFFF | ((1 << 16) - 46_802) << 16);
+    let half = W::splat_32(1 << 15);
+    let low = blue.unpack_low(red).dot_pairs(factors).add_32(half).shift_right_32::<16>();
+    let high = blue.unpack_high(red).dot_pairs(factors).add_32(half).shift_right_32::<16>();
+    [luma.add(to_red), luma.add(low.pack_32(high)).sub(red), luma.add(to_blue)]
+}
+
+/// Half of `twice` times `factor` · 2⁻¹⁶, rounded to the nearest: cut off one bit later, which rounds.
+#[inline(always)]
+fn scaled<W: Words>(twice: W, factor: i16) -> W {
+    twice.mul_high(W::splat(factor)).add(W::splat(1)).shift_right::<1>()
 }

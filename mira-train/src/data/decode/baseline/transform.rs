@@ -2,7 +2,7 @@
 //!
 //! Coefficients and samples between the directions have 16 bits: those of files that an encoder made fit.
 
-use mira_simd::Isa;
+use mira_simd::Words;
 
 /// Bits after the point of the constants.
 const PRECISION: u32 = 13;
@@ -14,50 +14,52 @@ const BETWEEN: u32 = 2;
 const AFTER_COLUMNS: u32 = PRECISION - BETWEEN;
 const AFTER_ROWS: u32 = PRECISION + BETWEEN + 3;
 
-/// Writes the 8 × 8 samples of coefficients in rows, each row `stride` after the one before. If a block `is_flat`, all of them but the first are 0.
+/// Blocks that are transformed together.
+pub(super) const TOGETHER: usize = 4;
+
+/// Coefficients of [`TOGETHER`] blocks: of each row those of all blocks, one block after the other.
+pub(super) type Rows = [i16; 64 * TOGETHER];
+
+/// The samples of a block of which all coefficients but the first are 0; times its step.
 #[inline(always)]
-pub(super) fn inverse<I: Isa>(
-    coefficients: &[i16; 64],
-    is_flat: bool,
-    samples: &mut [u8],
-    stride: usize,
-) {
-    let block = if is_flat {
-        [sample(descaled(i32::from(coefficients[0]) << BETWEEN, BETWEEN + 3)); 64]
-    } else {
-        inverse_whole::<I>(coefficients)
-    };
-    for (row, from) in block.as_chunks::<8>().0.iter().enumerate() {
-        samples[row * stride..][..8].copy_from_slice(from);
+pub(super) fn flat(first: i16) -> u8 {
+    (((i32::from(first) + 4) >> 3) + 128).clamp(0, 255) as u8
+}
+
+/// Samples of as many blocks as there are lanes, from block `first` on, all with the same quantisation `steps`: each lane has rows 0 and 1 of a block,
+/// in the next vector rows 2 and 3, …
+#[inline(always)]
+pub(super) fn inverse<W: Words>(coefficients: &Rows, steps: &[i16; 64], first: usize) -> [W; 4] {
+    assert!(first + W::LANES <= TOGETHER, "there are so many blocks");
+    let mut rows = [W::splat(0); 8];
+    let coefficients = coefficients.as_chunks::<{ 8 * TOGETHER }>().0;
+    for ((row, values), steps) in rows.iter_mut().zip(coefficients).zip(steps.as_chunks::<8>().0) {
+        // SAFETY: there are as many values as asserted; a row of steps has 16 bytes.
+        *row = unsafe {
+            let values = W::load(values.as_ptr().add(8 * first));
+            values.mul_low(W::load_lane(steps.as_ptr().cast()))
+        };
+    }
+    let columns = pass::<W, AFTER_COLUMNS>(rows);
+    to_bytes(pass::<W, AFTER_ROWS>(transposed(columns)))
+}
+
+/// Writes a lane's block, each row `stride` after the one before.
+#[inline(always)]
+pub(super) fn write<W: Words>(rows: [W; 4], lane: usize, to: &mut [u8], stride: usize) {
+    assert!(to.len() >= 7 * stride + 8, "there is place for a block");
+    for (two, rows) in rows.into_iter().enumerate() {
+        // SAFETY: there is as much place as asserted.
+        unsafe {
+            let to = to.as_mut_ptr().add(2 * two * stride);
+            rows.store_half_lane(lane, false, to);
+            rows.store_half_lane(lane, true, to.add(stride));
+        }
     }
 }
 
-#[inline(always)]
-fn inverse_whole<I: Isa>(coefficients: &[i16; 64]) -> [u8; 64] {
-    #[cfg(target_arch = "x86_64")]
-    if I::AVX2 {
-        // SAFETY: the set has AVX2.
-        return unsafe { avx2::inverse(coefficients) };
-    }
-    let columns = pass::<AFTER_COLUMNS>(coefficients);
-    let rows = pass::<AFTER_ROWS>(&transposed(&columns));
-    transposed(&rows).map(|value| sample(value.into()))
-}
-
-fn transposed(from: &[i16; 64]) -> [i16; 64] {
-    std::array::from_fn(|i| from[8 * (i % 8) + i / 8])
-}
-
-#[inline(always)]
-fn descaled(value: i32, shift: u32) -> i32 {
-    value.wrapping_add(1 << (shift - 1)) >> shift
-}
-
-/// What is centred at 0 becomes a byte.
-#[inline(always)]
-fn sample(value: i32) -> u8 {
-    (value + 128).clamp(0, 255) as u8
-}
+/// In each byte what turns signed bytes into unsigned ones.
+const CENTRE: i16 = 0x8080_u16.cast_signed();
 
 /// Factors of two values whose products are added; the method's constants times 2¹³, of which each is a sum.
 #[rustfmt::skip]
@@ -74,179 +76,124 @@ mod factors {
     pub(super) const ODD_7: [i16; 2] = [2446 - 7373, -7373];
 }
 
-/// Transforms each of eight columns and cuts off `SHIFT` bits.
-fn pass<const SHIFT: u32>(from: &[i16; 64]) -> [i16; 64] {
-    let mut to = [0; 64];
-    for column in 0..8 {
-        let at = |row: usize| from[8 * row + column];
-        let sum = |[a, b]: [i16; 2], [of_a, of_b]: [i16; 2]| {
-            i32::from(a) * i32::from(of_a) + i32::from(b) * i32::from(of_b)
-        };
-        let (high, low) = (sum([at(2), at(6)], factors::HIGH), sum([at(2), at(6)], factors::LOW));
-        let (plus, minus) =
-            (sum([at(0), at(4)], factors::PLUS), sum([at(0), at(4)], factors::MINUS));
-        let even = [
-            plus.wrapping_add(high),
-            minus.wrapping_add(low),
-            minus.wrapping_sub(low),
-            plus.wrapping_sub(high),
-        ];
-        let both = [at(7).wrapping_add(at(3)), at(5).wrapping_add(at(1))];
-        let (first, second) = (sum(both, factors::FIRST), sum(both, factors::SECOND));
-        let odd = [
-            sum([at(1), at(7)], factors::ODD_1).wrapping_add(second),
-            sum([at(3), at(5)], factors::ODD_3).wrapping_add(first),
-            sum([at(5), at(3)], factors::ODD_5).wrapping_add(second),
-            sum([at(7), at(1)], factors::ODD_7).wrapping_add(first),
-        ];
-        let saturated =
-            |value: i32| descaled(value, SHIFT).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-        for row in 0..4 {
-            to[8 * row + column] = saturated(even[row].wrapping_add(odd[row]));
-            to[8 * (7 - row) + column] = saturated(even[row].wrapping_sub(odd[row]));
-        }
+/// Transforms each lane's eight columns and cuts off `SHIFT` bits.
+#[inline(always)]
+fn pass<W: Words, const SHIFT: u32>(at: [W; 8]) -> [W; 8] {
+    // Pairs of the lower and of the upper half of each lane.
+    let pairs = |a: W, b: W| [a.unpack_low(b), a.unpack_high(b)];
+    let sum = |pairs: [W; 2], [a, b]: [i16; 2]| {
+        let factors = W::splat_32(i32::from(a) & 0xFFFF | i32::from(b) << 16);
+        pairs.map(|pairs| pairs.dot_pairs(factors))
+    };
+    let add = |a: [W; 2], b: [W; 2]| [a[0].add_32(b[0]), a[1].add_32(b[1])];
+    let sub = |a: [W; 2], b: [W; 2]| [a[0].sub_32(b[0]), a[1].sub_32(b[1])];
+    let (outer, inner) = (pairs(at[2], at[6]), pairs(at[0], at[4]));
+    let (high, low) = (sum(outer, factors::HIGH), sum(outer, factors::LOW));
+    // What rounds to the nearest is added here, once for all.
+    let half = [W::splat_32(1 << (SHIFT - 1)); 2];
+    let (plus, minus) =
+        (add(sum(inner, factors::PLUS), half), add(sum(inner, factors::MINUS), half));
+    let even = [add(plus, high), add(minus, low), sub(minus, low), sub(plus, high)];
+    let both = pairs(at[7].add(at[3]), at[5].add(at[1]));
+    let (first, second) = (sum(both, factors::FIRST), sum(both, factors::SECOND));
+    let (outer, inner) = (pairs(at[1], at[7]), pairs(at[3], at[5]));
+    let swapped = |[a, b]: [i16; 2]| [b, a];
+    let odd = [
+        add(sum(outer, factors::ODD_1), second),
+        add(sum(inner, factors::ODD_3), first),
+        add(sum(inner, swapped(factors::ODD_5)), second),
+        add(sum(outer, swapped(factors::ODD_7)), first),
+    ];
+    let packed = |[lower, upper]: [W; 2]| {
+        lower.shift_right_32::<SHIFT>().pack_32(upper.shift_right_32::<SHIFT>())
+    };
+    let mut to = at;
+    for row in 0..4 {
+        to[row] = packed(add(even[row], odd[row]));
+        to[7 - row] = packed(sub(even[row], odd[row]));
     }
     to
 }
 
-/// The same, eight columns at once: an instruction multiplies pairs and adds them.
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use std::arch::x86_64::{
-        __m128i, __m256i, _mm_add_epi8, _mm_add_epi16, _mm_loadu_si128, _mm_packs_epi16,
-        _mm_packs_epi32, _mm_set1_epi8, _mm_setzero_si128, _mm_storeu_si128, _mm_unpackhi_epi8,
-        _mm_unpackhi_epi16, _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi8,
-        _mm_unpacklo_epi16, _mm_unpacklo_epi32, _mm_unpacklo_epi64, _mm256_add_epi32,
-        _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_madd_epi16, _mm256_set_m128i,
-        _mm256_set1_epi32, _mm256_srai_epi32, _mm256_sub_epi32,
-    };
-
-    use super::{AFTER_COLUMNS, AFTER_ROWS, factors};
-
-    // Loops and no closures that are handed to others: those would be compiled without the instructions.
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    pub(super) fn inverse(coefficients: &[i16; 64]) -> [u8; 64] {
-        let mut rows = [_mm_setzero_si128(); 8];
-        for (row, values) in rows.iter_mut().zip(coefficients.as_chunks::<8>().0) {
-            // SAFETY: a row has 16 bytes.
-            *row = unsafe { _mm_loadu_si128(values.as_ptr().cast()) };
-        }
-        let columns = pass::<{ AFTER_COLUMNS.cast_signed() }>(rows);
-        to_bytes(pass::<{ AFTER_ROWS.cast_signed() }>(transposed(columns)))
+/// Of each lane, rows become columns.
+#[inline(always)]
+fn transposed<W: Words>(a: [W; 8]) -> [W; 8] {
+    // Two, then four, then eight rows of a column beside each other.
+    let (mut two, mut four, mut eight) = (a, a, a);
+    for i in 0..4 {
+        two[2 * i] = a[2 * i].unpack_low(a[2 * i + 1]);
+        two[2 * i + 1] = a[2 * i].unpack_high(a[2 * i + 1]);
     }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn pass<const SHIFT: i32>(at: [__m128i; 8]) -> [__m128i; 8] {
-        let pairs = |a: __m128i, b: __m128i| {
-            _mm256_set_m128i(_mm_unpackhi_epi16(a, b), _mm_unpacklo_epi16(a, b))
-        };
-        let sum = |pairs: __m256i, [a, b]: [i16; 2]| {
-            let factors = i32::from(a) & 0xFFFF | i32::from(b) << 16;
-            _mm256_madd_epi16(pairs, _mm256_set1_epi32(factors))
-        };
-        let add = |a, b| _mm256_add_epi32(a, b);
-        let (outer, inner) = (pairs(at[2], at[6]), pairs(at[0], at[4]));
-        let (high, low) = (sum(outer, factors::HIGH), sum(outer, factors::LOW));
-        let (plus, minus) = (sum(inner, factors::PLUS), sum(inner, factors::MINUS));
-        let even = [
-            add(plus, high),
-            add(minus, low),
-            _mm256_sub_epi32(minus, low),
-            _mm256_sub_epi32(plus, high),
-        ];
-        let both = pairs(_mm_add_epi16(at[7], at[3]), _mm_add_epi16(at[5], at[1]));
-        let (first, second) = (sum(both, factors::FIRST), sum(both, factors::SECOND));
-        let (outer, inner) = (pairs(at[1], at[7]), pairs(at[3], at[5]));
-        let swapped = |[a, b]: [i16; 2]| [b, a];
-        let odd = [
-            add(sum(outer, factors::ODD_1), second),
-            add(sum(inner, factors::ODD_3), first),
-            add(sum(inner, swapped(factors::ODD_5)), second),
-            add(sum(outer, swapped(factors::ODD_7)), first),
-        ];
-        let half = _mm256_set1_epi32(1 << (SHIFT - 1));
-        let saturated = |value: __m256i| {
-            let value = _mm256_srai_epi32::<SHIFT>(add(value, half));
-            _mm_packs_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value))
-        };
-        let mut to = [_mm_setzero_si128(); 8];
-        for row in 0..4 {
-            to[row] = saturated(add(even[row], odd[row]));
-            to[7 - row] = saturated(_mm256_sub_epi32(even[row], odd[row]));
-        }
-        to
+    for i in 0..4 {
+        let upper = i / 2 * 4 + i % 2;
+        four[2 * i] = two[upper].unpack_low_32(two[upper + 2]);
+        four[2 * i + 1] = two[upper].unpack_high_32(two[upper + 2]);
     }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn transposed(a: [__m128i; 8]) -> [__m128i; 8] {
-        // Two, then four, then eight rows of a column beside each other.
-        let (mut two, mut four, mut eight) = (a, a, a);
-        for i in 0..4 {
-            two[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
-            two[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
-        }
-        for i in 0..4 {
-            let upper = i / 2 * 4 + i % 2;
-            four[2 * i] = _mm_unpacklo_epi32(two[upper], two[upper + 2]);
-            four[2 * i + 1] = _mm_unpackhi_epi32(two[upper], two[upper + 2]);
-        }
-        for i in 0..4 {
-            eight[2 * i] = _mm_unpacklo_epi64(four[i], four[i + 4]);
-            eight[2 * i + 1] = _mm_unpackhi_epi64(four[i], four[i + 4]);
-        }
-        eight
+    for i in 0..4 {
+        eight[2 * i] = four[i].unpack_low_64(four[i + 4]);
+        eight[2 * i + 1] = four[i].unpack_high_64(four[i + 4]);
     }
+    eight
+}
 
-    /// Eight columns of eight values around 0 become rows of bytes around 128.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn to_bytes(columns: [__m128i; 8]) -> [u8; 64] {
-        let centre = _mm_set1_epi8(i8::MIN);
-        let bytes =
-            |a: usize, b: usize| _mm_add_epi8(_mm_packs_epi16(columns[a], columns[b]), centre);
-        let (even, odd) = (bytes(0, 2), bytes(1, 3));
-        let (ab, cd) = (_mm_unpacklo_epi8(even, odd), _mm_unpackhi_epi8(even, odd));
-        let (even, odd) = (bytes(4, 6), bytes(5, 7));
-        let (ef, gh) = (_mm_unpacklo_epi8(even, odd), _mm_unpackhi_epi8(even, odd));
-        let (abcd, efgh) = (_mm_unpacklo_epi16(ab, cd), _mm_unpacklo_epi16(ef, gh));
-        let (abcd_below, efgh_below) = (_mm_unpackhi_epi16(ab, cd), _mm_unpackhi_epi16(ef, gh));
-        let rows = [
-            _mm_unpacklo_epi32(abcd, efgh),
-            _mm_unpackhi_epi32(abcd, efgh),
-            _mm_unpacklo_epi32(abcd_below, efgh_below),
-            _mm_unpackhi_epi32(abcd_below, efgh_below),
-        ];
-        let mut to = [0; 64];
-        for (to, rows) in to.as_chunks_mut::<16>().0.iter_mut().zip(rows) {
-            // SAFETY: two rows have 16 bytes.
-            unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), rows) };
-        }
-        to
-    }
+/// Eight columns of eight values around 0 become rows of bytes around 128, two in a lane.
+#[inline(always)]
+fn to_bytes<W: Words>(columns: [W; 8]) -> [W; 4] {
+    // Clipped as signed bytes, of which 128 more are unsigned ones: the upper bit is the other way round.
+    let bytes = |a: usize, b: usize| columns[a].pack_i8(columns[b]).xor(W::splat(CENTRE));
+    let (even, odd) = (bytes(0, 2), bytes(1, 3));
+    let (ab, cd) = (even.unpack_low_8(odd), even.unpack_high_8(odd));
+    let (even, odd) = (bytes(4, 6), bytes(5, 7));
+    let (ef, gh) = (even.unpack_low_8(odd), even.unpack_high_8(odd));
+    let (abcd, efgh) = (ab.unpack_low(cd), ef.unpack_low(gh));
+    let (abcd_below, efgh_below) = (ab.unpack_high(cd), ef.unpack_high(gh));
+    [
+        abcd.unpack_low_32(efgh),
+        abcd.unpack_high_32(efgh),
+        abcd_below.unpack_low_32(efgh_below),
+        abcd_below.unpack_high_32(efgh_below),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
-    use mira_simd::{Kernel, Portable, dispatch};
+    use mira_simd::{Isa, Kernel, Portable, dispatch};
     use proptest::prelude::*;
 
     use super::*;
 
-    struct Inverse<'a>(&'a [i16; 64], bool);
+    /// Blocks of as many vectors as it takes, and steps of quantisation.
+    struct Inverse([[i16; 64]; TOGETHER], [i16; 64]);
 
-    impl Kernel for Inverse<'_> {
-        type Output = [u8; 64];
+    impl Kernel for Inverse {
+        type Output = [[u8; 64]; TOGETHER];
 
         #[inline(always)]
-        fn run<I: Isa>(self) -> [u8; 64] {
-            let mut samples = [0; 64];
-            inverse::<I>(self.0, self.1, &mut samples, 8);
+        fn run<I: Isa>(self) -> Self::Output {
+            let mut rows = [0; 64 * TOGETHER];
+            for (block, coefficients) in self.0.iter().enumerate() {
+                for (i, value) in coefficients.iter().enumerate() {
+                    rows[8 * (TOGETHER * (i / 8) + block) + i % 8] = *value;
+                }
+            }
+            let mut samples = [[0; 64]; TOGETHER];
+            for first in (0..TOGETHER).step_by(I::Words::LANES) {
+                let rows = inverse::<I::Words>(&rows, &self.1, first);
+                for lane in 0..I::Words::LANES {
+                    write(rows, lane, &mut samples[first + lane], 8);
+                }
+            }
             samples
         }
+    }
+
+    /// Four blocks of which each has all coefficients, in another order.
+    fn turned(coefficients: [i16; 64]) -> [[i16; 64]; TOGETHER] {
+        std::array::from_fn(|i| {
+            let mut turned = coefficients;
+            turned[1..].rotate_left(17 * i);
+            turned
+        })
     }
 
     proptest! {
@@ -254,23 +201,29 @@ mod tests {
         #[test]
         fn samples_are_those_of_the_definition(
             first in -1000_i16..1000,
-            others in prop::collection::vec(-90_i16..90, 0..64),
+            others in prop::collection::vec(-30_i16..30, 0..64),
+            steps in prop::array::uniform32(1_i16..4),
         ) {
             let mut coefficients = [0; 64];
             coefficients[0] = first;
             coefficients[1..].iter_mut().zip(&others).for_each(|(to, from)| *to = *from);
-            let got = dispatch(Inverse(&coefficients, others.is_empty()));
-            for (at, got) in got.into_iter().enumerate() {
-                let wave = |u: usize, x: usize| {
-                    let scale = if u == 0 { 0.5_f64.sqrt() } else { 1.0 };
-                    let angle = (2 * x + 1) as f64 * u as f64 * std::f64::consts::PI / 16.0;
-                    scale * angle.cos() / 2.0
-                };
-                let terms = coefficients.iter().enumerate();
-                let exact: f64 =
-                    terms.map(|(i, c)| f64::from(*c) * wave(i / 8, at / 8) * wave(i % 8, at % 8)).sum();
-                let expected = (exact + 128.0).clamp(0.0, 255.0);
-                prop_assert!((f64::from(got) - expected).abs() < 0.6, "{}: {} {}", at, got, expected);
+            let blocks = turned(coefficients);
+            let mut all_steps = [1; 64];
+            all_steps[1..33].copy_from_slice(&steps);
+            for (coefficients, got) in blocks.iter().zip(dispatch(Inverse(blocks, all_steps))) {
+                for (at, got) in got.into_iter().enumerate() {
+                    let wave = |u: usize, x: usize| {
+                        let scale = if u == 0 { 0.5_f64.sqrt() } else { 1.0 };
+                        let angle = (2 * x + 1) as f64 * u as f64 * std::f64::consts::PI / 16.0;
+                        scale * angle.cos() / 2.0
+                    };
+                    let terms = coefficients.iter().zip(all_steps).enumerate();
+                    let exact: f64 = terms
+                        .map(|(i, (c, step))| f64::from(*c * step) * wave(i / 8, at / 8) * wave(i % 8, at % 8))
+                        .sum();
+                    let expected = (exact + 128.0).clamp(0.0, 255.0);
+                    prop_assert!((f64::from(got) - expected).abs() < 0.6, "{}: {} {}", at, got, expected);
+                }
             }
         }
 
@@ -283,7 +236,9 @@ mod tests {
         ) {
             let mut all = [0; 64];
             all.iter_mut().zip(coefficients.iter().chain(&more)).for_each(|(to, from)| *to = from >> shift);
-            prop_assert_eq!(dispatch(Inverse(&all, false)), Inverse(&all, false).run::<Portable>());
+            let blocks = turned(all);
+            let here = dispatch(Inverse(blocks, [1; 64]));
+            prop_assert_eq!(here, Inverse(blocks, [1; 64]).run::<Portable>());
         }
     }
 
@@ -293,11 +248,9 @@ mod tests {
         for first in i16::MIN..=i16::MAX {
             let mut coefficients = [0; 64];
             coefficients[0] = first;
-            assert_eq!(
-                dispatch(Inverse(&coefficients, true)),
-                dispatch(Inverse(&coefficients, false)),
-                "{first}"
-            );
+            let blocks = [coefficients; TOGETHER];
+            let got = dispatch(Inverse(blocks, [1; 64]));
+            assert_eq!(got, [[flat(first); 64]; TOGETHER], "{first}");
         }
     }
 }
