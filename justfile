@@ -77,6 +77,10 @@ fuzz format="all" seconds="600":
 turbojpeg:
     cargo test -p mira-train --lib --features turbojpeg -- data::decode fuzzing::tests
 
+# Packed sets on servers that speak S3 and Google Cloud Storage; installs both
+check-object-stores:
+    dev/check_object_stores
+
 # Pixels of every image of a folder or .tar beside Pillow's, bit by bit; installs Pillow
 check-decoder images:
     dev/check_decoder {{images}}
