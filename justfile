@@ -89,6 +89,10 @@ check-decoder images:
 bench-data images rounds="3":
     dev/bench_data {{images}} {{rounds}}
 
+# Decoding and augmentation by a plain build beside one for this processor
+bench-native-build images *args:
+    dev/bench_native_build {{images}} {{args}}
+
 # ResNet-50 against torchvision: forward, running statistics, every gradient (needs the PyTorch of bench-training-step)
 reference-resnet arch="resnet50":
     target/bench-venv/bin/pip install --quiet safetensors==0.8.0

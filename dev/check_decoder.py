@@ -4,7 +4,7 @@
 Usage: dev/check_decoder IMAGES     (a folder of class folders, or a .tar of one)
 
 Needs pillow==13.0.0. Reads the lines of the example `decoded` on its standard input. JPEG files of the usual kind (sequential, grey or YCbCr, 4:4:4,
-4:2:2 or 4:2:0) must have the same bits, other kinds are decoded by other code and are only counted.
+4:2:2, 4:4:0 or 4:2:0) must have the same bits, other kinds are decoded by other code and are only counted.
 """
 
 import collections
@@ -13,7 +13,7 @@ import zlib
 
 from PIL import Image
 
-USUAL = {((1, 1),), ((1, 1),) * 3, ((2, 1), (1, 1), (1, 1)), ((2, 2), (1, 1), (1, 1))}
+USUAL = {((1, 1),), ((1, 1),) * 3, ((2, 1), (1, 1), (1, 1)), ((1, 2), (1, 1), (1, 1)), ((2, 2), (1, 1), (1, 1))}
 
 
 def kind(image):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes mira-train/tests/golden/decode.json: small files of every kind the decoders meet, and the RGB that Pillow reads from them.
 
-Needs pillow==13.0.0 numpy==2.4.6. `tolerance` is in levels of 8 bits: lossless kinds are exact, and so are usual JPEG files; other JPEG and WebP decoders may round
+Needs pillow==13.0.0 numpy==2.4.6, and jpegtran (libjpeg-turbo-progs). `tolerance` is in levels of 8 bits: lossless kinds are exact, and so are usual JPEG files; other JPEG and WebP decoders may round
 the inverse transform and the chroma upsampling differently, here on a smooth picture.
 Usage: python dev/make_image_fixtures.py
 """
@@ -9,6 +9,7 @@ Usage: python dev/make_image_fixtures.py
 import io
 import json
 import pathlib
+import subprocess
 
 import numpy as np
 from PIL import Image
@@ -25,9 +26,13 @@ def main():
     alpha.putalpha(Image.fromarray((x * 14).astype(np.uint8)))
     cases = []
 
-    def case(name, image, tolerance, expected=None, **options):
+    def case(name, image, tolerance, expected=None, turned=False, **options):
         file = io.BytesIO()
         image.save(file, **options)
+        if turned:
+            turn = ["jpegtran", "-rotate", "90", "-copy", "none"]
+            file = io.BytesIO(subprocess.run(turn, input=file.getvalue(), stdout=subprocess.PIPE, check=True).stdout)
+            image = Image.open(file)
         if expected is None:
             expected = np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB"))
         cases.append(
@@ -48,6 +53,10 @@ def main():
         for height, width, quality in [(19, 37, 90), (16, 32, 60), (1, 5, 80), (21, 17, 8)]:
             part = Image.fromarray(textured[:height, :width])
             case(f"JPEG {name}, {width} x {height}, quality {quality}", part, 0, format="JPEG", quality=quality, subsampling=sampling)
+    # Pillow does not write 4:4:0; turned, 4:2:2 is that.
+    for height, width, quality in [(19, 37, 90), (16, 32, 60), (5, 1, 80), (21, 17, 8)]:
+        part = Image.fromarray(textured[:height, :width])
+        case(f"JPEG 4:4:0, {height} x {width}, quality {quality}", part, 0, turned=True, format="JPEG", quality=quality, subsampling=1)
     part = Image.fromarray(textured[:23, :37])
     case("JPEG 4:2:0, optimised codes", part, 0, format="JPEG", quality=92, subsampling=2, optimize=True)
     case("JPEG 4:2:0, restart markers", part, 0, format="JPEG", quality=92, subsampling=2, restart_marker_blocks=2)

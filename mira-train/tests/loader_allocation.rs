@@ -4,11 +4,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use mira_train::data::{
-    AlignedBytes, Batch, Error, Format, Image, Loader, LoaderConfig, Source, Split, ViewSpec, open,
+    AlignedBytes, Batch, Error, Format, Image, Loader, LoaderConfig, PackInput, PackOptions,
+    Source, Split, ViewSpec, open, pack,
 };
 
 /// Counts what all threads ask for, and what they hold.
@@ -71,6 +75,24 @@ fn main() {
     let source = open(Format::Embedded, None, Split::Train).expect("in the binary");
     // By one thread, or whether each has seen its largest crop would depend on chance.
     steady(&source, views(28), 1, source.len());
+    // JPEG files where they are, in a tar and packed, by one thread as well.
+    let folder = tempfile::tempdir().expect("a folder");
+    let [images, shards, packed] =
+        ["images", "shards", "packed"].map(|name| folder.path().join(name));
+    write_jpegs(&images.join("train/one"));
+    fs::create_dir(&shards).expect("a folder");
+    let mut archive = tar::Builder::new(File::create(shards.join("train-0.tar")).expect("a file"));
+    archive.append_dir_all(".", images.join("train/one")).expect("an archive");
+    archive.finish().expect("an archive");
+    let input = PackInput::open(Format::ImageFolder, &images).expect("images");
+    pack(&input, &packed, &PackOptions::default(), &mut |_| {}).expect("a packed set");
+    for (format, path) in
+        [(Format::ImageFolder, images), (Format::WebDataset, shards), (Format::Packed, packed)]
+    {
+        let source = open(format, Some(&path), Split::Train).expect("images");
+        assert_eq!(source.len(), 203, "{format:?}");
+        steady(&source, plain(28), 1, source.len());
+    }
     // The loader itself, by several: crops of one size, so that the augmentation has nothing to grow for.
     for num_workers in [1, 2, 8] {
         let source: Arc<dyn Source> = Arc::new(Grey::met_by(num_workers));
@@ -80,6 +102,24 @@ fn main() {
         bounded(prefetch);
     }
     println!("a warm loader allocates nothing and holds what it says: ok");
+}
+
+/// Pictures of one size, of all usual samplings; as many as a batch has, so that an epoch sees all.
+fn write_jpegs(folder: &Path) {
+    // Smaller ones would be decoded once and kept.
+    const WIDTH: u32 = 130;
+    const HEIGHT: u32 = 100;
+    fs::create_dir_all(folder).expect("a folder");
+    for i in 0..203_u32 {
+        let pixels: Vec<u8> =
+            (0..WIDTH * HEIGHT * 3).map(|p| (p / 3 % 97 * p / (i + 3) % 251) as u8).collect();
+        let mut encoder = Encoder::new_file(folder.join(format!("{i}.jpg")), 90).expect("a file");
+        // Its own codes it would write in one scan a channel, which another decoder decodes, with memory of its own.
+        encoder.set_sampling_factor(
+            [SamplingFactor::F_1_1, SamplingFactor::F_2_1, SamplingFactor::F_2_2][i as usize % 3],
+        );
+        encoder.encode(&pixels, WIDTH as u16, HEIGHT as u16, ColorType::Rgb).expect("a picture");
+    }
 }
 
 /// As in a recipe: two global views, and local ones.

@@ -1,7 +1,7 @@
 //! What can go wrong with data; each message is one sentence that names the file and the remedy.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Errors of [`data`](super).
 #[derive(Debug, thiserror::Error)]
@@ -160,8 +160,7 @@ impl Error {
         Self::Setting { name: name.into(), got: got.to_string(), expected: expected.into() }
     }
 
-    pub(super) fn unreadable(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Unreadable { path, source }
+    pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Unreadable { path: path.into(), source }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod fuzzing;
 mod listing;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -130,7 +131,28 @@ pub(super) fn is_image(path: &Path) -> bool {
 
 impl ImageFolder {
     fn path(&self, index: usize) -> Option<PathBuf> {
-        Some(self.root.join(self.files.path(index)?))
+        let (folder, name) = self.files.path(index)?;
+        Some(self.root.join(folder).join(name))
+    }
+}
+
+impl ImageFolder {
+    fn read(&self, index: usize, path: &Path, into: &mut Vec<u8>) -> Result<(), Error> {
+        let metadata = fs::metadata(path).map_err(Error::unreadable(path))?;
+        if !metadata.is_file() {
+            // Opening a named pipe would wait for somebody to write to it.
+            return Err(Error::image(self.name(index), "it is no regular file; remove it"));
+        }
+        let file = File::open(path).map_err(Error::unreadable(path))?;
+        let length = metadata.len();
+        if length > MAX_FILE {
+            let problem = format!("it has {length} bytes, more than {MAX_FILE}; shrink it");
+            return Err(Error::image(self.name(index), problem));
+        }
+        into.clear();
+        into.reserve(length as usize + 1);
+        file.take(MAX_FILE).read_to_end(into).map_err(Error::unreadable(path))?;
+        Ok(())
     }
 }
 
@@ -159,24 +181,19 @@ impl Source for ImageFolder {
     }
 
     fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, Error> {
-        let Some(path) = self.path(index) else {
+        thread_local! {
+            /// So that no image takes memory for its path.
+            static PATH: Cell<PathBuf> = const { Cell::new(PathBuf::new()) };
+        }
+        let Some((folder, name)) = self.files.path(index) else {
             return Err(Error::image(self.name(index), "there are fewer images"));
         };
-        let metadata = fs::metadata(&path).map_err(Error::unreadable(&path))?;
-        if !metadata.is_file() {
-            // Opening a named pipe would wait for somebody to write to it.
-            return Err(Error::image(self.name(index), "it is no regular file; remove it"));
-        }
-        let file = File::open(&path).map_err(Error::unreadable(&path))?;
-        let length = metadata.len();
-        if length > MAX_FILE {
-            let problem = format!("it has {length} bytes, more than {MAX_FILE}; shrink it");
-            return Err(Error::image(self.name(index), problem));
-        }
-        into.clear();
-        into.reserve(length as usize + 1);
-        file.take(MAX_FILE).read_to_end(into).map_err(Error::unreadable(path))?;
-        Ok(true)
+        let mut path = PATH.take();
+        path.clear();
+        path.extend([self.root.as_os_str(), folder.as_os_str(), name]);
+        let read = self.read(index, &path, into);
+        PATH.set(path);
+        read.map(|()| true)
     }
 
     fn name(&self, index: usize) -> String {
@@ -184,7 +201,8 @@ impl Source for ImageFolder {
     }
 
     fn relative_path(&self, index: usize) -> Option<Cow<'_, str>> {
-        Some(self.files.path(index)?.to_string_lossy().into_owned().into())
+        let (folder, name) = self.files.path(index)?;
+        Some(folder.join(name).to_string_lossy().into_owned().into())
     }
 
     fn num_bytes(&self, index: usize) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! JPEG files of the usual kind: one sequential scan with Huffman codes and 8 bits, grey or YCbCr in 4:4:4, 4:2:2 or 4:2:0.
+//! JPEG files of the usual kind: one sequential scan with Huffman codes and 8 bits, grey or YCbCr in 4:4:4, 4:2:2, 4:4:0 or 4:2:0.
 //!
 //! Most of the time that a view takes goes into decoding, so this decoder is ours: two coefficients are looked up at once, four blocks are transformed
 //! together, a row of units stays in the cache from coefficients to pixels, and its memory is kept from file to file. Pixels are those of libjpeg-turbo's defaults, and so

@@ -207,10 +207,11 @@ impl Files {
     }
 
     /// Below the root.
-    pub(super) fn path(&self, index: usize) -> Option<PathBuf> {
+    /// Its folder and its name there.
+    pub(super) fn path(&self, index: usize) -> Option<(&Path, &OsStr)> {
         let run = self.run(index)?;
         let (folder, listing) = &self.folders[run.folder];
-        Some(folder.join(os_str(listing.images.get(run.offset + index - run.first)?)))
+        Some((folder, os_str(listing.images.get(run.offset + index - run.first)?)))
     }
 
     fn push(&mut self, folder: usize, images: std::ops::Range<usize>, label: Option<u32>) {

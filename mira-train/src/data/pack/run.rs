@@ -135,7 +135,7 @@ fn report(
         num_skipped: source.len() - num_packed,
     };
     let path = folder.join(INDEX);
-    let index_bytes = fs::metadata(&path).map_err(Error::unreadable(path))?.len();
+    let index_bytes = fs::metadata(&path).map_err(Error::unreadable(&path))?.len();
     let name_bytes = fs::metadata(folder.join(names::NAME)).map_or(0, |file| file.len());
     Ok(PackReport {
         train: split(&input.train, index.num_train),

@@ -9,6 +9,8 @@ pub(super) enum Sampling {
     Whole,
     /// 4:2:2: half the columns.
     HalfColumns,
+    /// 4:4:0: half the rows.
+    HalfRows,
     /// 4:2:0: half the columns and half the rows.
     Quarter,
 }
@@ -19,6 +21,7 @@ impl Sampling {
         match self {
             Self::Grey | Self::Whole => (1, 1),
             Self::HalfColumns => (2, 1),
+            Self::HalfRows => (1, 2),
             Self::Quarter => (2, 2),
         }
     }
@@ -87,7 +90,7 @@ struct ColourSpace {
 
 impl<'a> Header<'a> {
     /// Of a file that begins with the marker of an image's start. `None` is for what is not one sequential scan with 8 bits, grey or YCbCr in
-    /// 4:4:4, 4:2:2 or 4:2:0, and for damage: another decoder knows what to say.
+    /// 4:4:4, 4:2:2, 4:4:0 or 4:2:0, and for damage: another decoder knows what to say.
     pub(super) fn read(file: &'a [u8]) -> Option<Self> {
         let mut tables = Tables::default();
         let mut colours = ColourSpace::default();
@@ -177,6 +180,7 @@ impl Frame {
             // A single channel's blocks follow each other whatever its sampling is said to be.
             (1, _) => Sampling::Grey,
             (_, [0x11, 0x11, 0x11]) => Sampling::Whole,
+            (_, [0x12, 0x11, 0x11]) => Sampling::HalfRows,
             // Of so few columns libjpeg repeats colours.
             _ if width <= 4 => return None,
             (_, [0x21, 0x11, 0x11]) => Sampling::HalfColumns,

@@ -71,7 +71,7 @@ impl Samples {
         let top = unit_row * num_rows;
         let (mut start, mut end) = (top, top + num_rows);
         // Its last row has the first colours of the next one for neighbours.
-        if sampling == Sampling::Quarter {
+        if matches!(sampling, Sampling::HalfRows | Sampling::Quarter) {
             start -= usize::from(unit_row > 0);
             end -= usize::from(unit_row + 1 < num_unit_rows);
         }
@@ -97,15 +97,17 @@ impl Samples {
                         upsample::<1, 2, 2>(&self.sums, width.div_ceil(2), upsampled);
                     }
                 }
-                Sampling::Quarter => {
-                    let near = y / 2;
-                    let last = height.div_ceil(2) - 1;
-                    let far =
-                        if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
-                    let [near, far] = [near, far].map(|row| row + 1 - top / 2);
+                Sampling::HalfRows => {
+                    let rounding = 1 + y as u16 % 2;
                     for (plane, upsampled) in [blue, red].into_iter().zip(&mut self.upsampled) {
-                        let rows = plane.row(near).iter().zip(plane.row(far));
-                        let sums = rows.map(|(near, far)| 3 * u16::from(*near) + u16::from(*far));
+                        let sums = between_rows(plane, y, height, top);
+                        let samples = sums.map(|sum| ((sum + rounding) >> 2) as u8);
+                        upsampled.iter_mut().zip(samples).for_each(|(to, sample)| *to = sample);
+                    }
+                }
+                Sampling::Quarter => {
+                    for (plane, upsampled) in [blue, red].into_iter().zip(&mut self.upsampled) {
+                        let sums = between_rows(plane, y, height, top);
                         set_sums(&mut self.sums, sums, width.div_ceil(2));
                         upsample::<8, 7, 4>(&self.sums, width.div_ceil(2), upsampled);
                     }
@@ -119,6 +121,22 @@ impl Samples {
             plane.samples.copy_within(last..last + plane.stride, 0);
         }
     }
+}
+
+/// Of colours with half the rows, for pixel row `y` of `height`: three times the nearer row and once the other one. `top` is the first pixel row of the row
+/// of units.
+#[inline(always)]
+fn between_rows(
+    plane: &Plane,
+    y: usize,
+    height: usize,
+    top: usize,
+) -> impl Iterator<Item = u16> + '_ {
+    let near = y / 2;
+    let last = height.div_ceil(2) - 1;
+    let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+    let [near, far] = [near, far].map(|row| plane.row(row + 1 - top / 2));
+    near.iter().zip(far).map(|(near, far)| 3 * u16::from(*near) + u16::from(*far))
 }
 
 /// Puts `count` sums in order, with the first and the last once more at the ends.
