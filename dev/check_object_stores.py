@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Puts a packed set on local servers for S3 and Google Cloud Storage and has mira-train read all of it. Usage: see dev/check_object_stores.
+"""Puts a packed set and tar shards on local servers for S3 and Google Cloud Storage and has mira-train read all of them. Usage: see
+dev/check_object_stores.
 
 moto checks signatures and permissions once told to. gcp-storage-emulator checks neither, and leaves out two headers that Google's servers send
 (Last-Modified, ETag), which a proxy adds: of gs:// this shows addresses, ranges and what is said where nothing is, not access keys.
@@ -14,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -90,6 +92,7 @@ def s3(mira, packed):
             "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
         }
         check(mira, f"s3://{BUCKET}/{FOLDER}", right, 0, "no corrupt image among 3")
+        check(mira, f"s3://{BUCKET}/{FOLDER}/train-{{0..1}}.tar", right, 0, "no corrupt image among 3")
         check(mira, f"s3://{BUCKET}/nothing", right, 2, "there is no packed set")
         wrong = right | {"AWS_SECRET_ACCESS_KEY": "wrong"}
         check(mira, f"s3://{BUCKET}/{FOLDER}", wrong, 2, "check the access keys")
@@ -138,6 +141,7 @@ def gs(mira, packed):
             file.flush()
             environment = {"GOOGLE_SERVICE_ACCOUNT": file.name}
             check(mira, f"gs://{BUCKET}/{FOLDER}", environment, 0, "no corrupt image among 3")
+            check(mira, f"gs://{BUCKET}/{FOLDER}/train-{{0..1}}.tar", environment, 0, "no corrupt image among 3")
             check(mira, f"gs://{BUCKET}/nothing", environment, 2, "there is no packed set")
 
 
@@ -150,6 +154,13 @@ def main():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(png(20 + i, i + 2))
         subprocess.run([mira, "data", "pack", images, packed], check=True, capture_output=True)
+        files = sorted(images.rglob("*.png"))
+        for number, members in enumerate([files[:2], files[2:]]):
+            with tarfile.open(packed / f"train-{number}.tar", "w") as archive:
+                for file in members:
+                    archive.add(file, file.name)
+        # What shards are made of is kept in the user's cache folder.
+        os.environ["XDG_CACHE_HOME"] = folder
         s3(mira, packed)
         gs(mira, packed)
 

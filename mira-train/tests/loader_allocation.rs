@@ -107,18 +107,19 @@ fn main() {
 /// Pictures of one size, of all usual samplings; as many as a batch has, so that an epoch sees all.
 fn write_jpegs(folder: &Path) {
     // Smaller ones would be decoded once and kept.
-    const WIDTH: u32 = 130;
-    const HEIGHT: u32 = 100;
+    const WIDTH: u16 = 130;
+    const HEIGHT: u16 = 100;
     fs::create_dir_all(folder).expect("a folder");
     for i in 0..203_u32 {
-        let pixels: Vec<u8> =
-            (0..WIDTH * HEIGHT * 3).map(|p| (p / 3 % 97 * p / (i + 3) % 251) as u8).collect();
+        let pixels: Vec<u8> = (0..u32::from(WIDTH) * u32::from(HEIGHT) * 3)
+            .map(|p| (p / 3 % 97 * p / (i + 3) % 251) as u8)
+            .collect();
         let mut encoder = Encoder::new_file(folder.join(format!("{i}.jpg")), 90).expect("a file");
         // Its own codes it would write in one scan a channel, which another decoder decodes, with memory of its own.
         encoder.set_sampling_factor(
             [SamplingFactor::F_1_1, SamplingFactor::F_2_1, SamplingFactor::F_2_2][i as usize % 3],
         );
-        encoder.encode(&pixels, WIDTH as u16, HEIGHT as u16, ColorType::Rgb).expect("a picture");
+        encoder.encode(&pixels, WIDTH, HEIGHT, ColorType::Rgb).expect("a picture");
     }
 }
 

@@ -35,7 +35,7 @@ pub struct RunArgs {
 
     /// Images to train on, in the recipe's format: a folder, or a file
     ///
-    /// Goes before the recipe's data.path. The default recipe needs none, its images are in the binary. The folder of a packed set may be an address (https, http, s3, gs) where the program is built with the feature `object-store`.
+    /// Goes before the recipe's data.path. The default recipe needs none, its images are in the binary. The folder of a packed set, and tar shards (train-{000000..000146}.tar), may be addresses (https, http, s3, gs) where the program is built with the feature `object-store`.
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub data: Option<PathBuf>,
 

@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use twox_hash::XxHash3_64;
@@ -70,6 +70,14 @@ impl CacheFile {
         file.extend_from_slice(body);
         file
     }
+}
+
+/// Where programs of this user keep what only saves time; a folder for each kind.
+pub(super) fn user_folder(kind: &str) -> Option<PathBuf> {
+    // As the XDG base directory specification has it, relative paths are ignored.
+    let of = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?;
+    Some(caches.join("mira").join(kind))
 }
 
 /// When a file or folder was changed, in nanoseconds since 1970; 0 where the system does not say.

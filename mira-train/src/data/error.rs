@@ -140,7 +140,11 @@ impl Error {
     pub(super) fn is_of_one_image(&self) -> bool {
         !matches!(
             self,
-            Self::Malformed { .. } | Self::Panicked { .. } | Self::Stuck { .. } | Self::Stopped
+            Self::Malformed { .. }
+                | Self::Remote { .. }
+                | Self::Panicked { .. }
+                | Self::Stuck { .. }
+                | Self::Stopped
         )
     }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cached;
+#[cfg(feature = "object-store")]
+use super::cache_file::user_folder;
 use super::cifar::{self, Variant};
 use super::shards::Kind;
 use super::{Error, Source, Split, embedded, folder, idx, pack, remote, webdataset};
@@ -81,7 +83,7 @@ impl FromStr for Format {
     }
 }
 
-/// Opens one part of a data set; with the feature `object-store`, the path of a packed set may be an address (https, http, s3, gs).
+/// Opens one part of a data set; with the feature `object-store`, the path of a packed set or of tar shards may be an address (https, http, s3, gs).
 ///
 /// # Errors
 /// [`Error`] saying what was looked for if there is no such set, or what is wrong with its files. Images themselves are read later.
@@ -126,9 +128,15 @@ pub fn open(format: Format, path: Option<&Path>, split: Split) -> Result<Arc<dyn
 }
 
 #[cfg(feature = "object-store")]
-fn open_remote(_: Format, url: &Path, split: Split) -> Result<Arc<dyn Source>, Error> {
+fn open_remote(format: Format, url: &Path, split: Split) -> Result<Arc<dyn Source>, Error> {
+    let limits = remote::Limits::default();
     // Also what is not to be decoded is kept, so that small images come over the network once.
-    Ok(Arc::new(Cached::new(pack::open_remote(url, remote::Limits::default(), split)?)))
+    Ok(if format == Format::WebDataset {
+        let caches = user_folder("webdataset");
+        Arc::new(Cached::new(webdataset::open_remote(url, limits, caches.as_deref(), split)?))
+    } else {
+        Arc::new(Cached::new(pack::open_remote(url, limits, split)?))
+    })
 }
 
 #[cfg(not(feature = "object-store"))]
@@ -143,12 +151,19 @@ fn open_remote(format: Format, _: &Path, _: Split) -> Result<Arc<dyn Source>, Er
 /// [`Error`] if there is nothing at the path, or nothing that is known.
 pub fn recognise(format: Format, path: &Path) -> Result<Format, Error> {
     if remote::is_url(path) {
-        return match format {
-            Format::Auto | Format::Packed => Ok(Format::Packed),
-            _ => Err(Error::Format {
-                format: format.name(),
-                problem: "only packed sets are read over the network; make one with `mira-train data pack`, or copy the data here",
-            }),
+        let refuse = |problem| Err(Error::Format { format: format.name(), problem });
+        return match (format, webdataset::is_address_of_shards(path)) {
+            (Format::Auto | Format::WebDataset, true) => Ok(Format::WebDataset),
+            (Format::Auto | Format::Packed, false) => Ok(Format::Packed),
+            (Format::Packed, true) => {
+                refuse("the address is one of tar shards; give that of the folder of a packed set")
+            }
+            (Format::WebDataset, false) => refuse(
+                "give the address of the shards, which end in .tar, like https://host/train-{000000..000146}.tar",
+            ),
+            _ => refuse(
+                "only packed sets and tar shards are read over the network; make one with `mira-train data pack`, or copy the data here",
+            ),
         };
     }
     match fs::metadata(path) {

@@ -16,7 +16,7 @@ mod store;
 mod tests;
 
 #[cfg(feature = "object-store")]
-pub(super) use store::{Limits, Remote, RemoteFile};
+pub(super) use store::{Limits, Remote, RemoteFile, Version};
 
 const SCHEMES: [&str; 4] = ["https", "http", "s3", "gs"];
 

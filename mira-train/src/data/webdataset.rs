@@ -9,7 +9,8 @@
 //! The image is the first `.jpg`, `.jpeg`, `.png` or `.webp` of a sample. The label is the whole number in `.cls`, or the field `label`
 //! or `cls` of the object in `.json`; −1 and nothing are no label. Samples without an image are left out. Names of files or folders say
 //! which split a shard is of (`train`; `test`, `validation`, `valid`, `val`); where none does, all are for training. A path may have
-//! ranges in braces: `shards/train-{000000..000146}.tar`.
+//! ranges in braces: `shards/train-{000000..000146}.tar`. With the feature `object-store` it may be an address, of one shard or with ranges; class names are
+//! then looked for beside the shards, headers are asked for 8 KiB at a time, and images one by one.
 //!
 //! Shards are read in random order: their headers are read once, and where the images are is kept beside the shards ([`cache`]).
 //! They are opened and read at an offset for each image rather than mapped: others replace and rewrite shards, and a file that changes
@@ -18,29 +19,39 @@
 mod cache;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod location;
 mod samples;
 mod tar;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+#[cfg(feature = "object-store")]
+use std::collections::{BTreeMap, btree_map::Entry};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+#[cfg(feature = "object-store")]
+use twox_hash::XxHash3_64;
 
 use super::bytes::with_buffer;
-use super::cache_file::modified;
 use super::folder::MAX_FILE;
+#[cfg(feature = "object-store")]
+use super::remote::{Limits, Remote};
 use super::shards::{Kind, name_classes};
 use super::strings::Strings;
 use super::{Error, Image, Source, Split, decode};
 use cache::{Cache, Stamp};
-use samples::{Problem, Sample, Samples};
+use location::Location;
+use samples::{Sample, Samples};
 
 /// Shards that a pattern may stand for.
 const MAX_SHARDS: usize = 1 << 20;
+
+/// Files of class names, the first choice first.
+const CLASS_NAMES: [&str; 2] = ["classes.txt", "classnames.txt"];
 
 /// The most bytes of a file of class names.
 const MAX_CLASS_NAMES: u64 = 16 << 20;
@@ -54,6 +65,7 @@ pub(super) struct WebDataset {
 
 struct Shard {
     path: PathBuf,
+    location: Location,
     /// The number of its first image.
     first: usize,
     /// Of its images.
@@ -72,6 +84,11 @@ pub(super) fn is_web_dataset(path: &Path) -> bool {
     if path.is_file() { Kind::TAR.is_of(path) } else { Kind::TAR.is_in(path) }
 }
 
+/// Whether an address is that of shards.
+pub(super) fn is_address_of_shards(url: &Path) -> bool {
+    Kind::TAR.is_of(url)
+}
+
 /// Whether a path that is no file stands for several.
 pub(super) fn is_pattern(path: &Path) -> bool {
     let text = path.to_string_lossy();
@@ -86,7 +103,62 @@ pub(super) fn open(path: &Path, split: Split) -> Result<WebDataset, Error> {
     } else {
         Kind::TAR.find(path, split)?
     };
-    let (mut shards, samples) = index(files)?;
+    let cache = Cache::beside(&files);
+    let class_names = class_names(path, &files[0])?;
+    let shards = files.into_iter().map(|path| (path, Location::Here)).collect();
+    from_shards(shards, cache, class_names)
+}
+
+/// Shards on a server, whose addresses cannot be looked for: of one shard or with ranges in braces. `caches` is where caches are kept.
+#[cfg(feature = "object-store")]
+pub(super) fn open_remote(
+    url: &Path,
+    limits: Limits,
+    caches: Option<&Path>,
+    split: Split,
+) -> Result<WebDataset, Error> {
+    let all = if is_pattern(url) { expand(url)? } else { vec![url.into()] };
+    let files = Kind::TAR.of_split(url.parent().unwrap_or(url), &[all], split)?;
+    let mut folders = BTreeMap::new();
+    let mut shards = Vec::with_capacity(files.len());
+    for path in files {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            let problem = "it is no address of a shard".into();
+            return Err(Error::NotRecognised { path, problem });
+        };
+        let remote = match folders.entry(folder.to_path_buf()) {
+            Entry::Vacant(new) => new.insert(Remote::new(folder, limits)?),
+            Entry::Occupied(known) => known.into_mut(),
+        };
+        let file = remote.file(name.to_string_lossy());
+        shards.push((path, Location::Remote(file)));
+    }
+    let mut class_names = Vec::new();
+    let mut folders = folders.into_values();
+    let (Some(remote), None) = (folders.next(), folders.next()) else {
+        // In several folders: neither has the class names of all.
+        return from_shards(shards, Cache::default(), class_names);
+    };
+    let cache = caches.map_or_else(Cache::default, |caches| {
+        let key = XxHash3_64::oneshot(remote.url().as_bytes());
+        Cache::in_folder(caches.join(format!("{key:016x}")))
+    });
+    for name in CLASS_NAMES {
+        if let Some(bytes) = remote.file(name).whole()? {
+            class_names = lines(&String::from_utf8_lossy(&bytes));
+            break;
+        }
+    }
+    from_shards(shards, cache, class_names)
+}
+
+/// Of at least one shard.
+fn from_shards(
+    shards: Vec<(PathBuf, Location)>,
+    cache: Cache,
+    mut class_names: Vec<String>,
+) -> Result<WebDataset, Error> {
+    let (mut shards, samples) = index(shards, cache)?;
     let mut images = Vec::with_capacity(samples.iter().map(|samples| samples.places.len()).sum());
     for ((number, shard), samples) in (0..).zip(&mut shards).zip(samples) {
         (shard.first, shard.names) = (images.len(), samples.names);
@@ -97,7 +169,6 @@ pub(super) fn open(path: &Path, split: Split) -> Result<WebDataset, Error> {
         let problem = "there is no sample with an image (jpg, jpeg, png, webp) in it";
         return Err(Error::malformed(first, problem));
     }
-    let mut class_names = class_names(path, first)?;
     let labels = images.iter().filter_map(|place| place.sample.label);
     name_classes(&mut class_names, labels).map_err(|problem| {
         Error::malformed(first, format!("{problem}; correct the labels or the file of class names"))
@@ -138,17 +209,22 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Where the images of each shard are: from the cache, or from the shards.
-fn index(files: Vec<PathBuf>) -> Result<(Vec<Shard>, Vec<Samples>), Error> {
-    let mut cache = Cache::beside(&files);
-    let shards = files
-        .into_iter()
-        .map(|path| Ok(Shard { stamp: stamp(&path)?, path, first: 0, names: Strings::default() }))
+fn index(
+    shards: Vec<(PathBuf, Location)>,
+    mut cache: Cache,
+) -> Result<(Vec<Shard>, Vec<Samples>), Error> {
+    let shards = shards
+        .into_par_iter()
+        .map(|(path, location)| {
+            let stamp = location.stamp(&path)?;
+            Ok(Shard { path, location, first: 0, names: Strings::default(), stamp })
+        })
         .collect::<Result<Vec<_>, Error>>()?;
     let samples = shards
         .par_iter()
         .map(|shard| match cache.get(&shard.path, shard.stamp) {
             Some(samples) => Ok(samples.clone()),
-            None => scan(shard),
+            None => shard.location.scan(&shard.path, shard.stamp),
         })
         .collect::<Result<Vec<_>, Error>>()?;
     for (shard, samples) in shards.iter().zip(&samples) {
@@ -158,66 +234,26 @@ fn index(files: Vec<PathBuf>) -> Result<(Vec<Shard>, Vec<Samples>), Error> {
     Ok((shards, samples))
 }
 
-fn stamp(path: &Path) -> Result<Stamp, Error> {
-    // Not opened, which would wait for the writer of a pipe.
-    let metadata = fs::metadata(path).map_err(Error::unreadable(path))?;
-    if !metadata.is_file() {
-        return Err(Error::malformed(path, "it is no file"));
-    }
-    Ok(stamp_of(&metadata))
-}
-
-fn stamp_of(metadata: &fs::Metadata) -> Stamp {
-    Stamp { size: metadata.len(), modified: modified(metadata) }
-}
-
-fn scan(shard: &Shard) -> Result<Samples, Error> {
-    let path = &shard.path;
-    let file = File::open(path).map_err(Error::unreadable(path))?;
-    samples::scan(file, shard.stamp.size).map_err(|problem| match problem {
-        Problem::Io(error) => Error::unreadable(path)(error),
-        Problem::Malformed(problem) => Error::malformed(path, problem),
-    })
-}
-
 /// The names in the file beside the shards, or in the folder that was opened; none where there is no such file.
 fn class_names(opened: &Path, shard: &Path) -> Result<Vec<String>, Error> {
     let folders = [shard.parent(), opened.is_dir().then_some(opened)];
     for folder in folders.into_iter().flatten() {
-        for name in ["classes.txt", "classnames.txt"] {
+        for name in CLASS_NAMES {
             let path = folder.join(name);
             if path.is_file() {
                 let mut text = String::new();
                 File::open(&path)
                     .and_then(|file| file.take(MAX_CLASS_NAMES).read_to_string(&mut text))
                     .map_err(Error::unreadable(&path))?;
-                return Ok(text.lines().map(|line| line.trim().to_owned()).collect());
+                return Ok(lines(&text));
             }
         }
     }
     Ok(Vec::new())
 }
 
-impl WebDataset {
-    /// Reads an image's bytes. What is wrong with the shard itself is no bad image.
-    fn read(&self, place: &Place, into: &mut Vec<u8>) -> Result<(), Error> {
-        let Shard { path, stamp, .. } = &self.shards[place.shard as usize];
-        let lost = |error: io::Error| {
-            Error::malformed(path, format!("it cannot be read any more ({error}); put it back"))
-        };
-        let mut file = File::open(path).map_err(lost)?;
-        let now = stamp_of(&file.metadata().map_err(lost)?);
-        if now.size != stamp.size {
-            let problem = format!(
-                "it has {} bytes, but had {} when it was opened; start again with the files as they are now",
-                now.size, stamp.size
-            );
-            return Err(Error::malformed(path, problem));
-        }
-        into.resize(place.sample.length as usize, 0);
-        file.seek(SeekFrom::Start(place.sample.offset)).map_err(lost)?;
-        file.read_exact(into).map_err(lost)
-    }
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
 impl Source for WebDataset {
@@ -253,7 +289,8 @@ impl Source for WebDataset {
             let problem = format!("it has more than {MAX_FILE} bytes; shrink it");
             return Err(Error::image(self.name(index), problem));
         }
-        self.read(place, into)?;
+        let Shard { path, location, stamp, .. } = &self.shards[place.shard as usize];
+        location.read(path, *stamp, place.sample.offset, place.sample.length, into)?;
         Ok(true)
     }
 

@@ -22,7 +22,7 @@ use twox_hash::XxHash3_64;
 use super::{MAX_DEPTH, is_image};
 use crate::data::Error;
 use crate::data::bytes::Unread;
-use crate::data::cache_file::{CacheFile, modified};
+use crate::data::cache_file::{CacheFile, modified, user_folder};
 use crate::data::strings::Strings;
 
 pub(super) const KIND: CacheFile = CacheFile { magic: *b"\x89MIF\r\n\x1a\n", version: 1 };
@@ -43,16 +43,8 @@ pub(super) struct Options {
 impl Default for Options {
     fn default() -> Self {
         let settled = Duration::from_secs(2);
-        Self { cache: cache_folder(), min_images: 10_000, settled, num_threads: 8 }
+        Self { cache: user_folder("image-folders"), min_images: 10_000, settled, num_threads: 8 }
     }
-}
-
-/// Where programs of this user keep what only saves time.
-fn cache_folder() -> Option<PathBuf> {
-    // As the XDG base directory specification has it, relative paths are ignored.
-    let of = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?;
-    Some(caches.join("mira").join("image-folders"))
 }
 
 /// What tells whether a folder's list still holds: when entries came or went, and when that or its attributes changed, which nobody can

@@ -9,7 +9,8 @@ use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
-use object_store::{BackoffConfig, GetOptions, GetRange, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig};
+use twox_hash::XxHash3_64;
 
 use super::client::Connector;
 use crate::data::Error;
@@ -46,6 +47,25 @@ pub(in crate::data) struct Remote {
 pub(in crate::data) struct RemoteFile {
     remote: Remote,
     name: String,
+}
+
+/// What tells whether a file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::data) struct Version {
+    pub(in crate::data) size: u64,
+    /// Of its entity tag and its time of change; 0 where the server says neither.
+    pub(in crate::data) tag: u64,
+}
+
+impl Version {
+    fn of(meta: &ObjectMeta) -> Self {
+        let time = meta.last_modified.timestamp_micros();
+        let tag = match (&meta.e_tag, time) {
+            (None, 0) => 0,
+            (tag, time) => XxHash3_64::oneshot(format!("{tag:?} {time}").as_bytes()),
+        };
+        Self { size: meta.size, tag }
+    }
 }
 
 impl Remote {
@@ -119,11 +139,16 @@ impl RemoteFile {
 
     /// Some of its bytes, and how many there are in all.
     pub(in crate::data) fn range(&self, range: Range<u64>) -> Result<(Vec<u8>, u64), Error> {
+        self.part(range).map(|(bytes, version)| (bytes, version.size))
+    }
+
+    /// Some of its bytes, and what version of it they are of.
+    pub(in crate::data) fn part(&self, range: Range<u64>) -> Result<(Vec<u8>, Version), Error> {
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
         self.get(options).map_err(|error| self.error(&error))
     }
 
-    fn get(&self, options: GetOptions) -> object_store::Result<(Vec<u8>, u64)> {
+    fn get(&self, options: GetOptions) -> object_store::Result<(Vec<u8>, Version)> {
         thread_local! {
             /// What counts the pauses between attempts; requests themselves wait in this thread.
             static RUNTIME: std::io::Result<tokio::runtime::Runtime> =
@@ -132,8 +157,8 @@ impl RemoteFile {
         let key = self.remote.folder.clone().join(self.name.as_str());
         let work = async {
             let result = self.remote.store.get_opts(&key, options).await?;
-            let size = result.meta.size;
-            Ok((result.bytes().await?.into(), size))
+            let version = Version::of(&result.meta);
+            Ok((result.bytes().await?.into(), version))
         };
         RUNTIME.with(|runtime| match runtime {
             Ok(runtime) => runtime.block_on(work),

@@ -16,7 +16,7 @@ use crate::data::fixtures::png;
 use crate::data::pack::open_remote;
 use crate::data::{
     self, Error, Format, Image, Loader, LoaderConfig, PackInput, PackOptions, Pixels, Source,
-    Split, ViewSpec,
+    Split, ViewSpec, webdataset,
 };
 
 const SET: &str = "o/n/main";
@@ -79,8 +79,11 @@ fn failure<T>(work: impl FnOnce() -> Result<T, Error>) -> String {
     assert!(started.elapsed() < Duration::from_secs(10), "{error}");
     // Neither is replaced by another image.
     assert!(matches!(error, Error::Remote { .. } | Error::Malformed { .. }), "{error:?}");
+    assert!(!error.is_of_one_image(), "{error:?}");
     let text = error.to_string();
-    assert!(text.starts_with("http://127.0.0.1") && text.contains("; check the "), "{text}");
+    let has_remedy = ["; check the ", "; start again", "; fetch the shard again"];
+    assert!(text.starts_with("http://127.0.0.1"), "{text}");
+    assert!(has_remedy.iter().any(|remedy| text.contains(remedy)), "{text}");
     text
 }
 
@@ -226,6 +229,131 @@ fn addresses_of_no_folder_are_refused() {
         let error = data::open(Format::Auto, Some(Path::new(url)), Split::Train).err().unwrap();
         assert!(error.to_string().contains("no address of a folder"), "{error}");
     }
-    let error = data::open(Format::ImageFolder, Some(Path::new("https://host/x")), Split::Train);
-    assert!(error.err().unwrap().to_string().contains("only packed sets"));
+    for (format, url, words) in [
+        (Format::ImageFolder, "https://host/x", "only packed sets and tar shards"),
+        (Format::ImageFolder, "https://host/x.tar", "only packed sets and tar shards"),
+        (Format::Packed, "https://host/x.tar", "that of the folder of a packed set"),
+        (Format::WebDataset, "https://host/x", "https://host/train-{000000..000146}.tar"),
+        (Format::Auto, "https://host/x-{3..1}.tar", "counts down"),
+    ] {
+        let error = data::open(format, Some(Path::new(url)), Split::Train).err().unwrap();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+/// Shards of three images each on a server, and the folder they are in here.
+struct Shards {
+    local: TempDir,
+    server: Server,
+    cache: TempDir,
+}
+
+impl Shards {
+    fn new() -> Self {
+        let (local, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let server = Server::start();
+        for shard in 0..3_u8 {
+            let mut archive = tar::Builder::new(Vec::new());
+            for i in 3 * shard..3 * shard + 3 {
+                let side = 10 + usize::from(i);
+                let pixels = (0..side * side * 3).map(|p| (p * (p + 3)) as u8).collect();
+                let image = Image { width: side, height: side, pixels };
+                for (name, content) in
+                    [("png", png(&image)), ("cls", (i % 2).to_string().into_bytes())]
+                {
+                    let mut header = tar::Header::new_gnu();
+                    header.set_size(content.len() as u64);
+                    archive.append_data(&mut header, format!("{i}.{name}"), &content[..]).unwrap();
+                }
+            }
+            let name = ["train-0.tar", "train-1.tar", "val-0.tar"][usize::from(shard)];
+            std::fs::write(local.path().join(name), archive.into_inner().unwrap()).unwrap();
+        }
+        std::fs::write(local.path().join("classes.txt"), "ant\nbee\n").unwrap();
+        let shards = Self { local, server, cache };
+        for name in ["train-0.tar", "train-1.tar", "val-0.tar", "classes.txt"] {
+            shards.serve(name, &std::fs::read(shards.local.path().join(name)).unwrap());
+        }
+        shards
+    }
+
+    fn serve(&self, name: &str, content: &[u8]) {
+        self.server.file(SET, name, content);
+    }
+
+    fn url(&self, name: &str) -> PathBuf {
+        format!("{}/datasets/{SET}/{name}", self.server.endpoint()).into()
+    }
+
+    fn open(&self, name: &str, split: Split) -> Result<impl Source + use<>, Error> {
+        webdataset::open_remote(&self.url(name), LIMITS, Some(self.cache.path()), split)
+    }
+}
+
+#[test]
+fn shards_on_a_server_are_those_on_the_disk() {
+    let shards = Shards::new();
+    for (pattern, split, len) in
+        [("train-{0..1}.tar", Split::Train, 6), ("val-0.tar", Split::Test, 3)]
+    {
+        let here = data::open(Format::Auto, Some(shards.local.path()), split).unwrap();
+        let there = shards.open(pattern, split).unwrap();
+        assert_eq!((there.len(), there.class_names()), (len, here.class_names()));
+        for i in 0..len {
+            assert_eq!((image(&there, i), there.label(i)), (image(&*here, i), here.label(i)));
+            assert_eq!(there.relative_path(i), here.relative_path(i));
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            assert_eq!(there.encoded(i, &mut a).unwrap(), here.encoded(i, &mut b).unwrap());
+            assert_eq!(a, b);
+            assert!(there.name(i).contains("of http://127.0.0.1"), "{}", there.name(i));
+        }
+    }
+    // Of shards, ranges only; what each holds is asked for once, and again when it is another.
+    assert!(shards.server.requests(".tar").iter().all(|request| request.header("range").is_some()));
+    let num_requests = || shards.server.requests("train-1.tar").len();
+    let before = num_requests();
+    shards.open("train-{0..1}.tar", Split::Train).unwrap();
+    assert_eq!(num_requests(), before + 1);
+    let other = std::fs::read(shards.local.path().join("val-0.tar")).unwrap();
+    shards.serve("train-1.tar", &other);
+    let set = shards.open("train-{0..1}.tar", Split::Train).unwrap();
+    assert!(num_requests() > before + 2);
+    assert_eq!(set.relative_path(3), Some("6.png".into()));
+}
+
+#[test]
+fn shards_on_a_server_that_fails() {
+    for act in [Act::Status(500, ""), Act::Short(3), Act::Stall(2), Act::Reset(0)] {
+        let shards = Shards::new();
+        shards.server.script("train-0.tar", &[act.clone(), act.clone()]);
+        let set = shards.open("train-0.tar", Split::Train).unwrap();
+        shards.server.script("train-0.tar", &[act.clone(), act.clone()]);
+        image(&set, 0);
+        shards.server.script("train-0.tar", &vec![act.clone(); 99]);
+        let text = failure(|| set.load(1, &mut Image::default()));
+        assert!(text.contains("/train-0.tar"), "{act:?}: {text}");
+        let text = failure(|| shards.open("train-0.tar", Split::Train));
+        assert!(text.contains("/train-0.tar"), "{act:?}: {text}");
+    }
+    // Other bytes than asked for, another file, and none.
+    for (act, words) in [(Act::Whole, "Range request not supported"), (Act::Shifted, "Requested")] {
+        let shards = Shards::new();
+        let set = shards.open("train-0.tar", Split::Train).unwrap();
+        shards.server.script("train-0.tar", &vec![act.clone(); 9]);
+        let text = failure(|| set.load(0, &mut Image::default()));
+        assert!(text.contains(words) && text.contains("train-0.tar"), "{act:?}: {text}");
+    }
+    let shards = Shards::new();
+    let set = shards.open("train-0.tar", Split::Train).unwrap();
+    let shard = std::fs::read(shards.local.path().join("train-0.tar")).unwrap();
+    shards.serve("train-0.tar", &shard[..shard.len() - 512]);
+    let text = failure(|| set.load(0, &mut Image::default()));
+    assert!(text.contains("when it was opened") && text.contains("start again"), "{text}");
+    let cut = failure(|| {
+        shards.serve("train-0.tar", &shard[..700]);
+        shards.open("train-0.tar", Split::Train)
+    });
+    assert!(cut.contains("cut short") || cut.contains("claims"), "{cut}");
+    let text = failure(|| shards.open("train-7.tar", Split::Train));
+    assert!(text.contains("/train-7.tar") && text.contains("check the address"), "{text}");
 }

@@ -4,10 +4,13 @@
 //! size (u64), time of change (ns since 1970, u64), number of samples (u32), samples, names of the samples' images ([`Strings`]). A sample
 //! is an offset (u64), a length (u32) and a label (u32; 2³² − 1 for none).
 //!
-//! A shard is indexed again when its size or its time of change is another. A cache that is damaged or of another version is made anew;
+//! A shard is indexed again when its size or its time of change is another. Of shards on a server the file is in the user's cache folder
+//! (`$XDG_CACHE_HOME/mira/webdataset`, else `~/.cache/mira/webdataset`), in one named by a checksum of their address, and the time is a checksum of what the server
+//! says of the version. A cache that is damaged or of another version is made anew;
 //! where it cannot be written, shards are indexed at every start.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::samples::{Sample, Samples};
@@ -39,12 +42,14 @@ impl Cache {
     /// That of the folder the files are in; none is kept where they are in several.
     pub(super) fn beside(files: &[PathBuf]) -> Self {
         let folder = files.first().and_then(|file| file.parent());
-        let Some(folder) = folder.filter(|&f| files.iter().all(|file| file.parent() == Some(f)))
-        else {
-            return Self::default();
-        };
+        let folder = folder.filter(|&f| files.iter().all(|file| file.parent() == Some(f)));
+        folder.map_or_else(Self::default, |folder| Self::in_folder(folder.into()))
+    }
+
+    /// That of a folder of its own.
+    pub(super) fn in_folder(folder: PathBuf) -> Self {
         let shards = KIND.read(&folder.join(NAME), parse).unwrap_or_default();
-        Self { folder: Some(folder.into()), shards, has_news: false }
+        Self { folder: Some(folder), shards, has_news: false }
     }
 
     /// The samples of a shard that has not changed.
@@ -67,6 +72,7 @@ impl Cache {
     /// Writes what is new, if it can be.
     pub(super) fn save(&self) {
         if let (Some(folder), true) = (&self.folder, self.has_news) {
+            let _ = fs::create_dir_all(folder);
             KIND.write(folder, NAME, &self.to_bytes());
         }
     }

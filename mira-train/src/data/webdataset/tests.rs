@@ -5,6 +5,7 @@ mod batches;
 mod shards;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use ::tar::{Builder, EntryType, Header};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::samples::Problem;
 use super::tar::{BLOCK, records};
 use super::*;
 use crate::data::bytes::Unread;

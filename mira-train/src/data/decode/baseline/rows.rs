@@ -134,7 +134,7 @@ fn between_rows(
 ) -> impl Iterator<Item = u16> + '_ {
     let near = y / 2;
     let last = height.div_ceil(2) - 1;
-    let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+    let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(last) };
     let [near, far] = [near, far].map(|row| plane.row(row + 1 - top / 2));
     near.iter().zip(far).map(|(near, far)| 3 * u16::from(*near) + u16::from(*far))
 }

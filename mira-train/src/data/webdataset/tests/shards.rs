@@ -112,7 +112,7 @@ fn the_cache_is_used_and_made_anew_when_a_shard_changes() {
     // A cache that says something else is believed, so it is read.
     let mut shards = parse(&cached).unwrap();
     assert_eq!(shards.len(), 2);
-    let stamp = stamp(&path).unwrap();
+    let stamp = Location::Here.stamp(&path).unwrap();
     let mut other = Cache::beside(std::slice::from_ref(&path));
     assert_eq!(other.get(&path, stamp).unwrap().names.len(), 2);
     let changed = Stamp { modified: stamp.modified + 1, ..stamp };
