@@ -5,6 +5,7 @@
 
 mod columns;
 mod pages;
+mod thrift;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,7 @@ fn read(path: &Path, set: &mut Encoded) -> Result<(), Error> {
     let file = File::open(path).map_err(Error::unreadable(path))?;
     let file = Arc::new(file);
     let length = file.metadata().map_err(Error::unreadable(path))?.len();
+    pages::check_footer(&file, length).map_err(|e| malformed(path, e))?;
     let metadata =
         ParquetMetaDataReader::new().parse_and_finish(&*file).map_err(|e| malformed(path, e))?;
     let columns = Columns::find(metadata.file_metadata()).map_err(|e| malformed(path, e))?;

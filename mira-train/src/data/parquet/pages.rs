@@ -11,7 +11,10 @@ use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::ChunkReader as _;
 use parquet::file::serialized_reader::SerializedPageReader;
+
+use super::thrift::{self, Problem};
 
 /// Snappy copies at most 64 bytes by 3.
 const MAX_EXPANSION: usize = 22;
@@ -39,6 +42,9 @@ pub(super) fn reader(
     if end.is_none_or(|end| end > length) {
         return refuse(format!("a column claims to be outside the {length} bytes of the file"));
     }
+    if let (Ok(start), Some(end)) = (u64::try_from(start), end) {
+        check_headers(file, start, end)?;
+    }
     let is_snappy = chunk.compression() == Compression::SNAPPY;
     let as_it_is = Compression::UNCOMPRESSED;
     let plain = chunk.clone().into_builder().set_compression(as_it_is).build()?;
@@ -46,6 +52,50 @@ pub(super) fn reader(
     let packed = SerializedPageReader::new(Arc::clone(file), chunk, num_rows, None)?;
     let pages = Pages { packed, is_snappy, num_rows };
     Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(pages)))
+}
+
+/// Bytes that a header is looked for in at first.
+const WINDOW: u64 = 4 << 10;
+
+/// Refuses a file whose footer would keep the library busy; what else is wrong with it the library says.
+pub(super) fn check_footer(file: &File, length: u64) -> Result<()> {
+    let Some(end) = length.checked_sub(8) else { return Ok(()) };
+    let tail = file.get_bytes(end, 8)?;
+    let footer = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    let Some(start) = end.checked_sub(footer) else { return Ok(()) };
+    if tail[4..] != *b"PAR1" {
+        return Ok(());
+    }
+    match thrift::walk(&file.get_bytes(start, footer as usize)?) {
+        Err(Problem::Refused(problem)) => refuse(format!("its footer is damaged: {problem}")),
+        Err(Problem::Cut) => refuse("its footer is damaged: it ends early"),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// The same of the headers of a column's pages, which lie between `start` and `end`.
+fn check_headers(file: &File, start: u64, end: u64) -> Result<()> {
+    let mut at = start;
+    while at < end {
+        let mut window = WINDOW;
+        let header = loop {
+            let length = window.min(end - at);
+            match thrift::walk(&file.get_bytes(at, length as usize)?) {
+                Ok(header) => break header,
+                Err(Problem::Cut) if length < end - at => window *= 4,
+                Err(Problem::Cut) => return refuse("the header of a page is cut short"),
+                Err(Problem::Refused(problem)) => {
+                    return refuse(format!("the header of a page is damaged: {problem}"));
+                }
+            }
+        };
+        // What the page takes in the file.
+        let Some(length) = header.third.and_then(|length| u64::try_from(length).ok()) else {
+            return refuse("the header of a page does not say how long it is");
+        };
+        at = at.saturating_add(header.length as u64).saturating_add(length);
+    }
+    Ok(())
 }
 
 struct Pages {
