@@ -333,15 +333,23 @@ mod tests {
             encoder.encode(&pixels, 32, 32, jpeg_encoder::ColorType::Rgb).unwrap();
             file
         };
+        let is_right = |image: &Image| {
+            let differences = image.pixels.iter().zip(&pixels).map(|(a, b)| a.abs_diff(*b));
+            differences.map(u64::from).sum::<u64>() < 8 * pixels.len() as u64
+        };
         let mut image = Image::default();
         for (sampling, is_optimised) in [(WHOLE, false), (WHOLE, true), (HALVED, false)] {
             decode(&encode(sampling, is_optimised), &mut image).unwrap();
-            let differences = image.pixels.iter().zip(&pixels).map(|(a, b)| a.abs_diff(*b));
-            let sum: u64 = differences.map(u64::from).sum();
-            assert!(sum < 8 * pixels.len() as u64, "{sampling:?}, {is_optimised}: {sum}");
+            assert!(is_right(&image), "{sampling:?}, {is_optimised}");
         }
-        let error = decode(&encode(HALVED, true), &mut image).unwrap_err();
-        assert!(error.contains("one scan a channel"), "{error}");
+        let decoded = decode(&encode(HALVED, true), &mut image);
+        if cfg!(feature = "turbojpeg") {
+            // libjpeg-turbo reads those, too.
+            assert!(decoded.is_ok() && is_right(&image), "{decoded:?}");
+        } else {
+            let error = decoded.unwrap_err();
+            assert!(error.contains("one scan a channel"), "{error}");
+        }
     }
 
     /// A header of a huge picture is refused before memory is taken for it.
