@@ -4,6 +4,7 @@
 //! label), and the classes' names in the metadata `huggingface`. The encoded images are held in memory.
 
 mod columns;
+mod format;
 mod pages;
 mod thrift;
 

@@ -14,6 +14,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader as _;
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use super::format::{FILE_META_DATA, PAGE_HEADER};
 use super::thrift::{self, Problem};
 
 /// Snappy copies at most 64 bytes by 3.
@@ -66,7 +67,7 @@ pub(super) fn check_footer(file: &File, length: u64) -> Result<()> {
     if tail[4..] != *b"PAR1" {
         return Ok(());
     }
-    match thrift::walk(&file.get_bytes(start, footer as usize)?) {
+    match thrift::walk(&file.get_bytes(start, footer as usize)?, FILE_META_DATA) {
         Err(Problem::Refused(problem)) => refuse(format!("its footer is damaged: {problem}")),
         Err(Problem::Cut) => refuse("its footer is damaged: it ends early"),
         Ok(_) => Ok(()),
@@ -80,7 +81,7 @@ fn check_headers(file: &File, start: u64, end: u64) -> Result<()> {
         let mut window = WINDOW;
         let header = loop {
             let length = window.min(end - at);
-            match thrift::walk(&file.get_bytes(at, length as usize)?) {
+            match thrift::walk(&file.get_bytes(at, length as usize)?, PAGE_HEADER) {
                 Ok(header) => break header,
                 Err(Problem::Cut) if length < end - at => window *= 4,
                 Err(Problem::Cut) => return refuse("the header of a page is cut short"),

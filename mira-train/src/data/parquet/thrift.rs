@@ -1,8 +1,11 @@
-//! What the Parquet library is not to be given: it skips a list of booleans that it does not know without reading a byte, so that a file of 1 kB can
-//! keep it busy for hours (parquet 60.1.0, `skip_till_depth`).
+//! What the Parquet library is not to be given: it skips a list of booleans that it does not know without reading a byte, goes on behind the end
+//! of a page's header, and reads a field that it knows as what it should be, whatever the file says it is. So a file of 1 kB can keep it busy for hours (parquet 60.1.0,
+//! `skip_till_depth`).
 //!
-//! Footers and the headers of pages are structs of Thrift's compact protocol. No field of Parquet's format that is in them is a collection of
-//! booleans, so one is refused; the elements of any other take a byte at least, and there are no more of them than bytes.
+//! Footers and the headers of pages are structs of Thrift's compact protocol. Known fields must have their types here. No field of Parquet's
+//! format that is in them is a collection of booleans, so one is refused; the elements of any other take a byte at least, and there are no more of them than bytes.
+
+use super::format::{Field, Fields};
 
 /// Structs within structs, at most.
 const MAX_DEPTH: usize = 64;
@@ -38,13 +41,13 @@ const STRUCT: u8 = 12;
 const UUID: u8 = 13;
 
 /// Goes through the struct that `bytes` begin with.
-pub(super) fn walk(bytes: &[u8]) -> Result<Struct, Problem> {
+pub(super) fn walk(bytes: &[u8], fields: Fields) -> Result<Struct, Problem> {
     let mut rest = bytes;
-    let third = walk_struct(&mut rest, MAX_DEPTH)?;
+    let third = walk_struct(&mut rest, fields, MAX_DEPTH)?;
     Ok(Struct { length: bytes.len() - rest.len(), third })
 }
 
-fn walk_struct(rest: &mut &[u8], depth: usize) -> Result<Option<i64>, Problem> {
+fn walk_struct(rest: &mut &[u8], fields: Fields, depth: usize) -> Result<Option<i64>, Problem> {
     let (mut id, mut third) = (0_i64, None);
     loop {
         let header = byte(rest)?;
@@ -54,6 +57,8 @@ fn walk_struct(rest: &mut &[u8], depth: usize) -> Result<Option<i64>, Problem> {
         }
         let step = i64::from(header >> 4);
         id = if step == 0 { zigzag(varint(rest)?) } else { id.wrapping_add(step) };
+        let known = fields.iter().find(|(known, _)| *known == id).map(|(_, field)| field);
+        check(known, kind)?;
         if let I16..=I64 = kind {
             let value = zigzag(varint(rest)?);
             if id == 3 {
@@ -61,12 +66,36 @@ fn walk_struct(rest: &mut &[u8], depth: usize) -> Result<Option<i64>, Problem> {
             }
         } else if !BOOLEANS.contains(&kind) {
             // Of a field, a boolean is in its header.
-            walk_value(rest, kind, depth)?;
+            walk_value(rest, kind, known, depth)?;
         }
     }
 }
 
-fn walk_value(rest: &mut &[u8], kind: u8, depth: usize) -> Result<(), Problem> {
+/// Whether a known field has its type.
+fn check(known: Option<&Field>, kind: u8) -> Result<(), Problem> {
+    let is_right = match known {
+        None => true,
+        Some(Field::Boolean) => BOOLEANS.contains(&kind),
+        Some(Field::Byte) => kind == BYTE,
+        Some(Field::Number) => (I16..=I64).contains(&kind),
+        Some(Field::Double) => kind == DOUBLE,
+        Some(Field::Binary) => kind == BINARY,
+        Some(Field::List(_)) => kind == LIST,
+        Some(Field::Struct(_)) => kind == STRUCT,
+    };
+    if is_right {
+        Ok(())
+    } else {
+        Err(Problem::Refused("a field has another type than the format's"))
+    }
+}
+
+fn walk_value(
+    rest: &mut &[u8],
+    kind: u8,
+    known: Option<&Field>,
+    depth: usize,
+) -> Result<(), Problem> {
     let depth = depth.checked_sub(1).ok_or(Problem::Refused("it has too many levels"))?;
     match kind {
         BYTE => pass(rest, 1),
@@ -79,27 +108,43 @@ fn walk_value(rest: &mut &[u8], kind: u8, depth: usize) -> Result<(), Problem> {
         LIST | SET => {
             let header = byte(rest)?;
             let count = if header >> 4 == 15 { varint(rest)? } else { u64::from(header >> 4) };
-            (0..count).try_for_each(|_| walk_element(rest, header & 15, depth))
+            let known = match known {
+                Some(Field::List(element)) => Some(*element),
+                _ => None,
+            };
+            (0..count).try_for_each(|_| walk_element(rest, header & 15, known, depth))
         }
         MAP => {
             let count = varint(rest)?;
             let kinds = if count > 0 { byte(rest)? } else { 0 };
             (0..count).try_for_each(|_| {
-                walk_element(rest, kinds >> 4, depth)?;
-                walk_element(rest, kinds & 15, depth)
+                walk_element(rest, kinds >> 4, None, depth)?;
+                walk_element(rest, kinds & 15, None, depth)
             })
         }
-        STRUCT => walk_struct(rest, depth).map(drop),
+        STRUCT => {
+            let fields = match known {
+                Some(Field::Struct(fields)) => *fields,
+                _ => &[],
+            };
+            walk_struct(rest, fields, depth).map(drop)
+        }
         UUID => pass(rest, 16),
         _ => Err(Problem::Refused("it has a field of no type")),
     }
 }
 
-fn walk_element(rest: &mut &[u8], kind: u8, depth: usize) -> Result<(), Problem> {
+fn walk_element(
+    rest: &mut &[u8],
+    kind: u8,
+    known: Option<&Field>,
+    depth: usize,
+) -> Result<(), Problem> {
+    check(known, kind)?;
     if BOOLEANS.contains(&kind) {
         return Err(Problem::Refused("it has a list of booleans, which the format does not"));
     }
-    walk_value(rest, kind, depth)
+    walk_value(rest, kind, known, depth)
 }
 
 fn byte(rest: &mut &[u8]) -> Result<u8, Problem> {
@@ -159,9 +204,13 @@ mod tests {
         ] {
             let followed = [bytes, &[1, 2]].concat();
             let expected = Ok(Struct { length: bytes.len(), third });
-            assert_eq!(walk(&followed), expected, "{bytes:?}");
+            assert_eq!(walk(&followed, &[]), expected, "{bytes:?}");
             for length in 0..bytes.len() {
-                assert_eq!(walk(&bytes[..length]), Err(Problem::Cut), "{bytes:?} cut to {length}");
+                assert_eq!(
+                    walk(&bytes[..length], &[]),
+                    Err(Problem::Cut),
+                    "{bytes:?} cut to {length}"
+                );
             }
         }
     }
@@ -178,12 +227,40 @@ mod tests {
             (&[0x1C, 0x19, 0xF1], &[0, 0]),
             (&[0x19, 0x19, 0xF1], &[0, 0]),
         ] {
-            let refused = walk(&[start, &many, end].concat());
+            let refused = walk(&[start, &many, end].concat(), &[]);
             assert!(matches!(refused, Err(Problem::Refused(text)) if text.contains("booleans")));
         }
         // Structs, each in the one before; lists of what is not there; a number without an end.
-        assert!(matches!(walk(&[0x1C; 100]), Err(Problem::Refused(_))));
-        assert_eq!(walk(&[&[0x19, 0xF3][..], &many].concat()), Err(Problem::Cut));
-        assert!(matches!(walk(&[&[0x15][..], &[0xFF; 20]].concat()), Err(Problem::Refused(_))));
+        assert!(matches!(walk(&[0x1C; 100], &[]), Err(Problem::Refused(_))));
+        assert_eq!(walk(&[&[0x19, 0xF3][..], &many].concat(), &[]), Err(Problem::Cut));
+        assert!(matches!(
+            walk(&[&[0x15][..], &[0xFF; 20]].concat(), &[]),
+            Err(Problem::Refused(_))
+        ));
+    }
+
+    /// Also within lists and structs.
+    #[test]
+    fn known_fields_have_their_types() {
+        let fields: Fields = &[
+            (1, Field::Number),
+            (2, Field::Struct(&[(1, Field::Boolean)])),
+            (3, Field::List(&Field::Struct(&[(1, Field::Binary)]))),
+        ];
+        for right in
+            [&[0x14, 2, 0][..], &[0x2C, 0x11, 0, 0], &[0x39, 0x1C, 0x18, 0, 0, 0], &[0x39, 0, 0]]
+        {
+            assert!(walk(right, fields).is_ok(), "{right:?}");
+        }
+        for wrong in [
+            &[0x18, 0, 0][..],
+            &[0x25, 2, 0],
+            &[0x2C, 0x15, 2, 0, 0],
+            &[0x39, 0x15, 2, 0],
+            &[0x39, 0x1C, 0x15, 2, 0, 0],
+        ] {
+            let refused = walk(wrong, fields);
+            assert!(matches!(refused, Err(Problem::Refused(text)) if text.contains("type")));
+        }
     }
 }
