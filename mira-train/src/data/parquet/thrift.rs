@@ -56,7 +56,11 @@ fn walk_struct(rest: &mut &[u8], fields: Fields, depth: usize) -> Result<Option<
             return Ok(third);
         }
         let step = i64::from(header >> 4);
-        id = if step == 0 { zigzag(varint(rest)?) } else { id.wrapping_add(step) };
+        id = if step == 0 { zigzag(varint(rest)?) } else { id + step };
+        // The library would cut others to 16 bits, which may make known ones of them.
+        if !(1..=i64::from(i16::MAX)).contains(&id) {
+            return Err(Problem::Refused("a field has a number that none has"));
+        }
         let known = fields.iter().find(|(known, _)| *known == id).map(|(_, field)| field);
         check(known, kind)?;
         if let I16..=I64 = kind {
@@ -261,6 +265,11 @@ mod tests {
         ] {
             let refused = walk(wrong, fields);
             assert!(matches!(refused, Err(Problem::Refused(text)) if text.contains("type")));
+        }
+        // 2¹⁶ + 1, whose lower 16 bits are 1, and 0 and −1.
+        for number in [&[0x82, 0x80, 0x08][..], &[0], &[1]] {
+            let refused = walk(&[&[0x08][..], number, &[0, 0]].concat(), fields);
+            assert!(matches!(refused, Err(Problem::Refused(text)) if text.contains("number")));
         }
     }
 }
