@@ -150,8 +150,7 @@ fn cifar_seeds() -> Vec<Vec<u8>> {
 pub(crate) const PARQUET: Format = Format {
     name: "parquet",
     read: parquet,
-    // And the names of as many classes as a label may count up to: 2²⁰.
-    memory: |n| 3 * n * n + 1024 * n + (1 << 20) + (32 << 20),
+    memory: |n| 3 * n * n + 1024 * n + (1 << 20),
     seeds: parquet_seeds,
 };
 

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use super::packed::numbered;
 use super::{Error, Split};
 
-/// Labels without names count classes up to the largest; more are taken for a mistake.
-const MAX_UNNAMED_CLASSES: u32 = 1 << 20;
+/// Labels without names count classes up to the largest, so that one label could make names without end: beyond this number, and beyond
+/// [`CLASSES_PER_LABEL`] for each label there is, a label is taken for a mistake.
+const UNNAMED_CLASSES: usize = 1 << 15;
+const CLASSES_PER_LABEL: usize = 4;
 
 const TRAIN: [&str; 1] = ["train"];
 const TEST: [&str; 4] = ["test", "validation", "valid", "val"];
@@ -143,13 +145,17 @@ pub(super) fn name_classes(
     names: &mut Vec<String>,
     labels: impl Iterator<Item = u32>,
 ) -> Result<(), String> {
-    let Some(largest) = labels.max() else {
+    let (count, largest) = labels.fold((0, None), |(n, max), label| (n + 1, max.max(Some(label))));
+    let Some(largest) = largest else {
         names.clear();
         return Ok(());
     };
     if names.is_empty() {
-        if largest >= MAX_UNNAMED_CLASSES {
-            return Err(format!("label {largest} is too large for a class"));
+        let limit = UNNAMED_CLASSES.max(CLASSES_PER_LABEL.saturating_mul(count));
+        if largest as usize >= limit {
+            return Err(format!(
+                "label {largest} is too large: {count} labels whose classes have no names must be below {limit}"
+            ));
         }
         *names = numbered(largest as usize + 1);
     } else if largest as usize >= names.len() {
@@ -172,6 +178,27 @@ mod tests {
         let found = kind.find(root.path(), split).map_err(|e| e.to_string())?;
         let relative = |f: &PathBuf| f.strip_prefix(root.path()).unwrap().display().to_string();
         Ok(found.iter().map(relative).collect())
+    }
+
+    #[test]
+    fn classes_without_names_are_as_many_as_labels_can_need() {
+        let name = |names: &[&str], labels: &[u32]| {
+            let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            name_classes(&mut names, labels.iter().copied()).map(|()| names)
+        };
+        assert_eq!(name(&[], &[0, 2]).unwrap(), ["0", "1", "2"]);
+        assert_eq!(name(&["a"], &[]).unwrap(), [""; 0]);
+        assert_eq!(name(&["a", "b"], &[1]).unwrap(), ["a", "b"]);
+        assert!(name(&["a", "b"], &[2]).unwrap_err().contains("not below the 2 classes"));
+        assert_eq!(name(&[], &[0x7FFF]).unwrap().len(), 0x8000);
+        assert!(name(&[], &[0, 0x8000]).unwrap_err().contains("2 labels"));
+        // Of many labels, more.
+        let mut many = vec![0; 0x3000];
+        many[7] = 0xBFFF;
+        assert_eq!(name(&[], &many).unwrap().len(), 0xC000);
+        many[7] = 0xC000;
+        assert!(name(&[], &many).unwrap_err().contains("below 49152"));
+        assert!(name(&[], &[u32::MAX]).is_err());
     }
 
     #[test]
