@@ -73,6 +73,10 @@ kill-loop kills="100":
 fuzz format="all" seconds="600":
     dev/fuzz {{format}} {{seconds}}
 
+# The core, the CPU backend and the pipeline on 64-bit ARM, under emulation (20 minutes); needs qemu-user-static and g++-aarch64-linux-gnu
+check-aarch64:
+    dev/check_aarch64
+
 # The decoder of the feature turbojpeg on every kind of file, whole and damaged; needs CMake, NASM and a C compiler
 turbojpeg:
     cargo test -p mira-train --lib --features turbojpeg -- data::decode fuzzing::tests

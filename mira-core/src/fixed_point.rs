@@ -9,7 +9,7 @@ mod report;
 mod sweep;
 mod target;
 
-pub use report::Outcome;
+pub use report::{Outcome, Summary};
 pub use sweep::{Arithmetic, Domain, Pass, PassInfo, Sweep};
 pub use target::Target;
 

@@ -45,7 +45,9 @@ pub use certificate::{
 };
 pub use collective::{Collective, CollectiveError, SingleProcess, ThreadCollective};
 pub use error::Error;
-pub use fixed_point::{Arithmetic, Domain, FixedPoint, Outcome, Pass, PassInfo, Sweep, Target};
+pub use fixed_point::{
+    Arithmetic, Domain, FixedPoint, Outcome, Pass, PassInfo, Summary, Sweep, Target,
+};
 pub use matrix::Matrix;
 pub use method::{Centered, Method, Mira, Scaling, Sinkhorn, Softmax, StopRule};
 pub use reference::{Reference, ReferenceWorkspace};

@@ -10,8 +10,8 @@ use crate::Error;
 use crate::collective::DeviceCollective;
 use crate::kernels::{Kernels, Launch, Operation};
 use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
-use crate::params::{Control, KVector, MAX_PROBLEMS, Params};
-use crate::plan::{Dtype, NUM_TERMS, Plan, Ranks};
+use crate::params::{Control, MAX_PROBLEMS, Params, Summary};
+use crate::plan::{CERTIFY, Dtype, NUM_TERMS, Plan, Ranks};
 
 // SAFETY: plain numbers, `#[repr(C)]`, field by field what the kernels take.
 unsafe impl DeviceRepr for Params {}
@@ -20,9 +20,9 @@ unsafe impl DeviceRepr for Params {}
 /// [`half::bf16`]) out, both in device memory; f32 arithmetic on the rows, f64 between them.
 ///
 /// [`assign_into`](Assigner::assign_into) enqueues a memset and one cooperative launch on the stream and returns: the passes, the
-/// acceleration, the stop rule and the certificate run on the device. It allocates nothing and waits for nothing, and can be captured in
-/// a graph (disable event tracking first, see [`cudarc::driver::CudaContext::disable_event_tracking`]). Invalid logits are therefore told by
-/// [`report`](Assigner::report), which waits. The same device gives the same bits for the same batch. Over ranks
+/// acceleration and the stop rule run on the device. It allocates nothing and waits for nothing, and can be captured in
+/// a graph (disable event tracking first, see [`cudarc::driver::CudaContext::disable_event_tracking`]). [`report`](Assigner::report)
+/// has the device compute the certificate, waits, and fetches it; so it is there that invalid logits are told. The same device gives the same bits for the same batch. Over ranks
 /// ([`with_collective`](Self::with_collective)) it enqueues a launch and an exchange for every pass instead.
 ///
 /// # Example
@@ -49,6 +49,8 @@ pub struct CudaAssigner<L = f32, A = f32> {
     stream: Arc<CudaStream>,
     /// Of the whole assignment in one launch.
     kernels: Arc<Kernels>,
+    /// Of the certificate.
+    certify: Arc<Kernels>,
     elements: PhantomData<fn(L) -> A>,
 }
 
@@ -98,6 +100,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             max_passes: MAX_PASSES,
             stream: stream.clone(),
             kernels: Kernels::of(stream.context(), Operation::Assign)?,
+            certify: Kernels::of(stream.context(), Operation::Certify)?,
             elements: PhantomData,
         })
     }
@@ -310,20 +313,34 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         if let Some(collective) = &self.collective {
             collective.wait(&self.stream)?;
         }
+        // The certificate is made when it is asked for, where the K-vectors are; both structs come back in one copy.
         let base = problem * plan.workspace_bytes;
-        let fetch = |at: usize, len: usize| -> Result<Vec<u8>, Error> {
-            Ok(self.stream.clone_dtoh(&memory.slice(base + at..base + at + len))?)
+        let mut params = plan.params;
+        let launch = Launch {
+            kernel: CERTIFY,
+            grid: (1, 1),
+            threads: self.certify.hardware.threads,
+            shared_bytes: Plan::certify_shared_bytes(self.certify.hardware),
+            cooperative: false,
         };
-        let vector = |v| -> Result<Vec<f64>, Error> {
-            let bytes = fetch(plan.at(v), 8 * plan.shape().num_prototypes())?;
-            Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
-        };
-        let control = fetch(plan.at_control(), size_of::<Control>())?;
+        {
+            let (address, _workspace) = memory.device_ptr(&self.stream);
+            params.workspace = address + base as u64;
+            // SAFETY: the kernel takes `Params`; it reads the problem's K-vectors and writes its summary, in the workspace of this plan,
+            // after the runs that this stream has been given.
+            unsafe { self.certify.launch(&self.stream, &launch, &params) }?;
+        }
+        let (start, end) = (plan.at_control(), plan.at_summary() + size_of::<Summary>());
+        let bytes = self.stream.clone_dtoh(&memory.slice(base + start..base + end))?;
+        let summary = &bytes[plan.at_summary() - start..];
         // SAFETY: plain numbers, as many bytes as were fetched; read unaligned.
-        let control = unsafe { control.as_ptr().cast::<Control>().read_unaligned() };
-        let (log_weights, log_marginal) =
-            (vector(KVector::LogWeights)?, vector(KVector::LogMarginal)?);
-        Ok(plan.report(&control, &log_weights, &log_marginal)?)
+        let (control, summary) = unsafe {
+            (
+                bytes.as_ptr().cast::<Control>().read_unaligned(),
+                summary.as_ptr().cast::<Summary>().read_unaligned(),
+            )
+        };
+        Ok(plan.report(&control, summary.into())?)
     }
 
     /// [`CudaWorkspace::log_weights`].
@@ -401,7 +418,8 @@ mod tests {
             let layout = |method, dtypes| {
                 let plan = Plan::new(method, shape, dtypes, 2, hardware).unwrap();
                 let vectors = [KVector::LogWeights, KVector::LogMarginal, KVector::Center];
-                (plan.workspace_bytes, plan.at_control(), vectors.map(|v| plan.at(v)))
+                let structs = (plan.at_control(), plan.at_summary());
+                (plan.workspace_bytes, structs, vectors.map(|v| plan.at(v)))
             };
             let first = layout(methods[0], (Dtype::F32, Dtype::F32));
             for method in methods {

@@ -26,6 +26,8 @@ pub(crate) enum Operation {
     Assign,
     /// A pass of one over a batch spread over ranks.
     AssignOverRanks,
+    /// The certificate of either.
+    Certify,
     /// Cross-entropy and its gradient.
     CrossEntropy,
 }
@@ -38,6 +40,7 @@ impl Operation {
             Self::AssignOverRanks => {
                 (include_bytes!("assign/over_ranks.ptx.gz"), &plan::OVER_RANKS)
             }
+            Self::Certify => (include_bytes!("assign/certificate.ptx.gz"), &[plan::CERTIFY]),
             Self::CrossEntropy => {
                 (include_bytes!("cross_entropy/cross_entropy.ptx.gz"), &cross_entropy::KERNEL_NAMES)
             }

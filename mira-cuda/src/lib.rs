@@ -3,8 +3,8 @@
 //! [`CudaAssigner`] implements [`mira_core::Assigner`] for MIRA, Sinkhorn–Knopp, DINO's centring and softmax. One cooperative kernel
 //! computes a whole assignment: blocks keep as many rows of the kernel matrix in shared memory as fit, compute the others anew from the
 //! logits in every pass, and meet at barriers across the grid, between which they share out the K-vectors: marginal, log
-//! weights, Anderson acceleration, stop rule. The host launches and goes on; [`report`](mira_core::Assigner::report) fetches two
-//! K-vectors and computes the certificate from them in f64.
+//! weights, Anderson acceleration, stop rule. The host launches and goes on; [`report`](mira_core::Assigner::report) has
+//! the device compute the certificate in f64 and fetches that.
 //!
 //! Of a batch that is spread over ranks ([`with_collective`](CudaAssigner::with_collective), [`Nccl`]), each pass is a launch, and after
 //! each the ranks gather one K-vector from every rank. How many launches are enqueued is decided beforehand, since nobody waits for the
@@ -18,6 +18,7 @@
 //! | file | |
 //! |---|---|
 //! | `assign/assign.cu` | the kernels; `rows.cuh`, `long_rows.cuh`, `log_rows.cuh` are their passes, `columns.cuh` and `control.cuh` what happens between |
+//! | `assign/certificate.cu` | what a report asks of the device |
 //! | [`cross_entropy`] | loss and gradient against an assignment, in one launch |
 //! | `common/` | what both operations' kernels share |
 //! | `*.ptx.gz` | what the kernels compile to, made by `dev/check_kernels --update` |

@@ -2,6 +2,8 @@
 
 use std::ffi::{c_int, c_longlong, c_uint, c_ulonglong};
 
+use mira_core::Certificate;
+
 /// Problems of one launch at most.
 pub const MAX_PROBLEMS: usize = 4;
 /// Threads of a block on the device; the kernels are compiled for it.
@@ -51,6 +53,7 @@ pub struct Params {
     pub(crate) at_row_log: c_ulonglong,
     pub(crate) at_scalars: c_ulonglong,
     pub(crate) at_control: c_ulonglong,
+    pub(crate) at_summary: c_ulonglong,
     /// Elements from row to row of the logits.
     pub logits_stride: c_longlong,
     /// Elements from row to row of the assignment.
@@ -96,7 +99,8 @@ pub struct Params {
 pub struct Control {
     pub(crate) bad: f64,
     pub(crate) mean_log_row: f64,
-    pub(crate) row_span: f64,
+    /// As [`mira_core::Outcome::row_span`].
+    pub row_span: f64,
     middle: f64,
     best: f64,
     last_distance: f64,
@@ -122,4 +126,39 @@ pub struct Control {
     next: c_int,
     primed: c_int,
     barrier_target: c_uint,
+}
+
+/// `struct Summary`, as the kernel `certify` leaves it: [`mira_core::Summary`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Summary {
+    duality_gap: f64,
+    label_kl_bound: f64,
+    log_ratio_bound: f64,
+    marginal_error: f64,
+    rounding_allowance: f64,
+    marginal_entropy: f64,
+    weight_term: f64,
+}
+
+impl From<Summary> for mira_core::Summary {
+    fn from(summary: Summary) -> Self {
+        let Summary {
+            duality_gap,
+            label_kl_bound,
+            log_ratio_bound,
+            marginal_error,
+            rounding_allowance,
+            marginal_entropy,
+            weight_term,
+        } = summary;
+        let certificate = Certificate {
+            duality_gap,
+            label_kl_bound,
+            log_ratio_bound,
+            marginal_error,
+            rounding_allowance,
+        };
+        Self { certificate, marginal_entropy, weight_term }
+    }
 }

@@ -7,7 +7,9 @@ use mira_core::{
     Arithmetic, CollectiveError, Error, Method, Outcome, Report, Shape, StopRule, Target,
 };
 
-use crate::params::{Control, KVector, MAX_PROBLEMS, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params};
+use crate::params::{
+    Control, KVector, MAX_PROBLEMS, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params, Summary,
+};
 
 /// What a plan must know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,9 @@ pub(crate) const OVER_RANKS: [&str; SHORT.len() + 1] = [
     "over_ranks_8",
     "over_ranks_long",
 ];
+
+/// Computes the certificate of a run that is over: launched with a plan's parameters on one block a problem, when a report is asked for.
+pub const CERTIFY: &str = "certify";
 
 /// One to begin with, one that writes, and that again in the log domain.
 const MIN_PASSES: usize = 3;
@@ -244,6 +249,7 @@ impl Plan {
             at_row_log: part(batch * 8),
             at_scalars: part(blocks * NUM_SCALARS * 8),
             at_control: part(size_of::<Control>()),
+            at_summary: part(size_of::<Summary>()),
             at_chip: int(at_chip)?,
             batch: int(batch)?,
             columns: int(columns)?,
@@ -306,21 +312,26 @@ impl Plan {
         usize_of(self.params.at_control)
     }
 
+    /// Where the [`Summary`] lies in a problem's workspace once [`CERTIFY`] has run, in bytes; behind the [`Control`].
+    pub fn at_summary(&self) -> usize {
+        usize_of(self.params.at_summary)
+    }
+
+    /// Dynamic shared memory of [`CERTIFY`], in bytes.
+    pub const fn certify_shared_bytes(hardware: Hardware) -> usize {
+        8 * EXCHANGE * (hardware.threads as usize / WARP)
+    }
+
     #[allow(clippy::cast_sign_loss)] // lengths
     const fn row_length(&self) -> usize {
         self.params.padded_columns as usize
     }
 
-    /// What a finished launch has to say.
+    /// What a finished launch has to say, with the summary that [`CERTIFY`] has made of it since.
     ///
     /// # Errors
     /// [`Error::NothingAssigned`], [`Error::NonFiniteLogit`], [`Error::AllForbidden`], [`Error::PeerFailed`].
-    pub fn report(
-        &self,
-        control: &Control,
-        log_weights: &[f64],
-        log_marginal: &[f64],
-    ) -> Result<Report, Error> {
+    pub fn report(&self, control: &Control, summary: mira_core::Summary) -> Result<Report, Error> {
         if control.done == 0 {
             return Err(Error::NothingAssigned);
         }
@@ -346,8 +357,7 @@ impl Plan {
             mean_log_row: control.mean_log_row,
             mean_log_partition: None,
             row_span: control.row_span,
-            log_weights,
-            log_marginal,
+            summary,
         };
         Ok(outcome.report())
     }

@@ -1,7 +1,7 @@
 //! A warm start restored: what `CudaWorkspace::set_log_weights` leaves in a workspace, given to the emulated kernels.
 
 use mira_core::{Method, Mira, Shape, Sinkhorn, StopRule};
-use mira_cuda::params::{Control, KVector};
+use mira_cuda::params::{Control, KVector, Summary};
 use mira_cuda::plan::{Dtype, Hardware, Plan};
 use mira_cuda_emulation::{Guarded, launch};
 
@@ -46,7 +46,7 @@ fn run(method: Method, weights: Option<&[f64]>) -> (Vec<f32>, Vec<f64>, usize) {
     // SAFETY: plain numbers, written there by the kernel; read unaligned.
     let control =
         unsafe { memory[plan.at_control()..].as_ptr().cast::<Control>().read_unaligned() };
-    let report = plan.report(&control, &found, &found).unwrap();
+    let report = plan.report(&control, Summary::default().into()).unwrap();
     (assignment.as_slice().to_vec(), found, report.iterations)
 }
 

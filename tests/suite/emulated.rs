@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use mira_core::{
-    Centered, Collective, Method, Shape, SingleProcess, Softmax, Status, StopRule, ThreadCollective,
+    Arithmetic, Centered, Collective, Method, Report, Shape, SingleProcess, Softmax, Status,
+    StopRule, Summary, ThreadCollective,
 };
-use mira_cuda::params::{Control, KVector};
-use mira_cuda::plan::{Dtype, Hardware, Plan, Ranks};
+use mira_cuda::params::{self, Control, KVector};
+use mira_cuda::plan::{CERTIFY, Dtype, Hardware, Plan, Ranks};
 use mira_cuda_emulation::{Element, Guarded, launch};
 
 use crate::oracle;
@@ -106,7 +107,20 @@ impl Emulated {
         let (log_weights, log_marginal) =
             (vector(KVector::LogWeights), vector(KVector::LogMarginal));
         let control = self.read::<Control>(self.plan.at_control(), 1)[0];
-        let report = self.plan.report(&control, &log_weights, &log_marginal);
+        let shared = Plan::certify_shared_bytes(SMALL);
+        // SAFETY: as above; it writes one struct in the workspace.
+        unsafe { launch(CERTIFY, (1, 1), SMALL.threads, shared, &params, self.seed) }
+            .map_err(|e| Failure::Backend(e.to_string()))?;
+        self.workspace.check().map_err(|e| Failure::Backend(e.to_string()))?;
+        let summary = self.read::<params::Summary>(self.plan.at_summary(), 1)[0].into();
+        let report = self.plan.report(&control, summary);
+        if let Ok(report) = &report {
+            let (method, span) = (self.plan.method(), control.row_span);
+            let on_host =
+                |arithmetic| Summary::new(method, arithmetic, span, &log_weights, &log_marginal);
+            let allowance = on_host(Arithmetic::F64).certificate.rounding_allowance;
+            assert_alike(&summary, &on_host(Arithmetic::F32), allowance, report);
+        }
         self.assigned = report.is_ok();
         let written = assignment.as_slice();
         Ok(Answer {
@@ -122,6 +136,26 @@ impl Emulated {
         let bytes = &self.workspace.as_slice()[at..at + len * size_of::<T>()];
         // SAFETY: plain numbers, written there by the kernel; read unaligned.
         (0..len).map(|i| unsafe { bytes.as_ptr().cast::<T>().add(i).read_unaligned() }).collect()
+    }
+}
+
+/// The device's summary of a run is the host's of the same K-vectors but for the order of operations in f64, whose rounding has an
+/// `allowance`.
+fn assert_alike(device: &Summary, host: &Summary, allowance: f64, report: &Report) {
+    let (d, h) = (&device.certificate, &host.certificate);
+    // Divergences are squares of differences of logarithms.
+    let unit = 2.0 * allowance;
+    for (what, device, host, tolerance) in [
+        ("gap", d.duality_gap.sqrt(), h.duality_gap.sqrt(), unit),
+        ("label KL", d.label_kl_bound.sqrt(), h.label_kl_bound.sqrt(), unit),
+        ("log ratio", d.log_ratio_bound, h.log_ratio_bound, unit),
+        ("marginal error", d.marginal_error, h.marginal_error, unit),
+        ("allowance", d.rounding_allowance, h.rounding_allowance, 0.0),
+        ("entropy", device.marginal_entropy, host.marginal_entropy, unit),
+        ("weight term", device.weight_term, host.weight_term, unit),
+    ] {
+        let close = device == host || (device - host).abs() <= tolerance + 1e-13 * host.abs();
+        assert!(close, "{what}: {device:e} on the device, {host:e} on the host; {report:?}");
     }
 }
 
@@ -416,15 +450,24 @@ fn several_problems_in_one_launch() {
     // SAFETY: as in `Emulated::assign`.
     unsafe { launch(plan.kernel, grid, SMALL.threads, plan.shared_bytes, &params, 5) }
         .expect("a correct kernel");
+    let (shared, both) = (Plan::certify_shared_bytes(SMALL), (1, grid.1));
+    // SAFETY: as above.
+    unsafe { launch(CERTIFY, both, SMALL.threads, shared, &params, 6) }.expect("a correct kernel");
     workspace.check().expect("nothing written beside the workspace");
     let mut sweeps = Vec::new();
     for (p, (problem, assignment)) in problems.iter().zip(&mut assignments).enumerate() {
         assignment.check().expect("nothing written beside the assignment");
-        let bytes = &workspace.as_slice()[p * plan.workspace_bytes + plan.at_control()..];
-        // SAFETY: written by the kernel; read unaligned.
-        let control = unsafe { bytes.as_ptr().cast::<Control>().read_unaligned() };
-        let zeros = vec![0.0; columns];
-        let report = plan.report(&control, &zeros, &zeros).expect("valid logits");
+        let bytes = &workspace.as_slice()[p * plan.workspace_bytes..];
+        let (control, summary) = (&bytes[plan.at_control()..], &bytes[plan.at_summary()..]);
+        // SAFETY: written by the kernels; read unaligned.
+        let (control, summary) = unsafe {
+            (
+                control.as_ptr().cast::<Control>().read_unaligned(),
+                summary.as_ptr().cast::<params::Summary>().read_unaligned(),
+            )
+        };
+        let report = plan.report(&control, summary.into()).expect("valid logits");
+        assert_eq!(report.status, Status::Converged, "problem {p}: {report:?}");
         sweeps.push(report.iterations);
         let expected = oracle::answer(method, problem.shape, &problem.logits);
         let ours: Vec<f64> = assignment.as_slice().iter().map(|w| f64::from(*w)).collect();
@@ -432,4 +475,16 @@ fn several_problems_in_one_launch() {
         assert!(tv < 1e-5, "problem {p}: total variation {tv:e}");
     }
     assert!(sweeps.iter().any(|n| *n != sweeps[0]), "all alike in work: {sweeps:?}");
+}
+
+/// The others are equal, so that nothing but what is missing tells that the marginal is not uniform.
+#[test]
+fn a_prototype_that_is_forbidden_everywhere_has_no_bound_on_its_share() {
+    let problem = Problem::new(Kind::Clusters, shape(2, 3), 0.1, 0.5, 3, F32::stored);
+    let method = problem.sinkhorn(StopRule::Sweeps(3));
+    let logits = [0.25, 0.25, f64::NEG_INFINITY, 0.25, 0.25, f64::NEG_INFINITY];
+    let answer = F32::assign(method, problem.shape, &logits).expect("valid logits");
+    assert_eq!(answer.assignment, [0.5, 0.5, 0.0, 0.5, 0.5, 0.0]);
+    assert_eq!(answer.report.certificate.log_ratio_bound, f64::INFINITY);
+    assert_eq!(answer.report.certificate.duality_gap, f64::INFINITY);
 }

@@ -4,9 +4,56 @@ use super::{Arithmetic, FixedPoint, Target};
 use crate::certificate::{self, Certificate};
 use crate::{Method, Report, Status, StopRule};
 
+/// What the K-vectors of a finished run come to: on the host by [`new`](Self::new), or the same in f64 on a backend's device, so that they need
+/// not be fetched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// How far the assignment is from the optimum.
+    pub certificate: Certificate,
+    /// As [`Report::marginal_entropy`].
+    pub marginal_entropy: f64,
+    /// The objective's term of log weights `a` and marginal `w̄`: `Σ_j w̄_j a_j` for Sinkhorn–Knopp, `log Σ_j exp(−a_j (1−β)/β)` over the
+    /// prototypes with `w̄_j > 0` for MIRA with β > 0, otherwise 0.
+    pub weight_term: f64,
+}
+
+impl Summary {
+    /// From natural-log column weights (K) and the logarithms of the marginal there (K; −∞ for prototypes forbidden in every row). `row_span` is
+    /// the largest `max_j S_ij − min_j S_ij`, for Sinkhorn–Knopp; `+∞` with forbidden entries.
+    pub fn new(
+        method: &Method,
+        arithmetic: Arithmetic,
+        row_span: f64,
+        log_weights: &[f64],
+        log_marginal: &[f64],
+    ) -> Self {
+        let (a, m, u) = (log_weights, log_marginal, arithmetic.unit_roundoff);
+        let (certificate, weight_term) = match method {
+            Method::Softmax(_) | Method::Centered(_) => {
+                (Certificate::exact(certificate::rounding_allowance(0.0, u, 0.0)), 0.0)
+            }
+            Method::Mira(mira) => {
+                let beta = mira.beta();
+                let active = a.iter().zip(m).filter(|(_, m)| **m > f64::NEG_INFINITY);
+                let log_u_mass = if beta == 0.0 {
+                    0.0
+                } else {
+                    certificate::log_sum_exp(active.map(|(a, _)| -a * (1.0 - beta) / beta))
+                };
+                (certificate::mira_certificate(beta, a, m, u), log_u_mass)
+            }
+            Method::Sinkhorn(sinkhorn) => (
+                certificate::sinkhorn_certificate(sinkhorn.epsilon(), row_span, a, m, u),
+                a.iter().zip(m).map(|(a, m)| m.exp() * a).sum(),
+            ),
+        };
+        Self { certificate, marginal_entropy: marginal_entropy(m), weight_term }
+    }
+}
+
 /// What is left of a run, on the host or fetched from a device. [`report`](Self::report) says everything that follows from it.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome<'a> {
+pub struct Outcome {
     /// What was computed.
     pub method: Method,
     /// In which arithmetic.
@@ -21,10 +68,8 @@ pub struct Outcome<'a> {
     pub mean_log_partition: Option<f64>,
     /// Largest `max_j S_ij − min_j S_ij`, for Sinkhorn–Knopp; `+∞` with forbidden entries.
     pub row_span: f64,
-    /// Natural-log column weights of the assignment, K.
-    pub log_weights: &'a [f64],
-    /// Natural logarithms of the marginal there, K; −∞ for prototypes forbidden in every row.
-    pub log_marginal: &'a [f64],
+    /// What the K-vectors come to.
+    pub summary: Summary,
 }
 
 impl FixedPoint {
@@ -39,17 +84,22 @@ impl FixedPoint {
             mean_log_row: finished.mean_log_row,
             mean_log_partition: finished.mean_log_partition,
             row_span: finished.row_span,
-            log_weights: &self.log_weights,
-            log_marginal: &self.log_marginal,
+            summary: Summary::new(
+                &finished.method,
+                finished.arithmetic,
+                finished.row_span,
+                &self.log_weights,
+                &self.log_marginal,
+            ),
         };
         Some(outcome.report())
     }
 }
 
-impl Outcome<'_> {
+impl Outcome {
     /// Status, certificate and statistics.
     pub fn report(&self) -> Report {
-        let certificate = self.certificate();
+        let Summary { certificate, marginal_entropy, .. } = self.summary;
         let target = Target::new(&self.method, self.arithmetic, self.row_span);
         let within = match (self.method, self.method.stop()) {
             (Method::Softmax(_) | Method::Centered(_), _) => true,
@@ -62,48 +112,22 @@ impl Outcome<'_> {
             iterations: self.iterations,
             passes: self.passes,
             certificate,
-            marginal_entropy: marginal_entropy(self.log_marginal),
-            objective: self.objective(&certificate),
+            marginal_entropy,
+            objective: self.objective(),
         }
     }
 
-    fn certificate(&self) -> Certificate {
-        let (a, m, u) = (self.log_weights, self.log_marginal, self.arithmetic.unit_roundoff);
-        match self.method {
-            Method::Softmax(_) | Method::Centered(_) => {
-                Certificate::exact(certificate::rounding_allowance(0.0, u, 0.0))
-            }
-            Method::Mira(mira) => certificate::mira_certificate(mira.beta(), a, m, u),
-            Method::Sinkhorn(sinkhorn) => {
-                certificate::sinkhorn_certificate(sinkhorn.epsilon(), self.row_span, a, m, u)
-            }
-        }
-    }
-
-    fn objective(&self, certificate: &Certificate) -> Option<f64> {
+    fn objective(&self) -> Option<f64> {
+        let Summary { certificate, weight_term, .. } = self.summary;
         match self.method {
             Method::Softmax(_) => Some(0.0),
             Method::Centered(_) => None,
             // −(1/B) Σ w S + (ε/B) Σ w log w with log w_ij = S_ij/ε + a_j − log row_i.
-            Method::Sinkhorn(m) => {
-                let potentials: f64 =
-                    self.log_weights.iter().zip(self.log_marginal).map(|(a, l)| l.exp() * a).sum();
-                Some(m.epsilon() * (potentials - self.mean_log_row))
-            }
+            Method::Sinkhorn(m) => Some(m.epsilon() * (weight_term - self.mean_log_row)),
             // F(W) = D(u) + gap with D(u) = −(1−β) mean log row − β log Σ e^{−a/γ} + mean log partition.
             Method::Mira(m) => self.mean_log_partition.map(|log_partition| {
                 let beta = m.beta();
-                let log_u_mass = if beta == 0.0 {
-                    0.0
-                } else {
-                    let active = self.log_weights.iter().zip(self.log_marginal);
-                    certificate::log_sum_exp(
-                        active
-                            .filter(|(_, l)| **l > f64::NEG_INFINITY)
-                            .map(|(a, _)| -a * (1.0 - beta) / beta),
-                    )
-                };
-                log_partition - (1.0 - beta) * self.mean_log_row - beta * log_u_mass
+                log_partition - (1.0 - beta) * self.mean_log_row - beta * weight_term
                     + certificate.duality_gap
             }),
         }

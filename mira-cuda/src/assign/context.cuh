@@ -5,6 +5,8 @@
 #include "exp.cuh"
 #include "params.cuh"
 
+constexpr double UNIT_ROUNDOFF_F64 = 1.1102230246251565e-16; // 2⁻⁵³
+
 // Shared memory: the exchange of block.cuh, then these, in bytes; then what rows stay on chip, from `params.at_chip` on. plan.rs adds
 // it up.
 constexpr u32 AT_CONTROL = Exchange::BYTES;
@@ -32,6 +34,7 @@ struct Context {
     DEVICE double* scalars(int block) const { return at<double>(params.at_scalars) + block * NUM_SCALARS; }
     DEVICE double& own(int scalar) const { return scalars(block())[scalar]; }
     DEVICE Control* kept_control() const { return at<Control>(params.at_control); }
+    DEVICE Summary* summary() const { return at<Summary>(params.at_summary); }
 
     DEVICE unsigned long long logits() const { return params.logits[blockIdx.y]; }
     DEVICE unsigned long long assignment() const { return params.assignment[blockIdx.y]; }

@@ -116,7 +116,7 @@ struct Decision {
     }
 
     DEVICE double rounding_allowance() const {
-        const double of_logarithms = 4.0 * 1.1102230246251565e-16 * reduced[LARGEST_EXPONENT];
+        const double of_logarithms = 4.0 * UNIT_ROUNDOFF_F64 * reduced[LARGEST_EXPONENT];
         return (8.0 * params.unit_roundoff + of_logarithms) * (1.0 + params.beta / (1.0 - params.beta));
     }
 

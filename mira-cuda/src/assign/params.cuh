@@ -15,7 +15,7 @@ struct AssignParams {
     unsigned long long assignment[MAX_PROBLEMS];
     unsigned long long workspace, workspace_stride;
     unsigned long long contribution, gathered; // of a batch spread over ranks: what this one tells, what all told; f64
-    unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control;
+    unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control, at_summary;
     long long logits_stride, assignment_stride; // elements from row to row
     double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`
     double epsilon, rho, beta, temperature, momentum;
@@ -122,4 +122,11 @@ struct Control {
     int since_milestone;
     int filled, next, primed;
     unsigned barrier_target; // where the grid barrier stands between launches
+};
+
+// What certificate.cu makes of a run, as mira-core's Summary.
+struct Summary {
+    double duality_gap, label_kl_bound, log_ratio_bound, marginal_error, rounding_allowance;
+    double marginal_entropy;
+    double weight_term; // Σ w̄ a for Sinkhorn–Knopp, log Σ e^(−a (1−β)/β) for MIRA
 };

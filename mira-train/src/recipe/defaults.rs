@@ -27,7 +27,7 @@ pub(super) fn fill(table: &mut Table, origin: &str) -> Result<(), Error> {
 
 /// The method that a recipe names.
 fn method(table: &Table, origin: &str) -> Result<&'static Method, Error> {
-    let name = at(table, "objective.name").and_then(Value::as_str).unwrap_or(METHODS[0].name);
+    let name = super::overrides::method_of(table);
     objective::find(name).ok_or_else(|| {
         let all = METHODS.iter().map(|method| method.name);
         let near = names::nearest(name, all.clone());

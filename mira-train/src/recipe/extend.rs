@@ -38,9 +38,9 @@ fn expand_within(mut table: Table, origin: &str, depth: usize) -> Result<Table, 
     let (text, base_origin) = text_of(&name, origin)?;
     let base: Table = toml::from_str(&text).map_err(|e| Error::syntax(&base_origin, &text, &e))?;
     let mut base = expand_within(base, &base_origin, depth - 1)?;
-    let mut set = Vec::new();
+    let (mut set, method) = (Vec::new(), overrides::method_of(&base).to_owned());
     merge(&mut base, table, "", &mut set);
-    overrides::drop_what_no_longer_applies(&mut base, &set);
+    overrides::drop_what_no_longer_applies(&mut base, &method, &set);
     Ok(base)
 }
 

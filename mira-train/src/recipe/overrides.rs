@@ -7,10 +7,11 @@ use super::defaults::insert;
 use super::names;
 use super::resolve::at;
 use super::schema;
+use crate::objective::{self, METHODS};
 
 /// The table with the settings put in, and without those that no longer apply.
 pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Error> {
-    let mut set = Vec::with_capacity(overrides.len());
+    let (mut set, method) = (Vec::with_capacity(overrides.len()), method_of(&table).to_owned());
     for text in overrides {
         let (key, value) = parse(text)?;
         if schema::find(&key).is_none() {
@@ -28,7 +29,7 @@ pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Err
         insert(&mut table, &key, value);
         set.push(key);
     }
-    drop_what_no_longer_applies(&mut table, &set);
+    drop_what_no_longer_applies(&mut table, &method, &set);
     Ok(table)
 }
 
@@ -57,15 +58,21 @@ fn refuse(text: &str, problem: String) -> Error {
     Error::Override { text: text.into(), problem }
 }
 
-/// Takes out what the settings `set` have made meaningless and what they replace.
-pub(super) fn drop_what_no_longer_applies(table: &mut Table, set: &[String]) {
+/// The objective's name.
+pub(super) fn method_of(table: &Table) -> &str {
+    at(table, "objective.name").and_then(Value::as_str).unwrap_or(METHODS[0].name)
+}
+
+/// Takes out what the settings `set` have made meaningless and what they replace; before, `method` was the objective.
+pub(super) fn drop_what_no_longer_applies(table: &mut Table, method: &str, set: &[String]) {
     let was_set = |path: &str| set.iter().any(|key| key == path);
-    if was_set("objective.name") {
+    if method_of(table) != method {
         drop_what_is_not_the_methods(table, set);
     }
     for key in schema::keys() {
         let Some((selector, values)) = key.only else { continue };
-        if !was_set(selector) || was_set(key.path) {
+        // Other methods' settings are gone already; keys of several methods have the same path.
+        if selector == "objective.name" || !was_set(selector) || was_set(key.path) {
             continue;
         }
         let chosen = at(table, selector);
@@ -88,8 +95,7 @@ pub(super) fn drop_what_no_longer_applies(table: &mut Table, set: &[String]) {
 
 /// Takes out settings and sections of other methods.
 fn drop_what_is_not_the_methods(table: &mut Table, set: &[String]) {
-    let name = at(table, "objective.name").and_then(Value::as_str);
-    let Some(method) = name.and_then(crate::objective::find) else { return };
+    let Some(method) = objective::find(method_of(table)) else { return };
     let was_set = |path: &str| set.iter().any(|key| key == path);
     for section in schema::OF_METHODS.iter().filter(|s| !method.sections.contains(s)) {
         let Some(inside) = table.get_mut(*section).and_then(Value::as_table_mut) else { continue };

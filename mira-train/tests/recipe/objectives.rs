@@ -93,6 +93,15 @@ fn a_recipe_may_state_only_in_what_it_differs() {
     assert_eq!((recipe.assignment, recipe.prototypes), (None, None));
     assert_eq!(recipe.teacher, base.teacher);
 
+    // To name the objective that is there already takes nothing away, neither its own settings nor a method's that is the default.
+    let swav = Recipe::builtin("small/swav").unwrap();
+    let again = "extends = \"small/swav\"\n[objective]\nname = \"swav\"\nqueue_start_epoch = 15\n";
+    assert_eq!(Recipe::from_toml(again, "child").unwrap(), swav);
+    let tuned = set(&swav, &["objective.epsilon=0.03"]).unwrap();
+    assert_eq!(set(&tuned, &["objective.name=swav"]).unwrap(), tuned);
+    let mira = set(&base, &["assignment.beta_end=0.5"]).unwrap();
+    assert_eq!(set(&mira, &["objective.name=mira"]).unwrap(), mira);
+
     // Files are found beside the one that names them.
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
