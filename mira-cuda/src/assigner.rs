@@ -403,6 +403,7 @@ mod tests {
     use mira_core::{Centered, Mira, Sinkhorn, Softmax};
 
     use super::*;
+    use crate::params::KVector;
     use crate::plan::Hardware;
 
     #[test]
