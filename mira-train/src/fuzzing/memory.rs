@@ -46,6 +46,7 @@ unsafe impl GlobalAlloc for Counting {
 
 /// Leaves out of the count what is taken to show a panic that is caught: a backtrace reads the program's own debugging information.
 #[cfg(test)]
+#[allow(dead_code)] // in the tests of faults, which share this file
 pub(super) fn leave_out_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
