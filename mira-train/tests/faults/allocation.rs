@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // a global allocator cannot be had without
 
+#[allow(unreachable_pub)] // it is public where fuzz targets use it
 #[path = "../../src/fuzzing/memory.rs"]
 mod memory;
 
