@@ -127,7 +127,6 @@ impl CandleAssigner {
     }
 
     /// Whether [`Report::objective`] is wanted for MIRA: one more exponential per element. (For the other methods it is free.)
-    /// On CUDA there is none.
     #[must_use]
     pub fn with_objective(mut self, objective: bool) -> Self {
         self.options.objective = objective;

@@ -40,7 +40,8 @@ impl Options {
         &self,
         stream: &Arc<CudaStream>,
     ) -> Result<CudaAssigner<L, A>, Error> {
-        Ok(CudaAssigner::new(self.method, stream)?.with_warm_start(self.warm_start))
+        let assigner = CudaAssigner::new(self.method, stream)?;
+        Ok(assigner.with_warm_start(self.warm_start).with_objective(self.objective))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::collective::DeviceCollective;
 use crate::kernels::{Kernels, Launch, Operation};
 use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
 use crate::params::{Control, MAX_PROBLEMS, Params, Summary};
-use crate::plan::{CERTIFY, Dtype, NUM_TERMS, Plan, Ranks};
+use crate::plan::{CERTIFY, Dtype, LOG_PARTITION, NUM_TERMS, Plan, Ranks};
 
 // SAFETY: plain numbers, `#[repr(C)]`, field by field what the kernels take.
 unsafe impl DeviceRepr for Params {}
@@ -44,13 +44,14 @@ unsafe impl DeviceRepr for Params {}
 pub struct CudaAssigner<L = f32, A = f32> {
     method: Method,
     warm_start: bool,
+    objective: bool,
     collective: Option<Arc<dyn DeviceCollective>>,
     max_passes: usize,
     stream: Arc<CudaStream>,
     /// Of the whole assignment in one launch.
     kernels: Arc<Kernels>,
-    /// Of the certificate.
-    certify: Arc<Kernels>,
+    /// Of what follows it.
+    afterwards: Arc<Kernels>,
     elements: PhantomData<fn(L) -> A>,
 }
 
@@ -66,6 +67,8 @@ pub struct CudaWorkspace {
     pub(crate) num_problems: usize,
     /// Whether log weights of a run are there, or restored ones.
     pub(crate) assigned: bool,
+    /// Whether what the objective needs of the rows is there.
+    objective: bool,
 }
 
 /// What this rank tells the others after a pass, and what all of them told.
@@ -96,11 +99,12 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Ok(Self {
             method: method.into(),
             warm_start: false,
+            objective: false,
             collective: None,
             max_passes: MAX_PASSES,
             stream: stream.clone(),
             kernels: Kernels::of(stream.context(), Operation::Assign)?,
-            certify: Kernels::of(stream.context(), Operation::Certify)?,
+            afterwards: Kernels::of(stream.context(), Operation::Certify)?,
             elements: PhantomData,
         })
     }
@@ -110,6 +114,13 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     #[must_use]
     pub fn with_warm_start(self, warm_start: bool) -> Self {
         Self { warm_start, ..self }
+    }
+
+    /// Whether [`Report::objective`] is wanted for MIRA: one more time through the logits, in a launch of its own. Not of a batch over ranks, where
+    /// there is none. (For the other methods it is free.)
+    #[must_use]
+    pub fn with_objective(self, objective: bool) -> Self {
+        Self { objective, ..self }
     }
 
     /// Treats the logits as this rank's rows of a batch spread over the collective's ranks.
@@ -155,7 +166,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             }
             None => None,
         };
-        Ok(CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned: false })
+        let (assigned, objective) = (false, false);
+        Ok(CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned, objective })
     }
 
     /// What the ranks agree on before their first run.
@@ -197,7 +209,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         assignments: &mut [RowsMut<'_, A>],
         workspace: &mut CudaWorkspace,
     ) -> Result<(), Error> {
-        let CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned } = workspace;
+        let CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned, objective } =
+            workspace;
         for (what, got) in [("logits", logits.len()), ("assignments", assignments.len())] {
             if got != *num_problems {
                 return Err(Error::Problems { what, expected: *num_problems, got });
@@ -249,6 +262,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             self.warm_start && *assigned && !matches!(self.method.stop(), StopRule::Sweeps(_));
         params.warm = i32::from(warm);
         *assigned = true;
+        *objective = self.objective && matches!(self.method, Method::Mira(_)) && ranks.is_none();
         // The barriers' counters.
         for p in 0..*num_problems {
             let start = p * plan.workspace_bytes;
@@ -284,6 +298,19 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         // SAFETY: the kernel takes `Params`; the plan's sizes are those of the workspace, shapes and strides were checked against
         // the matrices, and all of them outlive the stream's use of them by the guards. So for the launches below.
         unsafe { kernels.launch(&self.stream, &launch, &params) }?;
+        if *objective {
+            let kernels = &self.afterwards;
+            let hardware = kernels.hardware;
+            let launch = Launch {
+                kernel: LOG_PARTITION,
+                grid: (plan.row_blocks(hardware), launch.grid.1),
+                threads: hardware.threads,
+                shared_bytes: Plan::certify_shared_bytes(hardware),
+                cooperative: false,
+            };
+            // SAFETY: as above; it reads the logits and writes a number a row in the workspace.
+            unsafe { kernels.launch(&self.stream, &launch, &params) }?;
+        }
         let (Some(collective), Some(Exchange { mine, all, .. })) = (&self.collective, exchange)
         else {
             return Ok(());
@@ -306,7 +333,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     }
 
     fn report_of(&self, workspace: &CudaWorkspace, problem: usize) -> Result<Report, Error> {
-        let CudaWorkspace { plan, memory, assigned, .. } = workspace;
+        let CudaWorkspace { plan, memory, assigned, objective, .. } = workspace;
         if !assigned {
             return Err(CoreError::NothingAssigned.into());
         }
@@ -315,12 +342,13 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         }
         // The certificate is made when it is asked for, where the K-vectors are; both structs come back in one copy.
         let base = problem * plan.workspace_bytes;
-        let mut params = plan.params;
+        let (mut params, hardware) = (plan.params, self.afterwards.hardware);
+        params.objective = i32::from(*objective);
         let launch = Launch {
             kernel: CERTIFY,
             grid: (1, 1),
-            threads: self.certify.hardware.threads,
-            shared_bytes: Plan::certify_shared_bytes(self.certify.hardware),
+            threads: hardware.threads,
+            shared_bytes: Plan::certify_shared_bytes(hardware),
             cooperative: false,
         };
         {
@@ -328,7 +356,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             params.workspace = address + base as u64;
             // SAFETY: the kernel takes `Params`; it reads the problem's K-vectors and writes its summary, in the workspace of this plan,
             // after the runs that this stream has been given.
-            unsafe { self.certify.launch(&self.stream, &launch, &params) }?;
+            unsafe { self.afterwards.launch(&self.stream, &launch, &params) }?;
         }
         let (start, end) = (plan.at_control(), plan.at_summary() + size_of::<Summary>());
         let bytes = self.stream.clone_dtoh(&memory.slice(base + start..base + end))?;
@@ -340,7 +368,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
                 summary.as_ptr().cast::<Summary>().read_unaligned(),
             )
         };
-        Ok(plan.report(&control, summary.into())?)
+        Ok(plan.report(&control, summary, *objective)?)
     }
 
     /// [`CudaWorkspace::log_weights`].

@@ -26,7 +26,7 @@ pub(crate) enum Operation {
     Assign,
     /// A pass of one over a batch spread over ranks.
     AssignOverRanks,
-    /// The certificate of either.
+    /// The certificate of either, and what the objective needs.
     Certify,
     /// Cross-entropy and its gradient.
     CrossEntropy,
@@ -40,7 +40,7 @@ impl Operation {
             Self::AssignOverRanks => {
                 (include_bytes!("assign/over_ranks.ptx.gz"), &plan::OVER_RANKS)
             }
-            Self::Certify => (include_bytes!("assign/certificate.ptx.gz"), &[plan::CERTIFY]),
+            Self::Certify => (include_bytes!("assign/certificate.ptx.gz"), &plan::AFTERWARDS),
             Self::CrossEntropy => {
                 (include_bytes!("cross_entropy/cross_entropy.ptx.gz"), &cross_entropy::KERNEL_NAMES)
             }

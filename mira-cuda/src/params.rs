@@ -62,8 +62,8 @@ pub struct Params {
     pub(crate) epsilon: f64,
     pub(crate) rho: f64,
     pub(crate) beta: f64,
-    pub(crate) temperature: f64,
     pub(crate) momentum: f64,
+    pub(crate) temperature: f64,
     pub(crate) tolerance: f64,
     pub(crate) unit_roundoff: f64,
     pub(crate) noise: f64,
@@ -91,6 +91,8 @@ pub struct Params {
     pub(crate) contribution_length: c_int,
     /// 1 after an exchange between the ranks: the run goes on.
     pub resume: c_int,
+    /// 1 for a certificate after [`LOG_PARTITION`](crate::plan::LOG_PARTITION).
+    pub objective: c_int,
 }
 
 /// `struct Control`, as the last block-wide decision left it.
@@ -139,6 +141,8 @@ pub struct Summary {
     rounding_allowance: f64,
     marginal_entropy: f64,
     weight_term: f64,
+    /// As [`mira_core::Outcome::mean_log_partition`], if that was asked for.
+    pub(crate) mean_log_partition: f64,
 }
 
 impl From<Summary> for mira_core::Summary {
@@ -151,6 +155,7 @@ impl From<Summary> for mira_core::Summary {
             rounding_allowance,
             marginal_entropy,
             weight_term,
+            mean_log_partition: _,
         } = summary;
         let certificate = Certificate {
             duality_gap,

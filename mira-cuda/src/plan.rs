@@ -39,6 +39,8 @@ const SHORT: [usize; 5] = [1, 2, 4, 6, 8];
 /// Each computes a whole assignment.
 pub(crate) const ASSIGN: [&str; SHORT.len() + 1] =
     ["assign_1", "assign_2", "assign_4", "assign_6", "assign_8", "assign_long"];
+/// What follows a run.
+pub(crate) const AFTERWARDS: [&str; 2] = [CERTIFY, LOG_PARTITION];
 /// Each makes one pass of one.
 pub(crate) const OVER_RANKS: [&str; SHORT.len() + 1] = [
     "over_ranks_1",
@@ -51,6 +53,8 @@ pub(crate) const OVER_RANKS: [&str; SHORT.len() + 1] = [
 
 /// Computes the certificate of a run that is over: launched with a plan's parameters on one block a problem, when a report is asked for.
 pub const CERTIFY: &str = "certify";
+/// Computes what MIRA's objective needs of the rows: launched with a plan's parameters on any number of blocks after the run.
+pub const LOG_PARTITION: &str = "log_partition_of_rows";
 
 /// One to begin with, one that writes, and that again in the log domain.
 const MIN_PASSES: usize = 3;
@@ -317,7 +321,13 @@ impl Plan {
         usize_of(self.params.at_summary)
     }
 
-    /// Dynamic shared memory of [`CERTIFY`], in bytes.
+    /// Blocks a problem that keep a device busy with rows.
+    pub(crate) fn row_blocks(&self, hardware: Hardware) -> u32 {
+        let batch = u32::try_from(self.shape.batch()).unwrap_or(u32::MAX);
+        batch.min(4 * hardware.multiprocessors)
+    }
+
+    /// Dynamic shared memory of [`CERTIFY`] and [`LOG_PARTITION`], in bytes.
     pub const fn certify_shared_bytes(hardware: Hardware) -> usize {
         8 * EXCHANGE * (hardware.threads as usize / WARP)
     }
@@ -327,11 +337,17 @@ impl Plan {
         self.params.padded_columns as usize
     }
 
-    /// What a finished launch has to say, with the summary that [`CERTIFY`] has made of it since.
+    /// What a finished launch has to say, with the summary that [`CERTIFY`] has made of it since; the objective of MIRA if it was
+    /// `wanted` and [`LOG_PARTITION`] was launched before.
     ///
     /// # Errors
     /// [`Error::NothingAssigned`], [`Error::NonFiniteLogit`], [`Error::AllForbidden`], [`Error::PeerFailed`].
-    pub fn report(&self, control: &Control, summary: mira_core::Summary) -> Result<Report, Error> {
+    pub fn report(
+        &self,
+        control: &Control,
+        summary: Summary,
+        wanted: bool,
+    ) -> Result<Report, Error> {
         if control.done == 0 {
             return Err(Error::NothingAssigned);
         }
@@ -355,9 +371,9 @@ impl Plan {
             iterations: count(control.count),
             passes: count(control.passes),
             mean_log_row: control.mean_log_row,
-            mean_log_partition: None,
+            mean_log_partition: wanted.then_some(summary.mean_log_partition),
             row_span: control.row_span,
-            summary,
+            summary: summary.into(),
         };
         Ok(outcome.report())
     }
@@ -394,7 +410,7 @@ fn method_params(method: &Method) -> Params {
     let saturated = |n: usize| c_int::try_from(n).unwrap_or(c_int::MAX / 2);
     let (code, beta, temperature, momentum) = match method {
         Method::Softmax(_) => (0, 0.0, 1.0, 0.0),
-        Method::Mira(m) => (1, m.beta(), 1.0, 0.0),
+        Method::Mira(m) => (1, m.beta(), m.temperature(), 0.0),
         Method::Sinkhorn(_) => (2, 0.0, 1.0, 0.0),
         Method::Centered(m) => (3, 0.0, m.temperature(), m.momentum()),
     };

@@ -46,7 +46,7 @@ fn run(method: Method, weights: Option<&[f64]>) -> (Vec<f32>, Vec<f64>, usize) {
     // SAFETY: plain numbers, written there by the kernel; read unaligned.
     let control =
         unsafe { memory[plan.at_control()..].as_ptr().cast::<Control>().read_unaligned() };
-    let report = plan.report(&control, Summary::default().into()).unwrap();
+    let report = plan.report(&control, Summary::default(), false).unwrap();
     (assignment.as_slice().to_vec(), found, report.iterations)
 }
 

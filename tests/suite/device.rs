@@ -70,7 +70,8 @@ macro_rules! device_backend {
             ) -> Vec<Result<Answer, Failure>> {
                 let assigner = CudaAssigner::<$logits, f32>::new(method, &STREAM)
                     .expect("the kernels load")
-                    .with_warm_start(warm_start);
+                    .with_warm_start(warm_start)
+                    .with_objective(true);
                 let batches: Vec<Vec<$logits>> = batches
                     .iter()
                     .map(|batch| batch.iter().map(|s| $store(*s)).collect())

@@ -8,7 +8,7 @@ use mira_core::{
     StopRule, Summary, ThreadCollective,
 };
 use mira_cuda::params::{self, Control, KVector};
-use mira_cuda::plan::{CERTIFY, Dtype, Hardware, Plan, Ranks};
+use mira_cuda::plan::{CERTIFY, Dtype, Hardware, LOG_PARTITION, Plan, Ranks};
 use mira_cuda_emulation::{Element, Guarded, launch};
 
 use crate::oracle;
@@ -108,18 +108,26 @@ impl Emulated {
             (vector(KVector::LogWeights), vector(KVector::LogMarginal));
         let control = self.read::<Control>(self.plan.at_control(), 1)[0];
         let shared = Plan::certify_shared_bytes(SMALL);
+        let ranks = self.plan.num_exchanges() > 0;
+        let objective = matches!(self.plan.method(), Method::Mira(_)) && !ranks;
+        if objective {
+            params.objective = 1;
+            // SAFETY: as above; it writes a number a row in the workspace.
+            unsafe { launch(LOG_PARTITION, grid, SMALL.threads, shared, &params, self.seed) }
+                .map_err(|e| Failure::Backend(e.to_string()))?;
+        }
         // SAFETY: as above; it writes one struct in the workspace.
         unsafe { launch(CERTIFY, (1, 1), SMALL.threads, shared, &params, self.seed) }
             .map_err(|e| Failure::Backend(e.to_string()))?;
         self.workspace.check().map_err(|e| Failure::Backend(e.to_string()))?;
-        let summary = self.read::<params::Summary>(self.plan.at_summary(), 1)[0].into();
-        let report = self.plan.report(&control, summary);
+        let summary = self.read::<params::Summary>(self.plan.at_summary(), 1)[0];
+        let report = self.plan.report(&control, summary, objective);
         if let Ok(report) = &report {
             let (method, span) = (self.plan.method(), control.row_span);
             let on_host =
                 |arithmetic| Summary::new(method, arithmetic, span, &log_weights, &log_marginal);
             let allowance = on_host(Arithmetic::F64).certificate.rounding_allowance;
-            assert_alike(&summary, &on_host(Arithmetic::F32), allowance, report);
+            assert_alike(&summary.into(), &on_host(Arithmetic::F32), allowance, report);
         }
         self.assigned = report.is_ok();
         let written = assignment.as_slice();
@@ -466,7 +474,7 @@ fn several_problems_in_one_launch() {
                 summary.as_ptr().cast::<params::Summary>().read_unaligned(),
             )
         };
-        let report = plan.report(&control, summary.into()).expect("valid logits");
+        let report = plan.report(&control, summary, false).expect("valid logits");
         assert_eq!(report.status, Status::Converged, "problem {p}: {report:?}");
         sweeps.push(report.iterations);
         let expected = oracle::answer(method, problem.shape, &problem.logits);

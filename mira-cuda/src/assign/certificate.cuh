@@ -56,7 +56,15 @@ struct Certifier {
             sinkhorn(summary, highest, totals[3]);
             summary.weight_term = totals[4];
         }
+        if (params.objective) summary.mean_log_partition = mean_over_rows();
         if (threadIdx.x == 0) *context.summary() = summary;
+    }
+
+    DEVICE double mean_over_rows() {
+        double sums[1] = {}, totals[1];
+        for (int i = threadIdx.x; i < params.batch; i += THREADS) sums[0] += context.row_log()[i];
+        over_block<Sum>(context.exchange, sums, totals);
+        return totals[0] / params.batch;
     }
 
     DEVICE void look(int j, double (&maxima)[NUM_EXTREMES]) const {
@@ -114,3 +122,21 @@ struct Certifier {
         summary.log_ratio_bound = residual == 0.0 ? 0.0 : residual / (sech * sech);
     }
 };
+
+// log Σ_j e^(s_ij/τ) of each row, which MIRA's objective needs besides: one more time through the logits, a block a row. What the run kept
+// there is not needed any more.
+DEVICE void log_partition(Context& context) {
+    const AssignParams& params = context.params;
+    const float scale = (float)(LOG2_E / params.temperature);
+    for (int row = context.block(); row < params.batch; row += context.blocks()) {
+        const long long start = (long long)row * params.logits_stride;
+        const auto logit = [&](int j) { return load_logit(params, context.logits(), start + j); };
+        float maxima[1] = {-INFINITY_F32}, highest[1];
+        for (int j = threadIdx.x; j < params.columns; j += THREADS) maxima[0] = fmaxf(maxima[0], logit(j));
+        over_block<Max>(context.exchange, maxima, highest);
+        double sums[1] = {}, totals[1];
+        for (int j = threadIdx.x; j < params.columns; j += THREADS) sums[0] += exp2f((logit(j) - highest[0]) * scale);
+        over_block<Sum>(context.exchange, sums, totals);
+        if (threadIdx.x == 0) context.row_log()[row] = highest[0] / params.temperature + log(totals[0]);
+    }
+}

@@ -7,8 +7,6 @@
 #include "context.cuh"
 #include "log_sum.cuh"
 
-constexpr double LOG2_E = 1.44269504088896340736;
-
 template <bool OVER_RANKS> struct ColumnPhase {
     Context& context;
     const Control& control;

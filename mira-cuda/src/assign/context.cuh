@@ -5,6 +5,7 @@
 #include "exp.cuh"
 #include "params.cuh"
 
+constexpr double LOG2_E = 1.44269504088896340736;
 constexpr double UNIT_ROUNDOFF_F64 = 1.1102230246251565e-16; // 2⁻⁵³
 
 // Shared memory: the exchange of block.cuh, then these, in bytes; then what rows stay on chip, from `params.at_chip` on. plan.rs adds

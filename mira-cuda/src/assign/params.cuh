@@ -18,7 +18,8 @@ struct AssignParams {
     unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control, at_summary;
     long long logits_stride, assignment_stride; // elements from row to row
     double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`
-    double epsilon, rho, beta, temperature, momentum;
+    double epsilon, rho, beta, momentum;
+    double temperature; // τ of MIRA and of the centring
     double tolerance, unit_roundoff, noise;
     float scale_high, scale_low;
     int at_chip; // in shared memory, bytes
@@ -35,6 +36,7 @@ struct AssignParams {
     int ranks, rank;     // 0 ranks: the whole batch is here
     int contribution_length; // of one problem, in f64
     int resume;          // after an exchange between the ranks
+    int objective;       // log_partition has followed the run
 };
 
 // K-vectors of f64 in the workspace, `padded_columns` each.
@@ -128,5 +130,6 @@ struct Control {
 struct Summary {
     double duality_gap, label_kl_bound, log_ratio_bound, marginal_error, rounding_allowance;
     double marginal_entropy;
-    double weight_term; // Σ w̄ a for Sinkhorn–Knopp, log Σ e^(−a (1−β)/β) for MIRA
+    double weight_term;        // Σ w̄ a for Sinkhorn–Knopp, log Σ e^(−a (1−β)/β) for MIRA
+    double mean_log_partition; // over rows, of log Σ e^(s/τ), if log_partition has followed the run
 };

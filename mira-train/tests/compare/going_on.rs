@@ -82,6 +82,32 @@ fn killed_it_makes_only_what_is_missing() {
     );
 }
 
+/// Killed together with the run it was waiting for, which goes on from its last checkpoint.
+#[cfg(unix)]
+#[test]
+fn a_run_that_was_begun_goes_on() {
+    let sandbox = two_recipes();
+    let epochs = ["--set", "schedule.epochs=6"];
+    let mut child = started(&sandbox, "out/a/seed-0", &epochs);
+    child.kill().expect("SIGKILL");
+    child.wait().expect("its end");
+    let lock = fs::read_to_string(sandbox.path("out/a/seed-0/lock")).expect("its lock");
+    let lock: serde_json::Value = serde_json::from_str(&lock).expect("JSON");
+    let pid = lock["pid"].as_u64().expect("its process").to_string();
+    let kill = std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("kill");
+    assert!(kill.success(), "the run ended before it was killed");
+    let again = [&["--set", "checkpoint.every_minutes=0.0001"], &epochs[..]].concat();
+    let dry = succeeds(sandbox.command(&COMPARE).args(&again).arg("--dry-run"));
+    assert!(dry.contains("0 finished, 1 begun"), "{dry}");
+
+    succeeds(sandbox.command(&COMPARE).args(&again));
+    let table = Table::read(&sandbox, "out");
+    assert_eq!(table.get("a", 0, "state"), "done");
+    let steps = sandbox.metrics("out/a/seed-0", "step");
+    let numbers: Vec<_> = steps.iter().filter_map(|step| step["step"].as_u64()).collect();
+    assert_eq!(numbers, (0..36).collect::<Vec<_>>(), "each step once");
+}
+
 #[cfg(unix)]
 #[test]
 fn asked_to_stop_it_lets_the_run_save_and_says_how_to_go_on() {
