@@ -1,8 +1,9 @@
 //! CUDA tensors through [`mira_cuda`], where they lie and on candle's own stream: slices of candle's storage.
 //!
-//! Nothing here waits for the device but [`CudaMemory::report`]. This file has been compiled and linked; it **has not run on a device**.
+//! Nothing here waits for the device but [`CudaMemory::report`], and a workspace that another thread used before. This file has been compiled and linked; it **has not run on a device**.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 
 use candle_core::cuda::CudaStorageSlice;
 use candle_core::cuda::cudarc::driver::{CudaSlice, CudaStream};
@@ -18,7 +19,9 @@ use crate::workspace::Memory;
 #[derive(Debug)]
 pub(crate) struct CudaMemory {
     pub(crate) device: CudaDevice,
-    pub(crate) workspace: CudaWorkspace,
+    workspace: CudaWorkspace,
+    /// The thread that used the workspace last: the stream of `Device::new_cuda` is another one in each thread.
+    user: Mutex<ThreadId>,
     /// Keeps the kernels loaded between assignments. Reports do not depend on the element types.
     assigner: CudaAssigner<f32, f32>,
 }
@@ -26,11 +29,45 @@ pub(crate) struct CudaMemory {
 impl CudaMemory {
     pub(crate) fn new(options: &Options, device: &CudaDevice, shape: Shape) -> Result<Self, Error> {
         let assigner = options.on_cuda(&device.cuda_stream())?;
-        Ok(Self { device: device.clone(), workspace: assigner.workspace(shape)?, assigner })
+        let (workspace, user) = (assigner.workspace(shape)?, Mutex::new(thread::current().id()));
+        Ok(Self { device: device.clone(), workspace, user, assigner })
     }
 
     pub(crate) fn report(&self) -> Result<Report, Error> {
-        Ok(self.assigner.report(&self.workspace)?)
+        Ok(self.assigner.report(self.workspace()?)?)
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.workspace.shape()
+    }
+
+    pub(crate) fn workspace(&self) -> Result<&CudaWorkspace, Error> {
+        self.wait_for_other_threads()?;
+        Ok(&self.workspace)
+    }
+
+    pub(crate) fn workspace_mut(&mut self) -> Result<&mut CudaWorkspace, Error> {
+        self.wait_for_other_threads()?;
+        Ok(&mut self.workspace)
+    }
+
+    /// Waits for the device if another thread was the last to use the workspace.
+    fn wait_for_other_threads(&self) -> Result<(), Error> {
+        let here = thread::current().id();
+        let mut user = self.user.lock().unwrap_or_else(PoisonError::into_inner);
+        if *user != here {
+            let context = self.device.cuda_stream().context().clone();
+            context.synchronize().map_err(mira_cuda::Error::from)?;
+            *user = here;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CudaMemory {
+    fn drop(&mut self) {
+        // Its memory goes back in this thread's order of things. What failed before is told by who waits for it.
+        let _ = self.wait_for_other_threads();
     }
 }
 
@@ -54,9 +91,10 @@ pub(crate) fn assign(
     memory: &mut Memory,
 ) -> Result<(), Error> {
     use CudaStorageSlice::{BF16, F16, F32};
-    let Memory::Cuda(CudaMemory { workspace, .. }) = memory else {
+    let Memory::Cuda(memory) = memory else {
         unreachable!("the workspace's device has been checked before the tensors were locked")
     };
+    let workspace = memory.workspace_mut()?;
     let launch = Launch { options, stream: from.device.cuda_stream(), layouts };
     match (&from.slice, &mut to.slice) {
         (F32(s), F32(w)) => launch.run(s, w, workspace),

@@ -55,7 +55,7 @@ macro_rules! on {
 impl Workspace {
     /// The shape this memory is for.
     pub fn shape(&self) -> Shape {
-        on!(&self.memory, cpu => cpu.shape(), cuda => cuda.workspace.shape())
+        on!(&self.memory, cpu => cpu.shape(), cuda => cuda.shape())
     }
 
     /// The arithmetic, F32 or F64; also the assignment's type (on CUDA, that may be BF16 instead).
@@ -76,7 +76,7 @@ impl Workspace {
     /// # Errors
     /// When the device failed; never on the CPU.
     pub fn log_weights(&self) -> Result<Vec<f64>, Error> {
-        on!(&self.memory, cpu => Ok(cpu.log_weights().to_vec()), cuda => Ok(cuda.workspace.log_weights(0)?))
+        on!(&self.memory, cpu => Ok(cpu.log_weights().to_vec()), cuda => Ok(cuda.workspace()?.log_weights(0)?))
     }
 
     /// Restores a warm start, as from a checkpoint. On CUDA there is nothing to report until the next assignment.
@@ -87,7 +87,7 @@ impl Workspace {
         on!(
             &mut self.memory,
             cpu => Ok(cpu.set_log_weights(log_weights)?),
-            cuda => Ok(cuda.workspace.set_log_weights(0, log_weights)?)
+            cuda => Ok(cuda.workspace_mut()?.set_log_weights(0, log_weights)?)
         )
     }
 
@@ -96,7 +96,7 @@ impl Workspace {
     /// # Errors
     /// When the device failed; never on the CPU.
     pub fn center(&self) -> Result<Vec<f64>, Error> {
-        on!(&self.memory, cpu => Ok(cpu.center().to_vec()), cuda => Ok(cuda.workspace.center(0)?))
+        on!(&self.memory, cpu => Ok(cpu.center().to_vec()), cuda => Ok(cuda.workspace()?.center(0)?))
     }
 
     /// Restores the centre, as from a checkpoint.
@@ -107,7 +107,7 @@ impl Workspace {
         on!(
             &mut self.memory,
             cpu => Ok(cpu.set_center(center)?),
-            cuda => Ok(cuda.workspace.set_center(0, center)?)
+            cuda => Ok(cuda.workspace_mut()?.set_center(0, center)?)
         )
     }
 

@@ -9,7 +9,7 @@ use mira_core::{Assigner, Error as CoreError, Method, Report, Shape, StopRule};
 use crate::Error;
 use crate::collective::DeviceCollective;
 use crate::kernels::{Kernels, Launch, Operation};
-use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
+use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut, fetched};
 use crate::params::{Control, MAX_PROBLEMS, Params, Summary};
 use crate::plan::{CERTIFY, Dtype, LOG_PARTITION, NUM_TERMS, Plan, Ranks};
 
@@ -189,7 +189,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         let mut all = self.stream.alloc_zeros::<f64>(ranks.world_size * NUM_TERMS)?;
         collective.gather(&self.stream, &mine.as_view(), &mut all.as_view_mut())?;
         collective.wait(&self.stream)?;
-        Ok(ranks.agree(&self.stream.clone_dtoh(&all)?)?)
+        Ok(ranks.agree(&fetched(&self.stream, &all)?)?)
     }
 
     fn plan(&self, shape: Shape, num_problems: usize, ranks: Option<Ranks>) -> Result<Plan, Error> {
@@ -299,17 +299,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         // the matrices, and all of them outlive the stream's use of them by the guards. So for the launches below.
         unsafe { kernels.launch(&self.stream, &launch, &params) }?;
         if *objective {
-            let kernels = &self.afterwards;
-            let hardware = kernels.hardware;
-            let launch = Launch {
-                kernel: LOG_PARTITION,
-                grid: (plan.row_blocks(hardware), launch.grid.1),
-                threads: hardware.threads,
-                shared_bytes: Plan::certify_shared_bytes(hardware),
-                cooperative: false,
-            };
             // SAFETY: as above; it reads the logits and writes a number a row in the workspace.
-            unsafe { kernels.launch(&self.stream, &launch, &params) }?;
+            unsafe { self.launch_log_partition(plan, launch.grid.1, &params) }?;
         }
         let (Some(collective), Some(Exchange { mine, all, .. })) = (&self.collective, exchange)
         else {
@@ -322,6 +313,28 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             unsafe { kernels.launch(&self.stream, &launch, &params) }?;
         }
         Ok(())
+    }
+
+    /// What the objective needs of the rows.
+    ///
+    /// # Safety
+    /// `params` must be those of a run of `plan` that is enqueued on the stream, with the guards of its memory still held.
+    unsafe fn launch_log_partition(
+        &self,
+        plan: &Plan,
+        num_problems: u32,
+        params: &Params,
+    ) -> Result<(), Error> {
+        let hardware = self.afterwards.hardware;
+        let launch = Launch {
+            kernel: LOG_PARTITION,
+            grid: (plan.row_blocks(hardware), num_problems),
+            threads: hardware.threads,
+            shared_bytes: Plan::certify_shared_bytes(hardware),
+            cooperative: false,
+        };
+        // SAFETY: by this function's contract.
+        unsafe { self.afterwards.launch(&self.stream, &launch, params) }
     }
 
     /// The reports of every problem of the last launch, in order.
@@ -359,7 +372,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             unsafe { self.afterwards.launch(&self.stream, &launch, &params) }?;
         }
         let (start, end) = (plan.at_control(), plan.at_summary() + size_of::<Summary>());
-        let bytes = self.stream.clone_dtoh(&memory.slice(base + start..base + end))?;
+        let bytes = fetched(&self.stream, &memory.slice(base + start..base + end))?;
         let summary = &bytes[plan.at_summary() - start..];
         // SAFETY: plain numbers, as many bytes as were fetched; read unaligned.
         let (control, summary) = unsafe {

@@ -7,6 +7,7 @@ use cudarc::driver::{CudaStream, CudaView, CudaViewMut};
 use mira_core::{Collective, CollectiveError};
 
 use crate::Error;
+use crate::matrix::fetched;
 
 /// Gathers K-vectors that lie in the memory of several devices, one a rank.
 ///
@@ -59,7 +60,7 @@ impl DeviceCollective for ThroughHost {
         mine: &CudaView<'_, f64>,
         all: &mut CudaViewMut<'_, f64>,
     ) -> Result<(), Error> {
-        let mine = stream.clone_dtoh(mine)?;
+        let mine = fetched(stream, mine)?;
         let mut gathered = vec![0.0; all.len()];
         self.0.gather(&mine, &mut gathered)?;
         stream.memcpy_htod(&gathered, all)?;

@@ -107,6 +107,15 @@ pub(crate) struct Launch<'a> {
 pub(crate) struct Kernels {
     functions: HashMap<&'static str, CudaFunction>,
     pub(crate) hardware: Hardware,
+    context: Arc<CudaContext>,
+}
+
+impl Drop for Kernels {
+    /// Nothing says that the driver unloads code only once no launch of it is under way.
+    fn drop(&mut self) {
+        // What failed before is told by who waits for it.
+        let _ = self.context.synchronize();
+    }
 }
 
 /// By context and operation; a context that is gone leaves its kernels to be dropped.
@@ -158,7 +167,7 @@ impl Kernels {
             function.set_attribute(most, bytes)?;
             functions.insert(name, function);
         }
-        Ok(Self { functions, hardware })
+        Ok(Self { functions, hardware, context: context.clone() })
     }
 
     /// Enqueues a kernel that takes one struct. cudarc's builder of launches would allocate its list of arguments.

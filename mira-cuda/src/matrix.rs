@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DeviceRepr, ValidAsZeroBits};
+use cudarc::driver::{
+    CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DeviceRepr, DriverError,
+    ValidAsZeroBits,
+};
 use half::{bf16, f16};
 use mira_core::Shape;
 
@@ -136,8 +139,18 @@ impl<T: Logit> DeviceMatrix<T> {
     /// # Errors
     /// [`Error::Driver`].
     pub fn to_host(&self) -> Result<Vec<T>, Error> {
-        Ok(self.elements.stream().clone_dtoh(&self.elements)?)
+        Ok(fetched(self.elements.stream(), &self.elements)?)
     }
+}
+
+/// A copy in host memory, which is there on return: of memory that is not pinned, cudarc's copy alone may be under way.
+pub(crate) fn fetched<T: DeviceRepr>(
+    stream: &Arc<CudaStream>,
+    from: &impl DevicePtr<T>,
+) -> Result<Vec<T>, DriverError> {
+    let copy = stream.clone_dtoh(from)?;
+    stream.synchronize()?;
+    Ok(copy)
 }
 
 #[cfg(test)]

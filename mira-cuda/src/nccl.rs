@@ -19,6 +19,7 @@ use self::api::{Api, SUCCESS, UniqueId};
 use self::communicator::Communicator;
 use crate::Error;
 use crate::collective::DeviceCollective;
+use crate::matrix::fetched;
 
 /// What the ranks of one world have in common: one rank makes it and gives its bytes to the others, by whatever way they have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,7 +149,7 @@ impl Nccl {
         self.stream.memcpy_htod(values, &mut mine)?;
         enqueue(communicator, &self.stream, &mine.as_view(), &mut all)?;
         wait(communicator, &self.stream)?;
-        Ok(self.stream.clone_dtoh(&all)?)
+        Ok(fetched(&self.stream, &all)?)
     }
 
     fn reduce(

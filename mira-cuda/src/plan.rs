@@ -170,7 +170,7 @@ impl Plan {
     /// Plans `num_problems` problems of `shape` that one launch computes.
     ///
     /// # Errors
-    /// [`Error::ShapeTooLarge`] for more rows or columns than 2³¹ − 1.
+    /// [`Error::ShapeTooLarge`] for more rows or columns than 2³⁰, or columns than shared memory has place for (millions).
     pub fn new(
         method: Method,
         shape: Shape,
@@ -273,10 +273,14 @@ impl Plan {
             },
             ..method_params(&method)
         };
+        let shared_bytes = at_chip + 4 * rows_on_chip * row_length;
+        if shared_bytes > hardware.shared_memory as usize {
+            return Err(too_large()); // millions of columns
+        }
         Ok(Self {
             kernel: kernels[fit.unwrap_or(SHORT.len())],
             blocks: u32::try_from(blocks).map_err(|_| too_large())?,
-            shared_bytes: at_chip + 4 * rows_on_chip * row_length,
+            shared_bytes,
             workspace_bytes: end,
             params: Params { workspace_stride: end as c_ulonglong, ..params },
             method,
@@ -471,6 +475,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn columns_that_shared_memory_has_no_place_for_are_too_many() {
+        let plan = |columns| {
+            let shape = Shape::new(8, columns).unwrap();
+            Plan::new(Mira::default().into(), shape, (Dtype::F32, Dtype::F32), 4, H200)
+        };
+        // Of 33 blocks, each keeps a sum of 8 bytes for its share of the columns.
+        let most = 33 * (232_448 - 8 * 1024) / 8;
+        plan(most).unwrap();
+        let error = plan(33 * 232_448 / 8).unwrap_err();
+        assert!(matches!(error, Error::ShapeTooLarge { batch: 8, .. }), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use mira_core::{Error as CoreError, Shape};
 
+use crate::matrix::fetched;
 use crate::params::{Control, KVector};
 use crate::{CudaWorkspace, Error};
 
@@ -59,7 +60,7 @@ impl CudaWorkspace {
 
     fn vector(&self, vector: KVector, problem: usize) -> Result<Vec<f64>, Error> {
         let bytes = self.memory.slice(self.bytes_of(vector, problem)?);
-        let bytes = self.memory.stream().clone_dtoh(&bytes)?;
+        let bytes = fetched(self.memory.stream(), &bytes)?;
         Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
     }
 

@@ -1,14 +1,15 @@
 //! `mira::cuda` on a real device, with feature `cuda`; fails where there is none, for then nothing was tested.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use half::bf16;
 use mira::cuda::cudarc::driver::CudaStream;
 use mira::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use mira::cuda::{
-    CudaAssigner, DeviceMatrix, Error as CudaError, Logit, Nccl, NcclId, ThroughHost, device,
+    CudaAssigner, CudaWorkspace, DeviceMatrix, Error as CudaError, Logit, Nccl, NcclId,
+    ThroughHost, device,
 };
-use mira_core::{Assigner, Collective, Method, Mira, Shape, Sinkhorn, StopRule};
+use mira_core::{Assigner, Collective, Method, Mira, Shape, SingleProcess, Sinkhorn, StopRule};
 
 use crate::support::{
     Answer, Backend, Distributed, Failure, IN_F32, Kind, Limits, Problem, shape, to_f32,
@@ -16,8 +17,16 @@ use crate::support::{
 
 static STREAM: LazyLock<Arc<CudaStream>> = LazyLock::new(|| {
     let context = device(0).unwrap_or_else(|e| panic!("feature `cuda` tests a device: {e}"));
-    context.new_stream().expect("a stream")
+    let stream = context.new_stream().expect("a stream");
+    let ranks = Arc::new(ThroughHost(Arc::new(SingleProcess)));
+    let assigner = CudaAssigner::new(Mira::default(), &stream).expect("the kernels load");
+    let workspace = assigner.clone().with_collective(ranks).workspace(shape(2, 3));
+    KERNELS.get_or_init(|| (assigner, workspace.expect("memory")));
+    stream
 });
+
+/// Users of all kernels of assignments, which so stay loaded: the driver takes seconds to compile them, and tests of ranks have deadlines.
+static KERNELS: OnceLock<(CudaAssigner, CudaWorkspace)> = OnceLock::new();
 
 impl From<CudaError> for Failure {
     fn from(error: CudaError) -> Self {
@@ -57,6 +66,10 @@ macro_rules! device_backend {
             const NAME: &'static str = $label;
             const LIMITS: Limits = IN_F32;
             const STARTS_WARM: bool = true;
+
+            fn prepare() {
+                LazyLock::force(&STREAM);
+            }
 
             fn stored(logit: f64) -> f64 {
                 f64::from($store(logit))

@@ -100,6 +100,7 @@ pub(crate) fn ranks_together_are_one_batch<B: Distributed>() {
 }
 
 pub(crate) fn one_ranks_error_ends_all_ranks<B: Distributed>() {
+    B::prepare();
     for_all(24, &(problems::<B>(), any::<bool>()), |(problem, keep_handles)| {
         let (k, mut parts) = (problem.num_prototypes(), split(&problem));
         let guilty = Random::new(!problem.seed).below(parts.len());
@@ -133,6 +134,7 @@ pub(crate) fn one_ranks_error_ends_all_ranks<B: Distributed>() {
 
 /// Another number of prototypes or another method on one rank.
 pub(crate) fn ranks_that_disagree_are_told<B: Distributed>() {
+    B::prepare();
     let problem = Problem::random(11, B::stored);
     let wide: Vec<f64> = (0..12).map(|n| B::stored(f64::from(n) / 8.0)).collect();
     for method in [problem.mira(StopRule::default()), problem.sinkhorn(StopRule::Sweeps(3))] {

@@ -46,6 +46,9 @@ pub(crate) trait Backend {
     /// Whether a warm start saves it sweeps.
     const STARTS_WARM: bool;
 
+    /// Before something whose time has a limit: what is made once for the whole program.
+    fn prepare() {}
+
     /// How many random cases to try where `cases` are usual: fewer on a backend that is slow.
     fn cases(cases: u32) -> u32 {
         cases

@@ -8,7 +8,7 @@ use mira_core::{Error as CoreError, Shape};
 
 use super::{CrossEntropyBuffers, CrossEntropyParams, CrossEntropyPlan, Matrix};
 use crate::kernels::{Kernels, Launch, Operation};
-use crate::matrix::{Logit, Probability, Rows, RowsMut};
+use crate::matrix::{Logit, Probability, Rows, RowsMut, fetched};
 use crate::{Error, plan::Dtype};
 
 // SAFETY: plain numbers, `#[repr(C)]`, field by field what the kernels take.
@@ -118,6 +118,6 @@ impl<L: Logit, A: Probability> CrossEntropy<L, A> {
     /// # Errors
     /// [`Error::Driver`].
     pub fn loss(&self) -> Result<f64, Error> {
-        Ok(self.stream.clone_dtoh(&self.loss)?[0])
+        Ok(fetched(&self.stream, &self.loss)?[0])
     }
 }

@@ -31,13 +31,17 @@ fn recipe(method: &str, more: &[&str]) -> Recipe {
         .unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A batch whose second half is its first.
+/// A batch whose second half is its first in the opposite order, so that it matters which embedding is whose.
 fn doubled(recipe: &Recipe) -> Batch {
     let sources = Sources::open(&recipe.data).unwrap();
     let mut batch = loader(recipe, &sources, 0).unwrap().next_batch().unwrap();
     for view in &mut batch.views {
         let half = view.pixels.len() / 2;
-        view.pixels.copy_within(..half, half);
+        let (first, second) = view.pixels.split_at_mut(half);
+        let len = half / (recipe.train.batch_size / 2);
+        for (to, from) in second.chunks_exact_mut(len).rev().zip(first.chunks_exact(len)) {
+            to.copy_from_slice(from);
+        }
     }
     batch
 }
