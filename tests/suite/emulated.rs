@@ -20,8 +20,8 @@ use crate::support::{
 /// Few blocks with little shared memory: some rows stay on chip, some do not, and blocks have several row blocks.
 const SMALL: Hardware = Hardware { multiprocessors: 3, shared_memory: 12 << 10, threads: 64 };
 
-/// One block with room for nothing; many blocks that keep every row on chip.
-const CRAMPED: Hardware = Hardware { multiprocessors: 1, shared_memory: 4 << 10, threads: 64 };
+/// One block with little more room than for the sums of its columns; many blocks that keep every row on chip.
+const CRAMPED: Hardware = Hardware { multiprocessors: 1, shared_memory: 6 << 10, threads: 64 };
 const ROOMY: Hardware = Hardware { multiprocessors: 9, shared_memory: 200 << 10, threads: 64 };
 
 /// A workspace in guarded memory, with what the next batch needs.
