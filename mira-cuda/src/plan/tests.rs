@@ -1,0 +1,80 @@
+use mira_core::Mira;
+
+use super::*;
+
+const H200: Hardware =
+    Hardware { multiprocessors: 132, shared_memory: 232_448, threads: crate::params::THREADS };
+
+fn plan(batch: usize, columns: usize, num_problems: usize) -> Plan {
+    let shape = Shape::new(batch, columns).unwrap();
+    Plan::new(Mira::default().into(), shape, (Dtype::F32, Dtype::F32), num_problems, H200).unwrap()
+}
+
+#[test]
+fn every_row_and_column_has_a_block_and_everything_fits() {
+    for batch in [1, 2, 31, 512, 4096, 65_536] {
+        for columns in [1, 2, 300, 3000, 3072, 3073, 8192, 8193, 131_072] {
+            for num_problems in [1, 2, 4] {
+                let plan = plan(batch, columns, num_problems);
+                let p = &plan.params;
+                let context = format!("{batch}×{columns}, {num_problems} problems: {plan:?}");
+                assert!(p.rows_per_block * p.row_blocks >= p.batch, "{context}");
+                assert!(p.rows_per_block * (p.row_blocks - 1) < p.batch, "{context}");
+                assert!(p.rows_per_block <= 64, "{context}");
+                assert!(p.slice * plan.blocks.cast_signed() >= p.columns, "{context}");
+                assert!(plan.blocks as usize * num_problems <= 132, "{context}");
+                assert!(plan.shared_bytes <= 232_448, "{context}");
+                assert!(p.padded_columns >= p.columns, "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_that_shared_memory_has_no_place_for_are_too_many() {
+    let plan = |columns| {
+        let shape = Shape::new(8, columns).unwrap();
+        Plan::new(Mira::default().into(), shape, (Dtype::F32, Dtype::F32), 4, H200)
+    };
+    // Of 33 blocks, each keeps a sum of 8 bytes for its share of the columns.
+    let most = 33 * (232_448 - 8 * 1024) / 8;
+    plan(most).unwrap();
+    let error = plan(33 * 232_448 / 8).unwrap_err();
+    assert!(matches!(error, Error::ShapeTooLarge { batch: 8, .. }), "{error}");
+}
+
+#[test]
+fn ranks_agree_or_are_told_what_differs() {
+    let ranks =
+        |multiprocessors, max_passes| Ranks { rank: 0, world_size: 3, multiprocessors, max_passes };
+    let terms = |k, beta, multiprocessors, max_passes| {
+        let method = Mira::new(0.1, beta).unwrap().into();
+        ranks(multiprocessors, max_passes).terms(&method, k, 1, true)
+    };
+    let alike = [terms(300, 0.5, 132, 32), terms(300, 0.5, 108, 32), terms(300, 0.5, 132, 32)];
+    let agreed = ranks(132, 32).agree(alike.as_flattened()).unwrap();
+    assert_eq!(agreed, ranks(108, 32), "the smallest device decides");
+    for (rank, other, what) in [
+        (1, terms(301, 0.5, 132, 32), "prototypes 301"),
+        (2, terms(300, 0.6, 132, 32), "ε 0.04"),
+        (2, terms(300, 0.5, 132, 31), "passes at most 31"),
+    ] {
+        let mut told = alike;
+        told[rank] = other;
+        let error = ranks(132, 32).agree(told.as_flattened()).unwrap_err();
+        assert!(
+            matches!(&error, CollectiveError::Mismatch { rank: r, got, .. } if *r == rank && got.contains(what)),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_common_batch_uses_the_whole_chip() {
+    let plan = plan(4096, 3000, 1);
+    assert_eq!((plan.kernel, plan.params.rows_per_block), ("assign_6", 32));
+    assert_eq!(plan.blocks, 128);
+    // More than half of the kernel stays in shared memory: 18 of 32 rows of 12,288 bytes.
+    assert_eq!(plan.params.rows_on_chip, 18);
+    assert_eq!(self::plan(512, 3000, 1).params.rows_on_chip, 4, "all of them");
+}
