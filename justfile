@@ -29,6 +29,10 @@ features:
 check-kernels *args:
     dev/check_kernels {{args}}
 
+# What talks to a CUDA device, over a stand-in for its driver; with --suite the conformance suite, too (half an hour), with --candle tests over candle tensors (by nvcc)
+check-driver *args:
+    dev/check_driver {{args}}
+
 # candle tensors on CUDA, without a GPU: lints and types; with --build everything, by nvcc (installs it; takes minutes)
 check-candle-cuda *args:
     dev/check_candle_cuda {{args}}

@@ -148,6 +148,16 @@ pub enum Error {
         /// Where the workspace is.
         got: DeviceLocation,
     },
+    /// Two `Device`s of one GPU.
+    #[error(
+        "the {what} was made with another `Device` of {location:?} than the logits were; each has a stream of its own, and they do not wait for each other: make one `Device` and clone it"
+    )]
+    SeparateDevices {
+        /// The assignment or the workspace.
+        what: &'static str,
+        /// Where all of them are.
+        location: DeviceLocation,
+    },
     /// Tensors on a Metal device.
     #[error(
         "{what} are on Metal device {gpu_id}, for which mira has no backend; fall back to the CPU with `logits.to_device(&Device::Cpu)` and an assignment on the CPU"

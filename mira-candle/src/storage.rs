@@ -87,7 +87,13 @@ pub(crate) fn assign(
     let [from, to] = [logits, assignment].map(|tensor| tensor.device().location());
     let backend = Backend::of("logits", from)?;
     Backend::of("assignment", to)?;
-    check_places(from, to, workspace.device().location())?;
+    let memory = workspace.device();
+    check_places(from, to, memory.location())?;
+    for (what, device) in [("assignment", assignment.device()), ("workspace", &memory)] {
+        if !device.same_device(logits.device()) {
+            return Err(Error::SeparateDevices { what, location: from });
+        }
+    }
     operation::assign(backend, options, logits, assignment, workspace)
 }
 

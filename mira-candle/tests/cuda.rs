@@ -204,3 +204,53 @@ fn invalid_logits_are_told_by_the_report() {
         "{error}"
     );
 }
+
+/// Streams of two `Device`s of one GPU do not wait for each other.
+#[test]
+fn tensors_of_another_device_of_the_same_gpu_are_refused() {
+    let other = Device::new_cuda(0).expect("cuBLAS and cuRAND");
+    let device = on_device(&logits(DType::F32));
+    let mut workspace = assigner().workspace(shape()).expect("device memory");
+    let dims = (BATCH, NUM_PROTOTYPES);
+    let [here, there] =
+        [&*DEVICE, &other].map(|d| Tensor::zeros(dims, DType::F32, d).expect("device memory"));
+    let error = assigner().assign_into(&device, &there, &mut workspace);
+    assert!(matches!(error, Err(Error::SeparateDevices { what: "assignment", .. })), "{error:?}");
+    let elsewhere = assigner().with_device(&other).expect("a CUDA device");
+    let mut theirs = elsewhere.workspace(shape()).expect("device memory");
+    let error = assigner().assign_into(&device, &here, &mut theirs);
+    assert!(matches!(error, Err(Error::SeparateDevices { what: "workspace", .. })), "{error:?}");
+    assigner().assign_into(&device, &here, &mut workspace).expect("a launch");
+    assert!(distance(&numbers(&here), &expected(&logits(DType::F32))) < 1e-5);
+}
+
+/// Each thread has a stream of its own; what a workspace carries goes along.
+#[test]
+fn a_workspace_may_change_threads() {
+    let warm = CandleAssigner::new(Mira::default()).with_warm_start(true);
+    let warm = warm.with_device(&DEVICE).expect("a CUDA device");
+    let logits = on_device(&logits(DType::F32));
+    let outputs = [0, 1].map(|_| warm.output(shape()).expect("device memory"));
+    // Tensors are candle's to hand over; the workspace is ours.
+    DEVICE.synchronize().expect("a device");
+    let mut workspace = warm.workspace(shape()).expect("device memory");
+    warm.assign_into(&logits, &outputs[0], &mut workspace).expect("a launch");
+    let (there, written) = std::thread::scope(|threads| {
+        let (warm, logits, output) = (&warm, &logits, &outputs[1]);
+        let thread = threads.spawn(move || {
+            warm.assign_into(logits, output, &mut workspace).expect("a launch");
+            let iterations = warm.report(&workspace).expect("valid logits").iterations;
+            (iterations, numbers(output))
+        });
+        thread.join().expect("no panic")
+    });
+    let mut alone = warm.workspace(shape()).expect("device memory");
+    let mut sweeps = || {
+        warm.assign_into(&logits, &outputs[0], &mut alone).expect("a launch");
+        warm.report(&alone).expect("valid logits").iterations
+    };
+    let (cold, again) = (sweeps(), sweeps());
+    assert!(again < cold, "{again} sweeps from the optimum, {cold} from nothing");
+    assert_eq!(there, again, "as in one thread");
+    assert_eq!(written, numbers(&outputs[0]));
+}

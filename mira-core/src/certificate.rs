@@ -57,7 +57,8 @@ impl Certificate {
 }
 
 /// What rounding in an arithmetic of unit roundoff `u` may add to MIRA's per-element bound:
-/// `(8 u + 4 · 2⁻⁵³ e) (1 + β/(1−β))`, where `e` is the largest magnitude of the exponents, see [`largest_exponent`].
+/// `(8 u + 4 · 2⁻⁵³ e) (1 + β/(1−β))`, where `e` is the largest magnitude of the exponents, see [`largest_exponent`]. (To
+/// Sinkhorn–Knopp's, with `1/(1 − tanh²(R/2ε))` for β/(1−β).)
 ///
 /// A model, not a proof: an element passes through about eight roundings (exponential, weight, row sum, division), a marginal is a
 /// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). Logarithms of weights and marginals are
@@ -65,8 +66,19 @@ impl Certificate {
 /// the CPU backend's kernel has them; where `S/ε` itself is computed in f64 (oracle, log domain) it adds `|S/ε| 2⁻⁵³`.
 /// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
 pub fn rounding_allowance(beta: f64, unit_roundoff: f64, largest_exponent: f64) -> f64 {
+    amplified_allowance(beta / (1.0 - beta), unit_roundoff, largest_exponent)
+}
+
+/// The same for a bound that multiplies the errors of marginals by `amplification`.
+fn amplified_allowance(amplification: f64, unit_roundoff: f64, largest_exponent: f64) -> f64 {
     let of_logarithms = 4.0 * 0.5 * f64::EPSILON * largest_exponent;
-    (8.0 * unit_roundoff + of_logarithms) * (1.0 + beta / (1.0 - beta))
+    (8.0 * unit_roundoff + of_logarithms) * (1.0 + amplification)
+}
+
+/// What Sinkhorn–Knopp's per-element bound multiplies errors of marginals by: `1/(1 − tanh²(R/2ε)) = cosh²(R/2ε)`; `+∞` once it overflows.
+pub(crate) fn sinkhorn_amplification(epsilon: f64, row_span: f64) -> f64 {
+    let cosh = (row_span / (2.0 * epsilon)).cosh();
+    cosh * cosh
 }
 
 /// The largest magnitude of the log weights and log marginals of prototypes that are not forbidden.
@@ -183,8 +195,7 @@ pub fn sinkhorn_certificate(
     } else {
         0.5 * marginal_error * (potential_span + row_span)
     };
-    // 1 − tanh²(x) = sech²(x); infinite once it underflows, which is as much as this bound can say.
-    let sech = 1.0 / (row_span / (2.0 * epsilon)).cosh();
+    let amplification = sinkhorn_amplification(epsilon, row_span);
     let residual = if log_marginal.contains(&f64::NEG_INFINITY) {
         f64::INFINITY
     } else {
@@ -193,9 +204,14 @@ pub fn sinkhorn_certificate(
     Certificate {
         duality_gap,
         label_kl_bound: duality_gap / epsilon,
-        log_ratio_bound: if residual == 0.0 { 0.0 } else { residual / (sech * sech) },
+        log_ratio_bound: if residual == 0.0 { 0.0 } else { residual * amplification },
         marginal_error,
-        rounding_allowance: 8.0 * unit_roundoff,
+        // A single prototype has nothing to be wrong about.
+        rounding_allowance: amplified_allowance(
+            if log_marginal.len() == 1 { 0.0 } else { amplification },
+            unit_roundoff,
+            largest_exponent(log_weights, log_marginal),
+        ),
     }
 }
 

@@ -315,11 +315,15 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
             label_kl_bound: gap / epsilon,
             log_ratio_bound: self.deviation() + at_dual.log_ratio_bound,
             marginal_error: self.given_log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum(),
-            rounding_allowance: self.allowance(1.0),
+            rounding_allowance: self.allowance(certificate::sinkhorn_amplification(
+                epsilon,
+                row_span(self.problem.logits),
+            )),
         }
     }
 
-    /// First-order worst case of this verifier's arithmetic: sums of K and B terms, exponents of the size of the logits' and weights' span.
+    /// First-order worst case of this verifier's arithmetic: sums of K and B terms, exponents of the size of the logits' and weights' span. `gamma`
+    /// is what the per-element bound multiplies errors of marginals by.
     fn allowance(&self, gamma: f64) -> f64 {
         let shape = self.problem.logits.shape();
         let exponents = row_span_finite(self.problem.logits) / self.problem.epsilon

@@ -24,7 +24,8 @@
 //! | `*.ptx.gz` | what the kernels compile to, made by `dev/check_kernels --update` |
 //! | [`plan`], [`params`] | layout of a problem over a device; what a launch is told |
 //!
-//! The kernels' source also runs on the CPU, under `mira-cuda-emulation`; that is how the conformance suite covers them without a device.
+//! The kernels' source also runs on the CPU, under `mira-cuda-emulation`; that is how the conformance suite covers them without a device. Over the
+//! same emulation stands a `libcuda.so.1` (`emulation/driver`), on which the rest of the crate is tested (`dev/check_driver`).
 
 mod assigner;
 mod collective;

@@ -74,6 +74,7 @@ macro_rules! conforms {
                     the_centre_follows_the_batches,
                     the_status_says_what_the_certificate_says,
                     the_verifier_accepts_answers_and_accuses_forgeries,
+                    the_allowance_covers_what_f64_finds,
                 ]
                 [soundness: every_bound_holds]
                 $($more)*

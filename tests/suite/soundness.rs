@@ -205,12 +205,7 @@ fn sinkhorn_knopp<B: Backend>(
         // Sensitivity of the optimum to its residual is what the bound's factor 1/(1 − tanh²) bounds.
         let factor = (span(&problem.logits) / (2.0 * epsilon)).cosh().powi(2);
         let bound = certificate.log_ratio_bound + certificate.rounding_allowance;
-        ratio.check(
-            worst,
-            bound,
-            (factor * (optimum.residual + delta::<B>() + noise)).min(1e300),
-            context,
-        );
+        ratio.check(worst, bound, (factor * (optimum.residual + noise)).min(1e300), context);
     }
     is_optimum
 }

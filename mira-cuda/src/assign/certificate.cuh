@@ -84,6 +84,12 @@ struct Certifier {
         raise(NEGATIVE_RESIDUAL, -residual);
     }
 
+    // Of a bound that multiplies errors of marginals by `amplification`.
+    DEVICE double rounding_allowance(double amplification, const double (&highest)[NUM_EXTREMES]) const {
+        const double of_logarithms = 4.0 * UNIT_ROUNDOFF_F64 * fmax(highest[EXPONENT], 0.0);
+        return (8.0 * params.unit_roundoff + of_logarithms) * (1.0 + amplification);
+    }
+
     // Of the residuals, 0 for fewer than two.
     DEVICE static double residual_span(const double (&highest)[NUM_EXTREMES]) {
         return fmax(highest[RESIDUAL_HIGH] + highest[NEGATIVE_RESIDUAL], 0.0);
@@ -91,8 +97,7 @@ struct Certifier {
 
     DEVICE void mira(Summary& summary, const double (&highest)[NUM_EXTREMES], double log_mass, double log_u_mass) {
         const double beta = params.beta, odds = beta / (1.0 - beta);
-        const double of_logarithms = 4.0 * UNIT_ROUNDOFF_F64 * fmax(highest[EXPONENT], 0.0);
-        summary.rounding_allowance = (8.0 * params.unit_roundoff + of_logarithms) * (1.0 + odds);
+        summary.rounding_allowance = rounding_allowance(odds, highest);
         if (beta == 0.0) return;
         double sums[2] = {}, totals[2];
         for (int j = threadIdx.x; j < params.columns; j += THREADS) {
@@ -118,8 +123,9 @@ struct Certifier {
         summary.duality_gap = exact ? 0.0 : 0.5 * marginal_error * (potential_span + row_span);
         summary.label_kl_bound = summary.duality_gap / epsilon;
         const double residual = highest[FORBIDDEN] > 0.0 ? INFINITY_F64 : residual_span(highest);
-        const double sech = 1.0 / cosh(row_span / (2.0 * epsilon));
-        summary.log_ratio_bound = residual == 0.0 ? 0.0 : residual / (sech * sech);
+        const double root = cosh(row_span / (2.0 * epsilon)), amplification = root * root;
+        summary.log_ratio_bound = residual == 0.0 ? 0.0 : residual * amplification;
+        summary.rounding_allowance = rounding_allowance(params.columns == 1 ? 0.0 : amplification, highest);
     }
 };
 

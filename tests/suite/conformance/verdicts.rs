@@ -1,6 +1,6 @@
 //! What is said of an answer: the status, and the independent verifier.
 
-use mira_core::{Matrix, Method, Status, StopRule, Verification, verify};
+use mira_core::{Matrix, Method, Sinkhorn, Status, StopRule, Verification, verify, verify_at};
 use proptest::prelude::*;
 
 use crate::support::{Backend, Problem, Random, f64_noise, for_all, problems};
@@ -88,4 +88,47 @@ pub(crate) fn the_verifier_accepts_answers_and_accuses_forgeries<B: Backend>() {
         prop_assert!(accused.log_ratio_bound >= 1e-3 - tight - noise, "not accused: {accused:?}");
         Ok(())
     });
+}
+
+/// At the backend's own weights, in f64: no residual is larger than the bound and what it says rounding may add.
+pub(crate) fn the_allowance_covers_what_f64_finds<B: Backend>() {
+    for_all(B::cases(32), &(problems::<B>(), 1usize..8), |(problem, sweeps)| {
+        for stop in [StopRule::Sweeps(sweeps), StopRule::default()] {
+            // Of two ε: where the amplification is moderate the bound says something.
+            let wide =
+                Sinkhorn::new(2.0 * problem.temperature + 0.5).and_then(|m| m.with_stop(stop));
+            let wide = wide.expect("valid by construction").into();
+            for method in [problem.mira(stop), problem.sinkhorn(stop), wide] {
+                let answer = assign::<B>(method, problem.shape, &problem.logits)?;
+                let logits = Matrix::new(&problem.logits, problem.shape).expect("its shape");
+                // The assignment of the weights, so that nothing but the marginals is compared.
+                let exact = exact_assignment(&problem, method, &answer.log_weights);
+                let exact = Matrix::new(&exact, problem.shape).expect("its shape");
+                let found = verify_at(logits, exact, &method, &answer.log_weights);
+                let found = found.map_err(|e| TestCaseError::fail(e.to_string()))?.certificate;
+                let said = answer.report.certificate;
+                let bound = said.log_ratio_bound + said.rounding_allowance;
+                prop_assert!(
+                    found.log_ratio_bound <= bound + found.rounding_allowance,
+                    "{:?}: {:?}, but {:?}",
+                    method,
+                    said,
+                    found
+                );
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Rows of `e^{a_j + S_ij/ε}`, normalised, in f64.
+fn exact_assignment(problem: &Problem, method: Method, a: &[f64]) -> Vec<f64> {
+    let epsilon = method.scaling().epsilon;
+    let row = |logits: &[f64]| {
+        let exponents = || logits.iter().zip(a).map(|(s, a)| s / epsilon + a);
+        let highest = exponents().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = exponents().map(|x| (x - highest).exp()).sum();
+        exponents().map(|x| (x - highest).exp() / sum).collect::<Vec<_>>()
+    };
+    problem.logits.chunks_exact(a.len()).flat_map(row).collect()
 }

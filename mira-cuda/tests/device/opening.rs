@@ -1,4 +1,4 @@
-//! Opening a device: on a machine with one, it computes; on any other, the error says what is missing. Never a panic.
+//! Opening a device: where there is one, it computes; anywhere else, the error says what is missing. Never a panic.
 
 use mira_core::{Assigner, Mira, Shape};
 use mira_cuda::cross_entropy::CrossEntropy;

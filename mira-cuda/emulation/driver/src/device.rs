@@ -1,0 +1,642 @@
+//! The device and what its driver keeps: contexts, streams, events, modules, graphs.
+
+use std::collections::HashMap;
+use std::env;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use mira_cuda_emulation::launch_with;
+
+use crate::candle;
+use crate::code::Code;
+use crate::memory::Memory;
+use crate::module::{self, Kernel, Refused};
+use crate::stream::{Capture, Key, Launch, Moment, Stream, Work};
+
+/// Of an H100 or H200, like the compute capability.
+const SHARED_MEMORY: usize = 227 * 1024;
+/// What a kernel may have without asking.
+const SHARED_MEMORY_UNASKED: usize = 48 * 1024;
+/// `CUdevice_attribute`
+const ATTRIBUTES: [(i32, i32); 8] = [
+    (1, 1024),                  // MAX_THREADS_PER_BLOCK
+    (10, 32),                   // WARP_SIZE
+    (75, 9),                    // COMPUTE_CAPABILITY_MAJOR
+    (76, 0),                    // COMPUTE_CAPABILITY_MINOR
+    (81, 227 * 1024),           // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, less what the system takes
+    (95, 1),                    // COOPERATIVE_LAUNCH
+    (97, SHARED_MEMORY as i32), // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+    (115, 1),                   // MEMORY_POOLS_SUPPORTED
+];
+const MULTIPROCESSOR_COUNT: i32 = 16;
+/// The primary context's handle.
+pub(crate) const CONTEXT: usize = 0xc0;
+const PER_THREAD: usize = 2;
+
+#[derive(Debug, Default)]
+struct Event {
+    /// Where its stream stands once it is reached, and how often it was recorded before.
+    recorded: Option<(Moment, u64)>,
+    is_captured: bool,
+    reached: Option<(u64, Instant)>,
+}
+
+#[derive(Debug)]
+struct Function {
+    kernel: Arc<Kernel>,
+    module: usize,
+    shared_limit: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Device {
+    seed: u64,
+    random: u64,
+    multiprocessors: u32,
+    /// Whether copies to the host are over on return.
+    is_pageable: bool,
+    pub(crate) count: i32,
+    pub(crate) is_initialized: bool,
+    /// How often the primary context is retained.
+    retained: usize,
+    handles: usize,
+    streams: HashMap<Key, Stream>,
+    events: HashMap<usize, Event>,
+    modules: HashMap<usize, Vec<Arc<Kernel>>>,
+    functions: HashMap<usize, Function>,
+    graphs: HashMap<usize, Vec<Work>>,
+    pub(crate) memory: Memory,
+    /// What every call returns since something went wrong.
+    pub(crate) lost: Option<Code>,
+}
+
+static DEVICE: Mutex<Option<Device>> = Mutex::new(None);
+
+/// The device, for one call.
+pub(crate) fn locked<T>(call: impl FnOnce(&mut Device) -> T) -> T {
+    let mut device: MutexGuard<'_, Option<Device>> =
+        DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    call(device.get_or_insert_with(Device::new))
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    let Ok(text) = env::var(name) else { return default };
+    text.parse().unwrap_or_else(|_| {
+        eprintln!("stand-in: {name} must be a number, got {text:?}; {default} is taken");
+        default
+    })
+}
+
+type Done<T = ()> = Result<T, Code>;
+
+impl Device {
+    fn new() -> Self {
+        let seed = setting("STAND_IN_SEED", 0);
+        Self {
+            seed,
+            random: seed,
+            multiprocessors: u32::try_from(setting("STAND_IN_MULTIPROCESSORS", 4)).unwrap_or(4),
+            is_pageable: setting("STAND_IN_PAGEABLE", 0) != 0,
+            count: i32::from(setting("STAND_IN_DEVICES", 1) != 0),
+            is_initialized: false,
+            retained: 0,
+            handles: 0x1000,
+            streams: HashMap::new(),
+            events: HashMap::new(),
+            modules: HashMap::new(),
+            functions: HashMap::new(),
+            graphs: HashMap::new(),
+            memory: Memory::default(),
+            lost: None,
+        }
+    }
+
+    pub(crate) fn attribute(&self, attribute: i32) -> Done<i32> {
+        if attribute == MULTIPROCESSOR_COUNT {
+            return Ok(self.multiprocessors as i32);
+        }
+        let found = ATTRIBUTES.iter().find(|(number, _)| *number == attribute);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            eprintln!("stand-in: it has no device attribute {attribute}; add it to ATTRIBUTES");
+            Code::INVALID_VALUE
+        })
+    }
+
+    pub(crate) fn retain(&mut self) {
+        self.retained += 1;
+    }
+
+    /// With the last one everything ends, done or not.
+    pub(crate) fn release(&mut self) -> Done {
+        self.retained = self.retained.checked_sub(1).ok_or(Code::INVALID_CONTEXT)?;
+        if self.retained == 0 {
+            self.streams.clear();
+            self.events.clear();
+            self.modules.clear();
+            self.functions.clear();
+            self.graphs.clear();
+            self.memory = Memory::default();
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn is_retained(&self) -> bool {
+        self.retained > 0
+    }
+
+    /// What can only be found out when it is done: said once, and the context is lost.
+    fn lose(&mut self, code: Code, message: &str) -> Code {
+        if self.lost.is_none() {
+            eprintln!("stand-in: {message}");
+            self.lost = Some(code);
+        }
+        code
+    }
+
+    fn handle(&mut self) -> usize {
+        self.handles += 0x10;
+        self.handles
+    }
+
+    fn draw(&mut self) -> u64 {
+        // splitmix64
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    // ------------------------------------------------------------------------------------------------------------ streams
+
+    pub(crate) fn new_stream(&mut self, is_blocking: bool) -> usize {
+        let handle = self.handle();
+        self.streams.insert(Key(handle, None), Stream { is_blocking, ..Stream::default() });
+        handle
+    }
+
+    /// What a handle means on this thread.
+    pub(crate) fn key(&mut self, handle: usize) -> Done<Key> {
+        let key = Key(handle, (handle == PER_THREAD).then(|| thread::current().id()));
+        if handle <= PER_THREAD {
+            let is_blocking = handle == PER_THREAD;
+            let key = if handle == PER_THREAD { key } else { Key::LEGACY };
+            self.streams.entry(key).or_insert_with(|| Stream { is_blocking, ..Stream::default() });
+            return Ok(key);
+        }
+        let known = self.streams.get(&key).is_some_and(|stream| !stream.is_destroyed);
+        if known { Ok(key) } else { Err(Code::INVALID_HANDLE) }
+    }
+
+    pub(crate) fn destroy_stream(&mut self, handle: usize) -> Done {
+        let key = self.key(handle)?;
+        self.stream(key).is_destroyed = true;
+        Ok(())
+    }
+
+    fn stream(&mut self, key: Key) -> &mut Stream {
+        self.streams.entry(key).or_default()
+    }
+
+    /// Where a stream will stand when all it has been given is done.
+    pub(crate) fn end_of(&mut self, key: Key) -> Moment {
+        Moment { stream: key, count: self.stream(key).enqueued }
+    }
+
+    fn push(&mut self, key: Key, work: Work) {
+        let stream = self.stream(key);
+        stream.queue.push_back(work);
+        stream.enqueued += 1;
+    }
+
+    pub(crate) fn enqueue(&mut self, key: Key, work: Work) -> Done {
+        if let Some(capture) = &mut self.stream(key).capture {
+            let holds = matches!(work, Work::Launch(_) | Work::Fill { .. } | Work::Copy { .. });
+            if !holds {
+                eprintln!(
+                    "stand-in: graphs of launches, fills and copies on the device only, got {work:?}"
+                );
+                capture.is_invalid = true;
+                return Err(Code::CAPTURE_UNSUPPORTED);
+            }
+            capture.work.push(work);
+            return Ok(());
+        }
+        // The rules of the default stream.
+        let others: Vec<Key> = match (key == Key::LEGACY, self.stream(key).is_blocking) {
+            (true, _) => {
+                self.streams.iter().filter(|(_, s)| s.is_blocking).map(|(k, _)| *k).collect()
+            }
+            (false, true) => vec![Key::LEGACY],
+            (false, false) => vec![],
+        };
+        for other in others {
+            let moment = self.end_of(other);
+            if !self.is_past(moment) {
+                self.push(key, Work::After(moment));
+            }
+        }
+        self.push(key, work);
+        if self.seed != 0 {
+            self.wander()?;
+        }
+        Ok(())
+    }
+
+    /// A copy to the host.
+    pub(crate) fn download(&mut self, key: Key, from: u64, to: usize, len: usize) -> Done {
+        self.enqueue(key, Work::Download { from, to, len })?;
+        if self.is_pageable { self.synchronize_stream(key) } else { Ok(()) }
+    }
+
+    /// Does something of what is enqueued, or nothing.
+    fn wander(&mut self) -> Done {
+        let mut waiting: Vec<Key> =
+            self.streams.iter().filter(|(_, s)| !s.queue.is_empty()).map(|(k, _)| *k).collect();
+        waiting.sort_by_key(|key| (key.0, self.streams[key].enqueued)); // not by the order of a hash map
+        let steps = self.draw() % 3;
+        for _ in 0..steps {
+            let key = waiting[self.draw() as usize % waiting.len()];
+            let count = self.stream(key).done + 1;
+            if count <= self.stream(key).enqueued {
+                self.reach(Moment { stream: key, count })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_past(&self, moment: Moment) -> bool {
+        self.streams.get(&moment.stream).is_none_or(|stream| stream.done >= moment.count)
+    }
+
+    /// Does what is enqueued on a stream up to there.
+    fn reach(&mut self, moment: Moment) -> Done {
+        while !self.is_past(moment) {
+            let Some(work) = self.stream(moment.stream).queue.pop_front() else { break };
+            if let Work::After(other) = work {
+                self.reach(other)?;
+            } else {
+                self.carry_out(work, moment.stream)?;
+            }
+            self.stream(moment.stream).done += 1;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn synchronize_stream(&mut self, key: Key) -> Done {
+        if let Some(capture) = &mut self.stream(key).capture {
+            capture.is_invalid = true;
+            return Err(Code::CAPTURE_UNSUPPORTED);
+        }
+        let end = self.end_of(key);
+        self.reach(end)
+    }
+
+    pub(crate) fn synchronize(&mut self) -> Done {
+        let mut keys: Vec<Key> = self.streams.keys().copied().collect();
+        keys.sort_by_key(|key| key.0);
+        keys.into_iter().try_for_each(|key| self.synchronize_stream(key))
+    }
+
+    // ------------------------------------------------------------------------------------------------------------- events
+
+    pub(crate) fn new_event(&mut self) -> usize {
+        let handle = self.handle();
+        self.events.insert(handle, Event::default());
+        handle
+    }
+
+    pub(crate) fn destroy_event(&mut self, event: usize) -> Done {
+        self.events.remove(&event).map(drop).ok_or(Code::INVALID_HANDLE)
+    }
+
+    pub(crate) fn record(&mut self, event: usize, key: Key) -> Done {
+        let is_captured = self.stream(key).capture.is_some();
+        let number = {
+            let event = self.events.get_mut(&event).ok_or(Code::INVALID_HANDLE)?;
+            event.is_captured = is_captured;
+            event.recorded.map_or(0, |(_, number)| number + 1)
+        };
+        if is_captured {
+            return Ok(());
+        }
+        self.push(key, Work::Record { event, number });
+        let moment = self.end_of(key);
+        if let Some(event) = self.events.get_mut(&event) {
+            event.recorded = Some((moment, number));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wait(&mut self, key: Key, event: usize) -> Done {
+        let event = self.events.get(&event).ok_or(Code::INVALID_HANDLE)?;
+        let (is_captured, recorded) = (event.is_captured, event.recorded);
+        if let Some(capture) = &mut self.stream(key).capture {
+            if is_captured || recorded.is_none() {
+                return Ok(()); // of this stream, since the stand-in captures no fork
+            }
+            capture.is_invalid = true;
+            return Err(Code::CAPTURE_ISOLATION);
+        }
+        if is_captured {
+            return Err(Code::CAPTURED_EVENT);
+        }
+        if let Some((moment, _)) = recorded
+            && !self.is_past(moment)
+        {
+            self.push(key, Work::After(moment));
+        }
+        Ok(())
+    }
+
+    /// Whether what was recorded is done.
+    pub(crate) fn is_reached(&self, event: usize) -> Done<bool> {
+        let event = self.events.get(&event).ok_or(Code::INVALID_HANDLE)?;
+        if event.is_captured {
+            return Err(Code::CAPTURED_EVENT);
+        }
+        Ok(event.recorded.is_none_or(|(moment, _)| self.is_past(moment)))
+    }
+
+    /// The same when a host asks: a device gets on meanwhile, so its stream does one thing more.
+    pub(crate) fn query_event(&mut self, event: usize) -> Done<bool> {
+        if !self.is_reached(event)?
+            && let Some((moment, _)) = self.events.get(&event).and_then(|event| event.recorded)
+        {
+            let count = self.stream(moment.stream).done + 1;
+            self.reach(Moment { count, ..moment })?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn synchronize_event(&mut self, event: usize) -> Done {
+        if self.is_reached(event)? {
+            return Ok(());
+        }
+        let recorded = self.events.get(&event).and_then(|event| event.recorded);
+        recorded.map_or(Ok(()), |(moment, _)| self.reach(moment))
+    }
+
+    pub(crate) fn milliseconds(&self, start: usize, end: usize) -> Done<f32> {
+        let time = |event| -> Done<Instant> {
+            let event = self.events.get(&event).ok_or(Code::INVALID_HANDLE)?;
+            let (_, number) = event.recorded.ok_or(Code::INVALID_HANDLE)?;
+            match event.reached {
+                Some((reached, time)) if reached == number => Ok(time),
+                _ => Err(Code::NOT_READY),
+            }
+        };
+        let (start, end) = (time(start)?, time(end)?);
+        Ok(end.saturating_duration_since(start).as_secs_f32() * 1e3)
+    }
+
+    // ------------------------------------------------------------------------------------------------------------- graphs
+
+    pub(crate) fn begin_capture(&mut self, key: Key) -> Done {
+        if key == Key::LEGACY {
+            return Err(Code::CAPTURE_UNSUPPORTED);
+        }
+        let capture = &mut self.stream(key).capture;
+        if capture.is_some() {
+            return Err(Code::CAPTURE_UNSUPPORTED);
+        }
+        *capture = Some(Capture::default());
+        Ok(())
+    }
+
+    /// The graph's handle.
+    pub(crate) fn end_capture(&mut self, key: Key) -> Done<usize> {
+        let capture = self.stream(key).capture.take().ok_or(Code::CAPTURE_UNSUPPORTED)?;
+        if capture.is_invalid {
+            return Err(Code::CAPTURE_INVALIDATED);
+        }
+        let handle = self.handle();
+        self.graphs.insert(handle, capture.work);
+        Ok(handle)
+    }
+
+    pub(crate) fn is_capturing(&mut self, key: Key) -> bool {
+        self.stream(key).capture.is_some()
+    }
+
+    pub(crate) fn is_capturing_anywhere(&self) -> bool {
+        self.streams.values().any(|stream| stream.capture.is_some())
+    }
+
+    pub(crate) fn copy_graph(&mut self, graph: usize) -> Done<usize> {
+        let work = self.graphs.get(&graph).ok_or(Code::INVALID_HANDLE)?.clone();
+        let handle = self.handle();
+        self.graphs.insert(handle, work);
+        Ok(handle)
+    }
+
+    pub(crate) fn destroy_graph(&mut self, graph: usize) -> Done {
+        self.graphs.remove(&graph).map(drop).ok_or(Code::INVALID_HANDLE)
+    }
+
+    pub(crate) fn launch_graph(&mut self, graph: usize, key: Key) -> Done {
+        let work = self.graphs.get(&graph).ok_or(Code::INVALID_HANDLE)?.clone();
+        work.into_iter().try_for_each(|work| self.enqueue(key, work))
+    }
+
+    // ------------------------------------------------------------------------------------------------------------ kernels
+
+    pub(crate) fn load(&mut self, ptx: &str) -> Done<usize> {
+        let newest = env::var("STAND_IN_PTX_VERSION").ok();
+        let newest = newest.and_then(|text| module::version(&text)).unwrap_or(module::NEWEST);
+        let kernels = module::kernels(ptx, newest).map_err(|refused| match refused {
+            Refused::Version => Code::UNSUPPORTED_PTX_VERSION,
+            Refused::Image => Code::INVALID_IMAGE,
+        })?;
+        let handle = self.handle();
+        self.modules.insert(handle, kernels.into_iter().map(Arc::new).collect());
+        Ok(handle)
+    }
+
+    pub(crate) fn unload(&mut self, module: usize) -> Done {
+        self.modules.remove(&module).ok_or(Code::INVALID_HANDLE)?;
+        self.functions.retain(|_, function| function.module != module);
+        Ok(())
+    }
+
+    pub(crate) fn function(&mut self, module: usize, name: &str) -> Done<usize> {
+        let kernels = self.modules.get(&module).ok_or(Code::INVALID_HANDLE)?;
+        let kernel = kernels.iter().find(|k| k.name == name).ok_or(Code::NOT_FOUND)?.clone();
+        let handle = self.handle();
+        let function = Function { kernel, module, shared_limit: SHARED_MEMORY_UNASKED };
+        self.functions.insert(handle, function);
+        Ok(handle)
+    }
+
+    /// `MAX_DYNAMIC_SHARED_SIZE_BYTES`
+    pub(crate) fn allow_shared(&mut self, function: usize, bytes: i32) -> Done {
+        let function = self.functions.get_mut(&function).ok_or(Code::INVALID_HANDLE)?;
+        let bytes = usize::try_from(bytes).map_err(|_| Code::INVALID_VALUE)?;
+        if bytes > SHARED_MEMORY {
+            return Err(Code::INVALID_VALUE);
+        }
+        function.shared_limit = bytes;
+        Ok(())
+    }
+
+    pub(crate) fn max_threads(&self, function: usize) -> Done<i32> {
+        let function = self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?;
+        Ok(function.kernel.max_threads as i32)
+    }
+
+    /// Bytes of each of a function's parameters.
+    pub(crate) fn params(&self, function: usize) -> Done<&[usize]> {
+        Ok(&self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?.kernel.params)
+    }
+
+    /// What a driver can see at once.
+    pub(crate) fn launch(
+        &mut self,
+        key: Key,
+        function: usize,
+        (grid, threads): ((u32, u32), u32),
+        shared_bytes: usize,
+        cooperative: bool,
+        params: Vec<u64>,
+    ) -> Done {
+        let function = self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?;
+        let kernel = function.kernel.clone();
+        let refuse = |what: &str, limit: usize, got: usize| {
+            eprintln!(
+                "stand-in: `{}` is launched with {what}: at most {limit}, got {got}",
+                kernel.name
+            );
+            Code::INVALID_VALUE
+        };
+        if threads == 0 || threads > kernel.max_threads {
+            return Err(refuse("threads", kernel.max_threads as usize, threads as usize));
+        }
+        if shared_bytes > function.shared_limit {
+            return Err(refuse("shared memory", function.shared_limit, shared_bytes));
+        }
+        let blocks = u64::from(grid.0) * u64::from(grid.1);
+        if blocks == 0 {
+            return Err(refuse("an empty grid", 0, 0));
+        }
+        if cooperative && blocks > u64::from(self.multiprocessors) {
+            eprintln!(
+                "stand-in: {blocks} blocks of `{}` must be on {} multiprocessors at once",
+                kernel.name, self.multiprocessors
+            );
+            return Err(Code::COOPERATIVE_LAUNCH_TOO_LARGE);
+        }
+        let module = function.module;
+        let launch = Launch { kernel, module, grid, threads, shared_bytes, cooperative, params };
+        self.enqueue(key, Work::Launch(launch))
+    }
+
+    // ------------------------------------------------------------------------------------------------- what is enqueued, done
+
+    fn carry_out(&mut self, work: Work, key: Key) -> Done {
+        if let Some(code) = self.lost {
+            return Err(code);
+        }
+        match work {
+            Work::Fill { at, byte, len } => {
+                self.usable(at, len, key, "a fill")?;
+                // SAFETY: inside an allocation, which nobody else uses while the device is locked; so below.
+                unsafe { std::ptr::write_bytes(pointer(at), byte, len) };
+            }
+            Work::Upload { at, bytes } => {
+                self.usable(at, bytes.len(), key, "a copy from the host")?;
+                // SAFETY: as above.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), pointer(at), bytes.len()) };
+            }
+            Work::Download { from, to, len } => {
+                self.usable(from, len, key, "a copy to the host")?;
+                let to = std::ptr::with_exposed_provenance_mut(to);
+                // SAFETY: as above; the host promised to leave its memory alone until it has waited.
+                unsafe { std::ptr::copy_nonoverlapping(pointer(from), to, len) };
+            }
+            Work::Copy { from, to, len } => {
+                self.usable(from, len, key, "a copy")?;
+                self.usable(to, len, key, "a copy")?;
+                // SAFETY: as above.
+                unsafe { std::ptr::copy(pointer(from), pointer(to), len) };
+            }
+            Work::Free { base } => {
+                self.free_now(base)?;
+            }
+            Work::Record { event, number } => {
+                if let Some(event) = self.events.get_mut(&event) {
+                    event.reached = Some((number, Instant::now()));
+                }
+            }
+            Work::Launch(launch) => self.run(&launch, key)?,
+            Work::Allocated | Work::After(_) => {}
+        }
+        Ok(())
+    }
+
+    /// At once.
+    pub(crate) fn free_now(&mut self, base: u64) -> Done {
+        self.memory.free(base).map_err(|message| self.lose(Code::ILLEGAL_ADDRESS, &message))
+    }
+
+    /// Memory that a stream may use now.
+    fn usable(&mut self, at: u64, len: usize, key: Key, what: &str) -> Done {
+        let found = self.memory.around(at, len).map(|allocation| allocation.since);
+        let problem = match found {
+            Err(message) => message,
+            Ok(Some(since)) if since.stream != key && !self.is_past(since) => {
+                format!(
+                    "{len} bytes at {at:#x} are used before their allocation on another stream is over"
+                )
+            }
+            Ok(_) => return Ok(()),
+        };
+        Err(self.lose(Code::ILLEGAL_ADDRESS, &format!("{what}: {problem}")))
+    }
+
+    fn run(&mut self, launch: &Launch, key: Key) -> Done {
+        let name = launch.kernel.name.as_str();
+        if !self.modules.contains_key(&launch.module) {
+            let message =
+                format!("the module of `{name}` was unloaded before a launch of it was over");
+            return Err(self.lose(Code::ILLEGAL_ADDRESS, &message));
+        }
+        for address in &launch.params {
+            if self.memory.is_freed(*address) {
+                let message = format!("`{name}` is given memory that was freed");
+                return Err(self.lose(Code::ILLEGAL_ADDRESS, &message));
+            }
+            if self.memory.around(*address, 0).is_ok() {
+                self.usable(*address, 0, key, name)?;
+            }
+        }
+        // SAFETY: what a kernel does with its pointers is for the one who launched it to answer, as on a device; so below.
+        if unsafe { candle::run(name, &launch.params) }.is_some() {
+            return Ok(());
+        }
+        let bytes = launch.kernel.params.iter().sum();
+        let params = (launch.params.as_ptr().cast(), bytes);
+        let seed = self.draw();
+        // SAFETY: as above.
+        let stats = unsafe {
+            launch_with(name, launch.grid, launch.threads, launch.shared_bytes, params, seed)
+        };
+        let problem = match stats {
+            Err(error) => Some(error.to_string()),
+            Ok(stats) if stats.spins > 0 && !launch.cooperative => Some(format!(
+                "blocks of `{name}` wait for each other, and the launch is not cooperative"
+            )),
+            Ok(_) => launch
+                .params
+                .iter()
+                .find_map(|address| self.memory.check(*address).err())
+                .map(|overrun| format!("`{name}` made {overrun}")),
+        };
+        problem.map_or(Ok(()), |message| Err(self.lose(Code::LAUNCH_FAILED, &message)))
+    }
+}
+
+fn pointer(address: u64) -> *mut u8 {
+    std::ptr::with_exposed_provenance_mut(address as usize)
+}

@@ -1,0 +1,41 @@
+//! What needs a device, or `dev/check_driver`'s stand-in for its driver, which does nothing before somebody waits for it and watches every
+//! call. On a machine with neither, opening one says what is missing, and that is all that can be tested.
+
+mod flight;
+mod graph;
+mod hot_path;
+mod opening;
+mod ranks;
+mod refusals;
+mod shapes;
+
+use std::sync::Arc;
+
+use mira_core::Shape;
+use mira_cuda::cudarc::driver::CudaStream;
+use mira_cuda::{DeviceMatrix, device};
+
+const BATCH: usize = 37;
+const COLUMNS: usize = 90;
+
+fn shape() -> Shape {
+    Shape::new(BATCH, COLUMNS).unwrap()
+}
+
+/// A stream of the first device, if there is one; what is missing otherwise is tested in `opening`.
+fn stream() -> Option<Arc<CudaStream>> {
+    device(0).ok().map(|context| context.new_stream().expect("a stream"))
+}
+
+/// Different ones by number; some prototypes are popular.
+fn batch(number: usize) -> Vec<f32> {
+    let value = |i: usize| {
+        let popularity = ((i + 7 * number) % COLUMNS) as f32 / COLUMNS as f32;
+        (1.7 * ((i * i + number * 31) % 997) as f32).sin() + popularity
+    };
+    (0..BATCH * COLUMNS).map(value).collect()
+}
+
+fn on_device(stream: &Arc<CudaStream>, number: usize) -> DeviceMatrix<f32> {
+    DeviceMatrix::from_host(stream, shape(), &batch(number)).expect("memory")
+}
