@@ -52,8 +52,8 @@ template <bool OVER_RANKS> struct ColumnPhase {
     DEVICE double highest_shift_here() const {
         if (control.pass != PASS_COLUMNS) return 0.0;
         double highest = -INFINITY_F64;
-        for (int b = 0; b < context.blocks(); b++) highest = fmax(highest, context.scalars(b)[HIGHEST_SHIFT]);
-        return highest;
+        for (int b = threadIdx.x % LANES; b < context.blocks(); b += LANES) highest = fmax(highest, context.scalars(HIGHEST_SHIFT)[b]);
+        return over_warp<Max>(highest);
     }
 
     DEVICE double highest_shift_of_ranks() const {
@@ -90,17 +90,19 @@ template <bool OVER_RANKS> struct ColumnPhase {
 
     DEVICE void add_row_blocks(double highest_shift) {
         const AssignParams& params = context.params;
-        const int lane = threadIdx.x % LANES;
+        const int lane = threadIdx.x % LANES, step = parts();
 #pragma unroll 1
-        for (int item = threadIdx.x / LANES; item < tiles() * parts(); item += WARPS) {
+        for (int item = threadIdx.x / LANES; item < tiles() * step; item += WARPS) {
             const int tile = item % tiles(), part = item / tiles(), j = first + tile * LANES + lane;
             double sum = 0.0;
-            if (j < end) {
-                for (int block = part; block < params.row_blocks; block += parts()) {
-                    double partial = context.partial(block)[j];
-                    if (control.pass == PASS_COLUMNS) partial *= exp2(context.row_factor()[block] - highest_shift);
-                    sum += partial;
+            if (j < end && control.pass == PASS_COLUMNS) {
+                for (int block = part; block < params.row_blocks; block += step) {
+                    sum += context.partial(block)[j] * exp2(context.row_factor()[block] - highest_shift);
                 }
+            } else if (j < end) {
+                // Several in flight: this is all latency.
+#pragma unroll 8
+                for (int block = part; block < params.row_blocks; block += step) sum += context.partial(block)[j];
             }
             context.slice_sums()[item * LANES + lane] = sum;
         }

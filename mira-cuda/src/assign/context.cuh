@@ -32,8 +32,8 @@ struct Context {
     DEVICE float* row_shift() const { return at<float>(params.at_row_shift); }   // integers, in bits
     DEVICE float* row_factor() const { return at<float>(params.at_row_factor); } // long rows: 1/total; or row blocks' shifts
     DEVICE double* row_log() const { return at<double>(params.at_row_log); }     // log domain: log Σ e^(a + s/ε)
-    DEVICE double* scalars(int block) const { return at<double>(params.at_scalars) + block * NUM_SCALARS; }
-    DEVICE double& own(int scalar) const { return scalars(block())[scalar]; }
+    DEVICE double* scalars(int scalar) const { return at<double>(params.at_scalars) + scalar * blocks(); } // of all blocks
+    DEVICE double& own(int scalar) const { return scalars(scalar)[block()]; }
     DEVICE Control* kept_control() const { return at<Control>(params.at_control); }
     DEVICE Summary* summary() const { return at<Summary>(params.at_summary); }
 

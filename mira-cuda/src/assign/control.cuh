@@ -213,7 +213,8 @@ struct Decision {
         }
     }
 
-    // Cholesky solution of the regularised normal equations in place; false if they are singular or not finite.
+    // Cholesky solution of the regularised normal equations in place; false if they are singular or not finite. One thread does it while all others
+    // wait, so the factor has its diagonal's inverses on the diagonal: a division takes longer than all the rest of a row.
     DEVICE bool solve(double (&x)[DEPTH]) const {
         const int n = control.filled;
         double largest = 0.0, lower[DEPTH][DEPTH];
@@ -224,20 +225,20 @@ struct Decision {
                 for (int k = 0; k < j; k++) value -= lower[i][k] * lower[j][k];
                 if (i == j) {
                     if (!(value > 0.0 && value < INFINITY_F64)) return false;
-                    lower[i][i] = sqrt(value);
+                    lower[i][i] = rsqrt(value);
                 } else {
-                    lower[i][j] = value / lower[j][j];
+                    lower[i][j] = value * lower[j][j];
                 }
             }
         }
         for (int i = 0; i < n; i++) {
             for (int k = 0; k < i; k++) x[i] -= lower[i][k] * x[k];
-            x[i] /= lower[i][i];
+            x[i] *= lower[i][i];
         }
         bool finite = true;
         for (int i = n - 1; i >= 0; i--) {
             for (int k = i + 1; k < n; k++) x[i] -= lower[k][i] * x[k];
-            x[i] /= lower[i][i];
+            x[i] *= lower[i][i];
             finite = finite && isfinite(x[i]);
         }
         return finite;
@@ -251,7 +252,7 @@ DEVICE void reduce_scalars(Context& context) {
     for (int s = threadIdx.x / LANES; s < scalars; s += WARPS) {
         double value = s < NUM_MINIMA ? INFINITY_F64 : s < END_MAXIMA ? -INFINITY_F64 : 0.0;
         for (int b = lane; b < context.blocks(); b += LANES) {
-            const double other = context.scalars(b)[s];
+            const double other = context.scalars(s)[b];
             value = s < NUM_MINIMA ? fmin(value, other) : s < END_MAXIMA ? fmax(value, other) : value + other;
         }
         value = s < NUM_MINIMA ? over_warp<Min>(value) : s < END_MAXIMA ? over_warp<Max>(value) : over_warp<Sum>(value);

@@ -14,8 +14,42 @@ struct LongRowPass {
     DEVICE LongRowPass(Context& context)
         : context(context), pass(context.control().pass), build(!context.control().built) {}
 
-    DEVICE float logit(int row, int column) const {
-        return load_logit(context.params, context.logits(), (long long)row * context.params.logits_stride + column);
+    // Logits that a thread has in flight: fewer would not keep the memory busy.
+    static constexpr int AT_ONCE = 8;
+
+    // Of one row, THREADS columns apart from `first` on; −∞ beyond the last.
+    template <class T> DEVICE void load_columns_of(int row, int first, float (&s)[AT_ONCE]) const {
+        const T* logits = (const T*)context.logits() + (long long)row * context.params.logits_stride;
+#pragma unroll
+        for (int c = 0; c < AT_ONCE; c++) {
+            const int j = first + c * THREADS;
+            s[c] = j < context.params.columns ? to_float(logits[j]) : -INFINITY_F32;
+        }
+    }
+
+    DEVICE void load_columns(int row, int first, float (&s)[AT_ONCE]) const {
+        switch (context.params.logits_dtype) {
+        case F16: load_columns_of<f16>(row, first, s); break;
+        case BF16: load_columns_of<bf16>(row, first, s); break;
+        default: load_columns_of<float>(row, first, s); break;
+        }
+    }
+
+    // Of one column, from row `first` on; the others are left as they are.
+    template <class T> DEVICE void load_rows_of(int first, int rows, int column, float (&s)[AT_ONCE]) const {
+        const T* logits = (const T*)context.logits() + (long long)first * context.params.logits_stride + column;
+#pragma unroll
+        for (int r = 0; r < AT_ONCE; r++) {
+            if (r < rows) s[r] = to_float(logits[r * context.params.logits_stride]);
+        }
+    }
+
+    DEVICE void load_rows(int first, int rows, int column, float (&s)[AT_ONCE]) const {
+        switch (context.params.logits_dtype) {
+        case F16: load_rows_of<f16>(first, rows, column, s); break;
+        case BF16: load_rows_of<bf16>(first, rows, column, s); break;
+        default: load_rows_of<float>(first, rows, column, s); break;
+        }
     }
 
     DEVICE float element(float s, float floor, float shift) const {
@@ -40,20 +74,20 @@ struct LongRowPass {
         if (build) examine(row);
         if (pass == PASS_COLUMNS) return;
         const float shift = context.row_shift()[row], floor = lowest_logit(shift, params.scale_high);
-        float sum[1] = {0.0f};
-        double total[1] = {0.0};
-        // Summed in f32 over as many elements as a thread of short rows has, then in f64.
-        double mine[1] = {0.0};
-        int since = 0;
-        for (int j = threadIdx.x; j < params.columns; j += THREADS) {
-            sum[0] = fmaf(element(logit(row, j), floor, shift), context.weights()[j], sum[0]);
-            if (++since == 16) {
-                mine[0] += sum[0];
-                sum[0] = 0.0f;
-                since = 0;
+        double mine[1] = {0.0}, total[1];
+        for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
+            float s[AT_ONCE], weights[AT_ONCE], sum = 0.0f;
+            load_columns(row, first, s);
+#pragma unroll
+            for (int c = 0; c < AT_ONCE; c++) {
+                const int j = first + c * THREADS;
+                weights[c] = j < params.columns ? context.weights()[j] : 0.0f;
             }
+#pragma unroll
+            for (int c = 0; c < AT_ONCE; c++) sum = fmaf(element(s[c], floor, shift), weights[c], sum);
+            // In f32 over as many elements as a thread of short rows has, then in f64.
+            mine[0] += sum;
         }
-        mine[0] += sum[0];
         over_block<Sum>(context.exchange, mine, total);
         stats.lowest_total = fminf(stats.lowest_total, (float)total[0]);
         if (threadIdx.x == 0) {
@@ -65,8 +99,14 @@ struct LongRowPass {
     DEVICE void examine(int row) {
         const AssignParams& params = context.params;
         float low[1] = {INFINITY_F32}, high[2] = {-INFINITY_F32, 0.0f};
-        for (int j = threadIdx.x; j < params.columns; j += THREADS) {
-            look_at(logit(row, j), (long long)row * params.columns + j, high[0], low[0], high[1], stats.bad);
+        for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
+            float s[AT_ONCE];
+            load_columns(row, first, s);
+#pragma unroll
+            for (int c = 0; c < AT_ONCE; c++) {
+                const int j = first + c * THREADS;
+                if (j < params.columns) look_at(s[c], (long long)row * params.columns + j, high[0], low[0], high[1], stats.bad);
+            }
         }
         float lowest[1], highest[2];
         over_block<Min>(context.exchange, low, lowest);
@@ -92,23 +132,30 @@ struct LongRowPass {
         }
         const float weight = pass == PASS_WRITE ? context.weights()[j] : 0.0f;
         float sum = 0.0f;
-        for (int row = first; row < end; row++) {
-            const float s = logit(row, j);
-            if (pass == PASS_LOGITS) {
-                sum += s;
-                continue;
-            }
-            const float shift = context.row_shift()[row];
-            const float k = element(s, lowest_logit(shift, params.scale_high), shift);
-            if (pass == PASS_WRITE) {
-                const float probability = k * weight * context.row_factor()[row];
-                sum += probability;
-                store_probability(params, context.assignment(), (long long)row * params.assignment_stride + j, probability);
-            } else {
-                const float factor = pass == PASS_COLUMNS ? exp2f(shift - block_shift) : context.row_factor()[row];
-                sum = fmaf(k, factor, sum);
+        for (int row = first; row < end; row += AT_ONCE) {
+            const int rows = min(AT_ONCE, end - row);
+            float s[AT_ONCE];
+            load_rows(row, rows, j, s);
+#pragma unroll
+            for (int r = 0; r < AT_ONCE; r++) {
+                if (r < rows) sum = with(row + r, j, s[r], weight, block_shift, sum);
             }
         }
         context.partial(block)[j] = sum;
+    }
+
+    // A column's sum with one more row.
+    DEVICE float with(int row, int j, float s, float weight, float block_shift, float sum) const {
+        const AssignParams& params = context.params;
+        if (pass == PASS_LOGITS) return sum + s;
+        const float shift = context.row_shift()[row];
+        const float k = element(s, lowest_logit(shift, params.scale_high), shift);
+        if (pass == PASS_WRITE) {
+            const float probability = k * weight * context.row_factor()[row];
+            store_probability(params, context.assignment(), (long long)row * params.assignment_stride + j, probability);
+            return sum + probability;
+        }
+        const float factor = pass == PASS_COLUMNS ? exp2f(shift - block_shift) : context.row_factor()[row];
+        return fmaf(k, factor, sum);
     }
 };

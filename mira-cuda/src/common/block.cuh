@@ -54,7 +54,8 @@ DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N]
     if constexpr (N <= 2) {
 #pragma unroll
         for (int n = 0; n < N; n++) results[n] = Op<U>::neutral();
-#pragma unroll 1
+        // In order, but loaded side by side: one after another their latencies would be most of a short reduction.
+#pragma unroll 8
         for (int w = 0; w < active; w++) {
 #pragma unroll
             for (int n = 0; n < N; n++) results[n] = Op<U>::join(results[n], (U)buffer[w * Exchange::WIDTH + n]);
@@ -63,7 +64,7 @@ DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N]
         // Lane n joins the n-th value for its warp: many values take no more loads than one.
         const int mine = min((int)threadIdx.x % LANES, N - 1);
         U joined = Op<U>::neutral();
-#pragma unroll 1
+#pragma unroll 8
         for (int w = 0; w < active; w++) joined = Op<U>::join(joined, (U)buffer[w * Exchange::WIDTH + mine]);
 #pragma unroll
         for (int n = 0; n < N; n++) results[n] = __shfl_sync(FULL_WARP, joined, n);

@@ -1,4 +1,10 @@
-//! The device and what its driver keeps: contexts, streams, events, modules, graphs.
+//! The device and what its driver keeps: contexts, streams and what is enqueued on them; `events`, `graphs`, `kernels`.
+
+mod events;
+mod graphs;
+mod kernels;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::env;
@@ -6,13 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use mira_cuda_emulation::launch_with;
-
-use crate::candle;
 use crate::code::Code;
 use crate::memory::Memory;
-use crate::module::{self, Kernel, Refused};
-use crate::stream::{Capture, Key, Launch, Moment, Stream, Work};
+use crate::module::Kernel;
+use crate::stream::{Key, Moment, Stream, Work};
 
 /// Of an H100 or H200, like the compute capability.
 const SHARED_MEMORY: usize = 227 * 1024;
@@ -168,8 +171,6 @@ impl Device {
         z ^ (z >> 31)
     }
 
-    // ------------------------------------------------------------------------------------------------------------ streams
-
     pub(crate) fn new_stream(&mut self, is_blocking: bool) -> usize {
         let handle = self.handle();
         self.streams.insert(Key(handle, None), Stream { is_blocking, ..Stream::default() });
@@ -299,241 +300,6 @@ impl Device {
         keys.into_iter().try_for_each(|key| self.synchronize_stream(key))
     }
 
-    // ------------------------------------------------------------------------------------------------------------- events
-
-    pub(crate) fn new_event(&mut self) -> usize {
-        let handle = self.handle();
-        self.events.insert(handle, Event::default());
-        handle
-    }
-
-    pub(crate) fn destroy_event(&mut self, event: usize) -> Done {
-        self.events.remove(&event).map(drop).ok_or(Code::INVALID_HANDLE)
-    }
-
-    pub(crate) fn record(&mut self, event: usize, key: Key) -> Done {
-        let is_captured = self.stream(key).capture.is_some();
-        let number = {
-            let event = self.events.get_mut(&event).ok_or(Code::INVALID_HANDLE)?;
-            event.is_captured = is_captured;
-            event.recorded.map_or(0, |(_, number)| number + 1)
-        };
-        if is_captured {
-            return Ok(());
-        }
-        self.push(key, Work::Record { event, number });
-        let moment = self.end_of(key);
-        if let Some(event) = self.events.get_mut(&event) {
-            event.recorded = Some((moment, number));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn wait(&mut self, key: Key, event: usize) -> Done {
-        let event = self.events.get(&event).ok_or(Code::INVALID_HANDLE)?;
-        let (is_captured, recorded) = (event.is_captured, event.recorded);
-        if let Some(capture) = &mut self.stream(key).capture {
-            if is_captured || recorded.is_none() {
-                return Ok(()); // of this stream, since the stand-in captures no fork
-            }
-            capture.is_invalid = true;
-            return Err(Code::CAPTURE_ISOLATION);
-        }
-        if is_captured {
-            return Err(Code::CAPTURED_EVENT);
-        }
-        if let Some((moment, _)) = recorded
-            && !self.is_past(moment)
-        {
-            self.push(key, Work::After(moment));
-        }
-        Ok(())
-    }
-
-    /// Whether what was recorded is done.
-    pub(crate) fn is_reached(&self, event: usize) -> Done<bool> {
-        let event = self.events.get(&event).ok_or(Code::INVALID_HANDLE)?;
-        if event.is_captured {
-            return Err(Code::CAPTURED_EVENT);
-        }
-        Ok(event.recorded.is_none_or(|(moment, _)| self.is_past(moment)))
-    }
-
-    /// The same when a host asks: a device gets on meanwhile, so its stream does one thing more.
-    pub(crate) fn query_event(&mut self, event: usize) -> Done<bool> {
-        if !self.is_reached(event)?
-            && let Some((moment, _)) = self.events.get(&event).and_then(|event| event.recorded)
-        {
-            let count = self.stream(moment.stream).done + 1;
-            self.reach(Moment { count, ..moment })?;
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    pub(crate) fn synchronize_event(&mut self, event: usize) -> Done {
-        if self.is_reached(event)? {
-            return Ok(());
-        }
-        let recorded = self.events.get(&event).and_then(|event| event.recorded);
-        recorded.map_or(Ok(()), |(moment, _)| self.reach(moment))
-    }
-
-    pub(crate) fn milliseconds(&self, start: usize, end: usize) -> Done<f32> {
-        let time = |event| -> Done<Instant> {
-            let event = self.events.get(&event).ok_or(Code::INVALID_HANDLE)?;
-            let (_, number) = event.recorded.ok_or(Code::INVALID_HANDLE)?;
-            match event.reached {
-                Some((reached, time)) if reached == number => Ok(time),
-                _ => Err(Code::NOT_READY),
-            }
-        };
-        let (start, end) = (time(start)?, time(end)?);
-        Ok(end.saturating_duration_since(start).as_secs_f32() * 1e3)
-    }
-
-    // ------------------------------------------------------------------------------------------------------------- graphs
-
-    pub(crate) fn begin_capture(&mut self, key: Key) -> Done {
-        if key == Key::LEGACY {
-            return Err(Code::CAPTURE_UNSUPPORTED);
-        }
-        let capture = &mut self.stream(key).capture;
-        if capture.is_some() {
-            return Err(Code::CAPTURE_UNSUPPORTED);
-        }
-        *capture = Some(Capture::default());
-        Ok(())
-    }
-
-    /// The graph's handle.
-    pub(crate) fn end_capture(&mut self, key: Key) -> Done<usize> {
-        let capture = self.stream(key).capture.take().ok_or(Code::CAPTURE_UNSUPPORTED)?;
-        if capture.is_invalid {
-            return Err(Code::CAPTURE_INVALIDATED);
-        }
-        let handle = self.handle();
-        self.graphs.insert(handle, capture.work);
-        Ok(handle)
-    }
-
-    pub(crate) fn is_capturing(&mut self, key: Key) -> bool {
-        self.stream(key).capture.is_some()
-    }
-
-    pub(crate) fn is_capturing_anywhere(&self) -> bool {
-        self.streams.values().any(|stream| stream.capture.is_some())
-    }
-
-    pub(crate) fn copy_graph(&mut self, graph: usize) -> Done<usize> {
-        let work = self.graphs.get(&graph).ok_or(Code::INVALID_HANDLE)?.clone();
-        let handle = self.handle();
-        self.graphs.insert(handle, work);
-        Ok(handle)
-    }
-
-    pub(crate) fn destroy_graph(&mut self, graph: usize) -> Done {
-        self.graphs.remove(&graph).map(drop).ok_or(Code::INVALID_HANDLE)
-    }
-
-    pub(crate) fn launch_graph(&mut self, graph: usize, key: Key) -> Done {
-        let work = self.graphs.get(&graph).ok_or(Code::INVALID_HANDLE)?.clone();
-        work.into_iter().try_for_each(|work| self.enqueue(key, work))
-    }
-
-    // ------------------------------------------------------------------------------------------------------------ kernels
-
-    pub(crate) fn load(&mut self, ptx: &str) -> Done<usize> {
-        let newest = env::var("STAND_IN_PTX_VERSION").ok();
-        let newest = newest.and_then(|text| module::version(&text)).unwrap_or(module::NEWEST);
-        let kernels = module::kernels(ptx, newest).map_err(|refused| match refused {
-            Refused::Version => Code::UNSUPPORTED_PTX_VERSION,
-            Refused::Image => Code::INVALID_IMAGE,
-        })?;
-        let handle = self.handle();
-        self.modules.insert(handle, kernels.into_iter().map(Arc::new).collect());
-        Ok(handle)
-    }
-
-    pub(crate) fn unload(&mut self, module: usize) -> Done {
-        self.modules.remove(&module).ok_or(Code::INVALID_HANDLE)?;
-        self.functions.retain(|_, function| function.module != module);
-        Ok(())
-    }
-
-    pub(crate) fn function(&mut self, module: usize, name: &str) -> Done<usize> {
-        let kernels = self.modules.get(&module).ok_or(Code::INVALID_HANDLE)?;
-        let kernel = kernels.iter().find(|k| k.name == name).ok_or(Code::NOT_FOUND)?.clone();
-        let handle = self.handle();
-        let function = Function { kernel, module, shared_limit: SHARED_MEMORY_UNASKED };
-        self.functions.insert(handle, function);
-        Ok(handle)
-    }
-
-    /// `MAX_DYNAMIC_SHARED_SIZE_BYTES`
-    pub(crate) fn allow_shared(&mut self, function: usize, bytes: i32) -> Done {
-        let function = self.functions.get_mut(&function).ok_or(Code::INVALID_HANDLE)?;
-        let bytes = usize::try_from(bytes).map_err(|_| Code::INVALID_VALUE)?;
-        if bytes > SHARED_MEMORY {
-            return Err(Code::INVALID_VALUE);
-        }
-        function.shared_limit = bytes;
-        Ok(())
-    }
-
-    pub(crate) fn max_threads(&self, function: usize) -> Done<i32> {
-        let function = self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?;
-        Ok(function.kernel.max_threads as i32)
-    }
-
-    /// Bytes of each of a function's parameters.
-    pub(crate) fn params(&self, function: usize) -> Done<&[usize]> {
-        Ok(&self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?.kernel.params)
-    }
-
-    /// What a driver can see at once.
-    pub(crate) fn launch(
-        &mut self,
-        key: Key,
-        function: usize,
-        (grid, threads): ((u32, u32), u32),
-        shared_bytes: usize,
-        cooperative: bool,
-        params: Vec<u64>,
-    ) -> Done {
-        let function = self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?;
-        let kernel = function.kernel.clone();
-        let refuse = |what: &str, limit: usize, got: usize| {
-            eprintln!(
-                "stand-in: `{}` is launched with {what}: at most {limit}, got {got}",
-                kernel.name
-            );
-            Code::INVALID_VALUE
-        };
-        if threads == 0 || threads > kernel.max_threads {
-            return Err(refuse("threads", kernel.max_threads as usize, threads as usize));
-        }
-        if shared_bytes > function.shared_limit {
-            return Err(refuse("shared memory", function.shared_limit, shared_bytes));
-        }
-        let blocks = u64::from(grid.0) * u64::from(grid.1);
-        if blocks == 0 {
-            return Err(refuse("an empty grid", 0, 0));
-        }
-        if cooperative && blocks > u64::from(self.multiprocessors) {
-            eprintln!(
-                "stand-in: {blocks} blocks of `{}` must be on {} multiprocessors at once",
-                kernel.name, self.multiprocessors
-            );
-            return Err(Code::COOPERATIVE_LAUNCH_TOO_LARGE);
-        }
-        let module = function.module;
-        let launch = Launch { kernel, module, grid, threads, shared_bytes, cooperative, params };
-        self.enqueue(key, Work::Launch(launch))
-    }
-
-    // ------------------------------------------------------------------------------------------------- what is enqueued, done
-
     fn carry_out(&mut self, work: Work, key: Key) -> Done {
         if let Some(code) = self.lost {
             return Err(code);
@@ -593,47 +359,6 @@ impl Device {
             Ok(_) => return Ok(()),
         };
         Err(self.lose(Code::ILLEGAL_ADDRESS, &format!("{what}: {problem}")))
-    }
-
-    fn run(&mut self, launch: &Launch, key: Key) -> Done {
-        let name = launch.kernel.name.as_str();
-        if !self.modules.contains_key(&launch.module) {
-            let message =
-                format!("the module of `{name}` was unloaded before a launch of it was over");
-            return Err(self.lose(Code::ILLEGAL_ADDRESS, &message));
-        }
-        for address in &launch.params {
-            if self.memory.is_freed(*address) {
-                let message = format!("`{name}` is given memory that was freed");
-                return Err(self.lose(Code::ILLEGAL_ADDRESS, &message));
-            }
-            if self.memory.around(*address, 0).is_ok() {
-                self.usable(*address, 0, key, name)?;
-            }
-        }
-        // SAFETY: what a kernel does with its pointers is for the one who launched it to answer, as on a device; so below.
-        if unsafe { candle::run(name, &launch.params) }.is_some() {
-            return Ok(());
-        }
-        let bytes = launch.kernel.params.iter().sum();
-        let params = (launch.params.as_ptr().cast(), bytes);
-        let seed = self.draw();
-        // SAFETY: as above.
-        let stats = unsafe {
-            launch_with(name, launch.grid, launch.threads, launch.shared_bytes, params, seed)
-        };
-        let problem = match stats {
-            Err(error) => Some(error.to_string()),
-            Ok(stats) if stats.spins > 0 && !launch.cooperative => Some(format!(
-                "blocks of `{name}` wait for each other, and the launch is not cooperative"
-            )),
-            Ok(_) => launch
-                .params
-                .iter()
-                .find_map(|address| self.memory.check(*address).err())
-                .map(|overrun| format!("`{name}` made {overrun}")),
-        };
-        problem.map_or(Ok(()), |message| Err(self.lose(Code::LAUNCH_FAILED, &message)))
     }
 }
 

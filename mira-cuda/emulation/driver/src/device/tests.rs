@@ -1,0 +1,192 @@
+//! What the device forgives, and what it does not.
+
+use super::*;
+
+fn device(seed: u64) -> Device {
+    let mut device = Device { seed, random: seed, is_pageable: false, ..Device::new() };
+    device.retain();
+    device
+}
+
+fn stream(device: &mut Device) -> Key {
+    let handle = device.new_stream(false);
+    device.key(handle).unwrap()
+}
+
+fn allocate(device: &mut Device, key: Key, len: usize) -> u64 {
+    device.enqueue(key, Work::Allocated).unwrap();
+    let since = device.end_of(key);
+    device.memory.allocate(len, Some(since))
+}
+
+fn byte(at: u64) -> u8 {
+    // SAFETY: the tests ask for allocated memory only.
+    unsafe { pointer(at).read() }
+}
+
+#[test]
+fn nothing_is_done_before_it_is_waited_for() {
+    let mut device = device(0);
+    let key = stream(&mut device);
+    let at = allocate(&mut device, key, 8);
+    device.enqueue(key, Work::Fill { at, byte: 7, len: 8 }).unwrap();
+    assert_eq!(byte(at), 0xff, "fresh memory is NaN");
+    let mut host = [1u8; 8];
+    let to = host.as_mut_ptr().expose_provenance();
+    device.download(key, at, to, 8).unwrap();
+    assert_eq!(host, [1; 8]);
+    device.synchronize_stream(key).unwrap();
+    assert_eq!(host, [7; 8]);
+    device.is_pageable = true;
+    device.enqueue(key, Work::Fill { at, byte: 9, len: 4 }).unwrap();
+    device.download(key, at, to, 8).unwrap();
+    assert_eq!(host, [9, 9, 9, 9, 7, 7, 7, 7]);
+}
+
+#[test]
+fn streams_wait_for_events_and_for_nothing_else() {
+    for wait in [false, true] {
+        let mut device = device(0);
+        let (first, second) = (stream(&mut device), stream(&mut device));
+        let at = allocate(&mut device, first, 2);
+        device.synchronize_stream(first).unwrap();
+        device.enqueue(first, Work::Fill { at, byte: 3, len: 1 }).unwrap();
+        let event = device.new_event();
+        device.record(event, first).unwrap();
+        assert!(!device.is_reached(event).unwrap());
+        if wait {
+            device.wait(second, event).unwrap();
+        }
+        device.enqueue(second, Work::Copy { from: at, to: at + 1, len: 1 }).unwrap();
+        device.synchronize_stream(second).unwrap();
+        assert_eq!(byte(at + 1), if wait { 3 } else { 0xff });
+        // Asking gets a device on.
+        while !device.query_event(event).unwrap() {}
+        assert_eq!(byte(at), 3);
+    }
+}
+
+#[test]
+fn the_default_stream_waits_for_blocking_streams_and_they_for_it() {
+    let mut device = device(0);
+    let legacy = device.key(0).unwrap();
+    let handle = device.new_stream(true);
+    let blocking = device.key(handle).unwrap();
+    let at = allocate(&mut device, legacy, 1);
+    device.enqueue(blocking, Work::Fill { at, byte: 5, len: 1 }).unwrap();
+    device.enqueue(legacy, Work::Fill { at, byte: 6, len: 1 }).unwrap();
+    device.synchronize_stream(legacy).unwrap();
+    assert_eq!(byte(at), 6);
+    assert!(device.streams[&blocking].queue.is_empty());
+}
+
+#[test]
+fn memory_is_used_between_its_allocation_and_its_end() {
+    let mut before = device(0);
+    let (owner, other) = (stream(&mut before), stream(&mut before));
+    let at = allocate(&mut before, owner, 4);
+    before.enqueue(other, Work::Fill { at, byte: 0, len: 4 }).unwrap();
+    assert_eq!(before.synchronize_stream(other), Err(Code::ILLEGAL_ADDRESS));
+    assert_eq!(before.lost, Some(Code::ILLEGAL_ADDRESS), "and every call after it fails");
+
+    for (base, len) in [(0, 5), (1, 4)] {
+        let mut beside = device(0);
+        let key = stream(&mut beside);
+        let at = allocate(&mut beside, key, 4) + base;
+        beside.enqueue(key, Work::Fill { at, byte: 0, len }).unwrap();
+        assert_eq!(beside.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS), "{len} at {base}");
+    }
+
+    let mut after = device(0);
+    let key = stream(&mut after);
+    let at = allocate(&mut after, key, 4);
+    after.enqueue(key, Work::Free { base: at }).unwrap();
+    after.enqueue(key, Work::Fill { at, byte: 0, len: 4 }).unwrap();
+    assert_eq!(after.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS));
+    assert!(after.memory.is_freed(at) && !after.memory.is_base(at));
+}
+
+#[test]
+fn a_write_beside_memory_is_found_when_it_is_freed() {
+    let mut device = device(0);
+    let key = stream(&mut device);
+    let at = allocate(&mut device, key, 4);
+    device.synchronize_stream(key).unwrap();
+    // SAFETY: the guard behind the allocation.
+    unsafe { pointer(at + 4).write(0) };
+    device.enqueue(key, Work::Free { base: at }).unwrap();
+    assert_eq!(device.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS));
+}
+
+#[test]
+fn graphs_are_replayed_and_isolated() {
+    let mut device = device(0);
+    let (key, other) = (stream(&mut device), stream(&mut device));
+    let at = allocate(&mut device, key, 1);
+    device.synchronize_stream(key).unwrap();
+    device.begin_capture(key).unwrap();
+    device.enqueue(key, Work::Fill { at, byte: 4, len: 1 }).unwrap();
+    let graph = device.end_capture(key).unwrap();
+    device.synchronize_stream(key).unwrap();
+    assert_eq!(byte(at), 0xff, "captured, not done");
+    for _ in 0..2 {
+        device.enqueue(key, Work::Fill { at, byte: 0, len: 1 }).unwrap();
+        device.launch_graph(graph, key).unwrap();
+        device.synchronize_stream(key).unwrap();
+        assert_eq!(byte(at), 4);
+    }
+
+    let event = device.new_event();
+    device.record(event, other).unwrap();
+    device.begin_capture(key).unwrap();
+    assert_eq!(device.wait(key, event), Err(Code::CAPTURE_ISOLATION));
+    assert_eq!(device.end_capture(key), Err(Code::CAPTURE_INVALIDATED));
+    device.begin_capture(key).unwrap();
+    assert_eq!(device.synchronize_stream(key), Err(Code::CAPTURE_UNSUPPORTED));
+    assert_eq!(device.end_capture(key), Err(Code::CAPTURE_INVALIDATED));
+}
+
+/// Whatever the seed, things on a stream happen in order.
+#[test]
+fn queues_move_on_by_themselves_in_order() {
+    let mut moved = 0;
+    for seed in 1..20 {
+        let mut device = device(seed);
+        let (first, second) = (stream(&mut device), stream(&mut device));
+        let at = allocate(&mut device, first, 1);
+        device.synchronize_stream(first).unwrap();
+        for byte in 0..10 {
+            device.enqueue(first, Work::Fill { at, byte, len: 1 }).unwrap();
+            device.enqueue(second, Work::Allocated).unwrap();
+        }
+        let (done, seen) = (device.streams[&first].done - 1, byte(at));
+        assert_eq!(u64::from(seen.wrapping_add(1)), done, "seed {seed}");
+        moved += usize::from(done > 0);
+        device.synchronize_stream(first).unwrap();
+        assert_eq!(byte(at), 9);
+    }
+    assert!(moved > 10, "{moved} of 19 seeds did anything");
+}
+
+#[test]
+fn launches_are_checked() {
+    const PTX: &str = ".version 9.0\n.target sm_80\n.visible .entry certify(\n.param .align 8 .b8 p[16]\n)\n.maxntid 512, 1, 1\n{\n}\n";
+    let mut device = device(0);
+    let key = stream(&mut device);
+    let module = device.load(PTX).unwrap();
+    assert_eq!(device.function(module, "other"), Err(Code::NOT_FOUND));
+    let function = device.function(module, "certify").unwrap();
+    let mut launch = |grid, threads, shared, cooperative| {
+        device.launch(key, function, (grid, threads), shared, cooperative, vec![0; 2])
+    };
+    assert_eq!(launch((1, 1), 513, 0, false), Err(Code::INVALID_VALUE));
+    assert_eq!(launch((0, 1), 512, 0, false), Err(Code::INVALID_VALUE));
+    assert_eq!(launch((1, 1), 512, SHARED_MEMORY, false), Err(Code::INVALID_VALUE));
+    assert_eq!(launch((5, 1), 512, 0, true), Err(Code::COOPERATIVE_LAUNCH_TOO_LARGE));
+    launch((5, 1), 512, 0, false).unwrap();
+    device.allow_shared(function, SHARED_MEMORY as i32).unwrap();
+    assert_eq!(device.allow_shared(function, SHARED_MEMORY as i32 + 1), Err(Code::INVALID_VALUE));
+    // Its struct is larger, which only doing it shows; but the module is gone before.
+    device.unload(module).unwrap();
+    assert_eq!(device.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS));
+}
