@@ -29,7 +29,7 @@ features:
 check-kernels *args:
     dev/check_kernels {{args}}
 
-# What talks to a CUDA device, over a stand-in for its driver; with --suite the conformance suite, too (half an hour), with --candle tests over candle tensors (by nvcc)
+# What talks to a CUDA device, over a stand-in for its driver; with --suite the conformance suite, too (a quarter of an hour), with --candle tests over candle tensors (by nvcc)
 check-driver *args:
     dev/check_driver {{args}}
 

@@ -1,6 +1,7 @@
 //! CUDA tensors through [`mira_cuda`], where they lie and on candle's own stream: slices of candle's storage.
 //!
-//! Nothing here waits for the device but [`CudaMemory::report`], and a workspace that another thread used before. This file has been compiled and linked; it **has not run on a device**.
+//! Nothing here waits for the device but [`CudaMemory::report`], and a workspace that another thread used before. This file **has not run on a device**, only over a stand-in
+//! for the driver.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};

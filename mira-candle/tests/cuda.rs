@@ -1,4 +1,5 @@
-//! CUDA tensors on a device: without one these tests fail, for then nothing was tested. They **have been compiled and not run on a device yet**;
+//! CUDA tensors on a device: without one these tests fail, for then nothing was tested. They **have not run on a device yet**, but for gradients they pass over
+//! a stand-in for the driver (`dev/check_driver --candle`);
 //! what the conformance suite checks (`cargo test --features candle-cuda --test suite candle_cuda_device`) is not repeated here.
 
 use std::sync::{Arc, LazyLock};
