@@ -3,6 +3,11 @@
 
 use half::{bf16, f16};
 
+/// Whether a kernel is of a kind that [`run`] knows.
+pub(crate) fn knows(name: &str) -> bool {
+    ["ucopy_", "copy2d_", "const_set_", "cast_"].iter().any(|kind| name.starts_with(kind))
+}
+
 /// The kernel `name`, given its parameters in 8 bytes each; `None` if it is none of these.
 ///
 /// # Safety

@@ -38,6 +38,7 @@ codes! {
     ILLEGAL_ADDRESS = 700, c"an illegal memory access was encountered", c"CUDA_ERROR_ILLEGAL_ADDRESS";
     LAUNCH_FAILED = 719, c"unspecified launch failure", c"CUDA_ERROR_LAUNCH_FAILED";
     COOPERATIVE_LAUNCH_TOO_LARGE = 720, c"too many blocks in cooperative launch", c"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE";
+    NOT_SUPPORTED = 801, c"operation not supported", c"CUDA_ERROR_NOT_SUPPORTED";
     CAPTURE_UNSUPPORTED = 900, c"operation not permitted when stream is capturing", c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED";
     CAPTURE_INVALIDATED = 901, c"operation failed due to a previous error during capture", c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED";
     CAPTURE_ISOLATION = 905, c"dependency created on uncaptured work in another stream", c"CUDA_ERROR_STREAM_CAPTURE_ISOLATION";

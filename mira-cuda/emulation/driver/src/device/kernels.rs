@@ -3,7 +3,7 @@
 use std::env;
 use std::sync::Arc;
 
-use mira_cuda_emulation::launch_with;
+use mira_cuda_emulation::{kernels, launch_with};
 
 use super::{Device, Done, Function, SHARED_MEMORY, SHARED_MEMORY_UNASKED};
 use crate::candle;
@@ -72,6 +72,10 @@ impl Device {
     ) -> Done {
         let function = self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?;
         let kernel = function.kernel.clone();
+        if !candle::knows(&kernel.name) && !kernels().contains(&kernel.name) {
+            eprintln!("stand-in: it has no kernel `{}`: mira's, and few of candle's", kernel.name);
+            return Err(Code::NOT_SUPPORTED);
+        }
         let refuse = |what: &str, limit: usize, got: usize| {
             eprintln!(
                 "stand-in: `{}` is launched with {what}: at most {limit}, got {got}",

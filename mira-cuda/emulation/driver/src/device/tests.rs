@@ -186,6 +186,10 @@ fn launches_are_checked() {
     launch((5, 1), 512, 0, false).unwrap();
     device.allow_shared(function, SHARED_MEMORY as i32).unwrap();
     assert_eq!(device.allow_shared(function, SHARED_MEMORY as i32 + 1), Err(Code::INVALID_VALUE));
+    let unknown = device.load(&PTX.replace("certify", "gelu_f32")).unwrap();
+    let unknown = device.function(unknown, "gelu_f32").unwrap();
+    let refused = device.launch(key, unknown, ((1, 1), 1), 0, false, vec![0; 2]);
+    assert_eq!((refused, device.lost), (Err(Code::NOT_SUPPORTED), None));
     // Its struct is larger, which only doing it shows; but the module is gone before.
     device.unload(module).unwrap();
     assert_eq!(device.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS));
