@@ -1,7 +1,7 @@
 # The same commands CI runs. `just` lists them.
 
 # All but candle-cuda, for which candle compiles kernels with nvcc; see check-candle-cuda
-features := "mira/candle,mira/cuda,mira/serde"
+features := "mira/candle,mira/cuda,mira/serde,mira-cuda/device-tests"
 
 default:
     @just --list
@@ -29,7 +29,7 @@ features:
 check-kernels *args:
     dev/check_kernels {{args}}
 
-# What talks to a CUDA device, over a stand-in for its driver; with --suite the conformance suite, too (a quarter of an hour), with --candle tests over candle tensors (by nvcc)
+# What talks to a CUDA device, over a stand-in for its driver; with --suite the conformance suite, too, with --candle tests over candle tensors (by nvcc)
 check-driver *args:
     dev/check_driver {{args}}
 

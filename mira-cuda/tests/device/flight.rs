@@ -7,7 +7,7 @@ use crate::{COLUMNS, on_device, shape, stream};
 
 /// Each computed with nothing else under way.
 fn expected(assigner: &CudaAssigner<f32>, number: usize) -> (Vec<f32>, Report) {
-    let stream = stream().expect("there was one");
+    let stream = stream();
     let logits = on_device(&stream, number);
     stream.synchronize().expect("a device");
     let (assignment, report) = assigner.assign(logits.rows()).expect("valid logits");
@@ -17,7 +17,7 @@ fn expected(assigner: &CudaAssigner<f32>, number: usize) -> (Vec<f32>, Report) {
 /// A workspace and its stream are used again and again before anything is waited for; logits and outputs go out of scope meanwhile.
 #[test]
 fn batches_follow_each_other_without_waiting() {
-    let Some(stream) = stream() else { return };
+    let stream = stream();
     for method in [Method::from(Mira::default()), Sinkhorn::swav().into()] {
         let assigner = CudaAssigner::<f32>::new(method, &stream).expect("the kernels load");
         let mut workspace = assigner.workspace(shape()).expect("memory");
@@ -45,8 +45,8 @@ fn batches_follow_each_other_without_waiting() {
 /// Logits made on one stream, assigned on another, read on a third, with nothing but the driver's events between them.
 #[test]
 fn streams_wait_for_each_other() {
-    let (Some(producer), Some(consumer)) = (stream(), stream()) else { return };
-    let reader = stream().expect("a third");
+    let (producer, consumer) = (stream(), stream());
+    let reader = stream();
     let assigner = CudaAssigner::<f32>::new(Mira::default(), &consumer).expect("the kernels load");
     let mut workspace = assigner.workspace(shape()).expect("memory");
     let mut assignment = DeviceMatrix::<f32>::zeros(&reader, shape()).expect("memory");
@@ -66,7 +66,7 @@ fn streams_wait_for_each_other() {
 /// The last who needs kernels goes before they have run.
 #[test]
 fn kernels_outlive_their_launches() {
-    let Some(stream) = stream() else { return };
+    let stream = stream();
     let logits = on_device(&stream, 3);
     let mut assignment = DeviceMatrix::<f32>::zeros(&stream, shape()).expect("memory");
     {
@@ -82,7 +82,7 @@ fn kernels_outlive_their_launches() {
 /// Weights read and restored between launches nobody waited for.
 #[test]
 fn weights_come_and_go_between_launches() {
-    let Some(stream) = stream() else { return };
+    let stream = stream();
     let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("the kernels load");
     let warm = assigner.clone().with_warm_start(true);
     let (logits, other) = (on_device(&stream, 1), on_device(&stream, 2));

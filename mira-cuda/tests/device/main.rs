@@ -1,9 +1,10 @@
 //! What needs a device, or `dev/check_driver`'s stand-in for its driver, which does nothing before somebody waits for it and watches every
-//! call. On a machine with neither, opening one says what is missing, and that is all that can be tested.
+//! call. Fails where there is neither, for then nothing was tested; so only with the feature `device-tests`.
 
 mod flight;
 mod graph;
 mod hot_path;
+#[path = "../opening.rs"]
 mod opening;
 mod ranks;
 mod refusals;
@@ -22,9 +23,10 @@ fn shape() -> Shape {
     Shape::new(BATCH, COLUMNS).unwrap()
 }
 
-/// A stream of the first device, if there is one; what is missing otherwise is tested in `opening`.
-fn stream() -> Option<Arc<CudaStream>> {
-    device(0).ok().map(|context| context.new_stream().expect("a stream"))
+/// A stream of the first device.
+fn stream() -> Arc<CudaStream> {
+    let context = device(0).unwrap_or_else(|e| panic!("these tests need a device: {e}"));
+    context.new_stream().expect("a stream")
 }
 
 /// Different ones by number; some prototypes are popular.

@@ -7,7 +7,7 @@ use crate::{batch, on_device, shape, stream};
 
 #[test]
 fn an_invalid_logit_is_told_by_the_report_and_spoils_one_batch_only() {
-    let Some(stream) = stream() else { return };
+    let stream = stream();
     let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("the kernels load");
     let mut workspace = assigner.workspace(shape()).expect("memory");
     let mut out = assigner.output(shape()).expect("memory");
@@ -31,7 +31,7 @@ fn an_invalid_logit_is_told_by_the_report_and_spoils_one_batch_only() {
 
 #[test]
 fn more_memory_than_there_is_is_an_error_of_the_driver() {
-    let Some(stream) = stream() else { return };
+    let stream = stream();
     let shape = Shape::new(1 << 20, 1 << 26).expect("256 TiB");
     let error = DeviceMatrix::<f32>::zeros(&stream, shape).expect_err("no device has so much");
     assert!(matches!(error, Error::Driver(_)), "{error}");
@@ -41,7 +41,7 @@ fn more_memory_than_there_is_is_an_error_of_the_driver() {
 
 #[test]
 fn workspaces_of_another_shape_and_matrices_of_another_size_are_refused() {
-    let Some(stream) = stream() else { return };
+    let stream = stream();
     let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("the kernels load");
     let mut workspace = assigner.workspace(Shape::new(5, 7).unwrap()).expect("memory");
     let logits = on_device(&stream, 1);
