@@ -8,8 +8,10 @@
 //   shared_memory<T>(offset = 0)     dynamic shared memory, its size is the launch's; there is no static `__shared__`
 //   threadIdx blockIdx blockDim gridDim, __syncthreads __syncwarp __shfl_sync __shfl_xor_sync __shfl_down_sync, __threadfence
 //   atomicAdd(unsigned*, unsigned)   the only atomic: sums of floats in no fixed order would not repeat bit by bit
+//   add_release(p, v)                the same, and what this thread, or its block before a barrier, wrote before is visible to who reads it by
 //   load_acquire(p), spin_wait()     for loops which wait for another block; every such loop must call spin_wait
 //   bf16, f16, to_float(x), from_float<T>(x); Vector<T, N>, load<N>(p), load4(p), store(p, v): vector accesses, aligned to their size
+//   opaque(x)                        x
 //   u8 u16 u32 u64 i32 i64, INFINITY_F32, INFINITY_F64, and the functions of <math.h> that both sides have
 //
 // Everything in a `.cu` file is private to it (the tests put each into a namespace of its own), so names need not differ between files,
@@ -48,10 +50,21 @@ __device__ __forceinline__ T* shared_memory(u32 offset = 0) {
     return reinterpret_cast<T*>(shared_memory_bytes + offset);
 }
 
+// The value, of which the compiler knows nothing: what is computed from it is not computed earlier and kept in registers.
+__device__ __forceinline__ int opaque(int value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 // Waits a moment in a loop that polls what another block will write.
 __device__ __forceinline__ void spin_wait() { __nanosleep(32); }
 
-// Reads a counter of another block; what that block wrote before `__threadfence` and its `atomicAdd` is visible afterwards.
+// Lighter than `__threadfence`, which orders this thread's reads and writes against those of all others, and `atomicAdd`.
+__device__ __forceinline__ void add_release(u32* address, u32 value) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" : : "l"(address), "r"(value) : "memory");
+}
+
+// Reads a counter of another block; what that block wrote before its `add_release` (or `__threadfence` and `atomicAdd`) is visible afterwards.
 __device__ __forceinline__ u32 load_acquire(const u32* address) {
     u32 value;
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");

@@ -69,6 +69,7 @@ pub struct Params {
     pub(crate) noise: f64,
     pub(crate) scale_high: f32,
     pub(crate) scale_low: f32,
+    pub(crate) inverse_scale: f32,
     pub(crate) at_chip: c_int,
     pub(crate) batch: c_int,
     pub(crate) columns: c_int,

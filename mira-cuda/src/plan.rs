@@ -63,7 +63,7 @@ const MIN_PASSES: usize = 3;
 const MAX_ROWS_PER_BLOCK: usize = 64;
 pub(crate) const WARP: usize = 32;
 /// Values exchanged at once in a reduction over a block, twice.
-pub(crate) const EXCHANGE: usize = 2 * 8;
+pub(crate) const EXCHANGE: usize = 2 * 16;
 pub(crate) const ALIGNMENT: usize = 256;
 
 /// A rank's place among the others.
@@ -226,7 +226,10 @@ impl Plan {
         let row_length = short.map_or(columns.next_multiple_of(threads), |c| c * threads);
 
         let warps = threads / WARP;
-        let f64s = NUM_SCALARS + warps * EXCHANGE + slice.div_ceil(WARP).max(warps) * WARP;
+        let f64s = NUM_SCALARS
+            + MAX_ROWS_PER_BLOCK / 2
+            + warps * EXCHANGE
+            + slice.div_ceil(WARP).max(warps) * WARP;
         let at_chip = (size_of::<Control>() + 8 * f64s).next_multiple_of(16);
         let rows_on_chip = match short {
             // Nothing stays on chip from launch to launch.
@@ -422,6 +425,7 @@ fn method_params(method: &Method) -> Params {
         scale,
         scale_high: high,
         scale_low: low,
+        inverse_scale: high.recip(),
         epsilon: scaling.epsilon,
         rho: scaling.relaxation,
         beta,

@@ -102,6 +102,8 @@ inline T __ldg(const T* address) {
     return *address;
 }
 
+inline int opaque(int value) { return value; }
+
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
@@ -111,6 +113,7 @@ inline unsigned atomicAdd(unsigned* address, unsigned value) {
     *address = before + value;
     return before;
 }
+inline void add_release(unsigned* address, unsigned value) { atomicAdd(address, value); }
 
 inline u32 load_volatile(const u32* address, EMULATION_PLACE) {
     ::emulation::note_poll({file, line});

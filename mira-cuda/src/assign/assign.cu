@@ -16,12 +16,12 @@ template <class Rows> DEVICE void assign(const AssignParams& params) {
 
 // Rows of up to C · THREADS columns, R at a time.
 #define SHORT_ROWS(C, R) \
-    KERNEL(assign_##C, AssignParams, THREADS) { assign<RowPass<C, R>>(params); }
+    KERNEL(assign_##C, AssignParams, THREADS) { assign<ShortRows<C, R>>(params); }
 
-SHORT_ROWS(1, 4)
-SHORT_ROWS(2, 4)
-SHORT_ROWS(4, 2)
-SHORT_ROWS(6, 2)
-SHORT_ROWS(8, 1)
+SHORT_ROWS(1, 8)
+SHORT_ROWS(2, 8)
+SHORT_ROWS(4, 4)
+SHORT_ROWS(6, 4)
+SHORT_ROWS(8, 3)
 
 KERNEL(assign_long, AssignParams, THREADS) { assign<LongRowPass>(params); }

@@ -12,7 +12,8 @@ constexpr double UNIT_ROUNDOFF_F64 = 1.1102230246251565e-16; // 2⁻⁵³
 // it up.
 constexpr u32 AT_CONTROL = Exchange::BYTES;
 constexpr u32 AT_REDUCED = AT_CONTROL + sizeof(Control); // NUM_SCALARS
-constexpr u32 AT_SLICE_SUMS = AT_REDUCED + NUM_SCALARS * sizeof(double);
+constexpr u32 AT_BLOCK_SHIFTS = AT_REDUCED + NUM_SCALARS * sizeof(double); // MAX_ROWS_PER_BLOCK
+constexpr u32 AT_SLICE_SUMS = AT_BLOCK_SHIFTS + MAX_ROWS_PER_BLOCK * sizeof(float);
 
 // Pointers are computed where they are used, from the parameters: kept in registers they would cost the row passes a quarter of theirs.
 struct Context {
@@ -42,6 +43,7 @@ struct Context {
 
     DEVICE Control& control() const { return *shared_memory<Control>(AT_CONTROL); }
     DEVICE double* reduced() const { return shared_memory<double>(AT_REDUCED); } // NUM_SCALARS
+    DEVICE float* block_shifts() const { return shared_memory<float>(AT_BLOCK_SHIFTS); } // of the row block at hand
     DEVICE double* slice_sums() const { return shared_memory<double>(AT_SLICE_SUMS); }
     DEVICE float* chip(int row, int row_length) const { return shared_memory<float>(params.at_chip) + row * row_length; }
 
@@ -67,20 +69,23 @@ DEVICE double no_finite_logit(const AssignParams& params, int row) {
     return 4.0 * (double)((long long)(row + 1) * params.columns - 1) + NO_FINITE_LOGIT;
 }
 
-// What a block learns from its rows on the way; equal in all its threads but for the first two.
+// What a block learns from its rows on the way; equal in all its threads but for the first three.
 struct RowStats {
     double bad = INFINITY_F64;
     double log_row = 0; // Σ log total + shift, relative to the middle of the weights
-    float lowest_total = INFINITY_F32, lowest_element = INFINITY_F32;
+    float lowest_total = INFINITY_F32; // in every warp
+    float lowest_element = INFINITY_F32;
     float largest_argument = 0, row_span = 0, highest_shift = -INFINITY_F32;
 
-    DEVICE void built_row(const AssignParams& params, float high, float low, bool forbidden) {
+    // The row's shift, in bits.
+    DEVICE float built_row(const AssignParams& params, float high, float low, bool forbidden) {
         const float top = high * params.scale_high, bottom = low * params.scale_high;
         const float shift = (float)rint((double)high * params.scale);
         lowest_element = fminf(lowest_element, bottom - shift - 2.0f);
         largest_argument = fmaxf(largest_argument, fmaxf(fabsf(top), fabsf(bottom)));
         row_span = fmaxf(row_span, forbidden ? INFINITY_F32 : (high - low) * 1.000001f); // a bound, so rounded up
         highest_shift = fmaxf(highest_shift, shift);
+        return shift;
     }
 
     // `built`: this pass has read every logit.
@@ -89,6 +94,7 @@ struct RowStats {
         double log_sum[1], first_bad[1];
         over_block<Sum>(context.exchange, logs, log_sum);
         if (built) over_block<Min>(context.exchange, bads, first_bad);
+        lowest_total = over_warp<Min>(lowest_total);
         if (threadIdx.x != 0) return;
         context.own(LOWEST_TOTAL) = lowest_total;
         context.own(LOG_ROW) = log_sum[0];

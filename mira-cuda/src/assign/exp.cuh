@@ -24,17 +24,22 @@ DEVICE void store_probability(const AssignParams& params, unsigned long long bas
     }
 }
 
-// The lowest logit whose element does not underflow, a little lower: forbidden ones (−∞) count as it and become 0.
-DEVICE float lowest_logit(float shift, float scale) {
-    const float underflow = (shift + MIN_EXPONENT - 2.0f) / scale;
-    return fmaxf(underflow - 1e-6f * fabsf(underflow), -3e38f);
-}
+// What a row's elements are relative to: a power of two.
+struct Shift {
+    float lowest; // the lowest logit whose element does not underflow, a little lower: forbidden ones (−∞) count as it and become 0
+    u32 bits;     // of the shift, an integer, as ROUND makes them
 
-// `2^(s c − shift)`.
-DEVICE float kernel_element(float s, float floor, float shift, float scale_high, float scale_low) {
-    s = fmaxf(s, floor);
-    float n = fmaf(s, scale_high, ROUND) - ROUND;
-    float f = fmaf(s, scale_low, fmaf(s, scale_high, -n));
+    DEVICE Shift(const AssignParams& params, float shift) : bits(__float_as_uint(shift + ROUND)) {
+        const float underflow = (shift + MIN_EXPONENT - 2.0f) * params.inverse_scale;
+        lowest = fmaxf(underflow - 1e-6f * fabsf(underflow), -3e38f);
+    }
+};
+
+// `2^(s c − shift)`. Nothing is promised beyond MAX_EXPONENT_ARGUMENT but that it ends.
+DEVICE float kernel_element(const AssignParams& params, float s, Shift shift) {
+    s = fmaxf(s, shift.lowest);
+    const float rounded = fmaf(s, params.scale_high, ROUND), n = rounded - ROUND;
+    float f = fmaf(s, params.scale_low, fmaf(s, params.scale_high, -n));
     // Minimax polynomial of 2^f on [−½, ½], relative error 6e-10.
     float p = 0.00015345812f;
     p = fmaf(p, f, 0.001339993121f);
@@ -43,6 +48,7 @@ DEVICE float kernel_element(float s, float floor, float shift, float scale_high,
     p = fmaf(p, f, 0.2402264689f);
     p = fmaf(p, f, 0.6931472057f);
     p = fmaf(p, f, 1.0f);
-    float e = fmaxf(n - shift, MIN_EXPONENT - 1.0f);
-    return p * __int_as_float(((int)e + 127) << 23);
+    // Numbers of one sign and exponent: their difference is that of their bits.
+    const int e = max((int)(__float_as_uint(rounded) - shift.bits), (int)MIN_EXPONENT - 1);
+    return p * __uint_as_float(((u32)e + 127u) << 23);
 }

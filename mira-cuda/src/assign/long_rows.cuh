@@ -52,10 +52,6 @@ struct LongRowPass {
         }
     }
 
-    DEVICE float element(float s, float floor, float shift) const {
-        return kernel_element(s, floor, shift, context.params.scale_high, context.params.scale_low);
-    }
-
     DEVICE void run() {
         if (pass != PASS_LOGITS) {
             for (int row = context.block(); row < context.params.batch; row += context.blocks()) total(row);
@@ -73,7 +69,8 @@ struct LongRowPass {
         const AssignParams& params = context.params;
         if (build) examine(row);
         if (pass == PASS_COLUMNS) return;
-        const float shift = context.row_shift()[row], floor = lowest_logit(shift, params.scale_high);
+        const float in_bits = context.row_shift()[row];
+        const Shift shift(params, in_bits);
         double mine[1] = {0.0}, total[1];
         for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
             float s[AT_ONCE], weights[AT_ONCE], sum = 0.0f;
@@ -84,7 +81,7 @@ struct LongRowPass {
                 weights[c] = j < params.columns ? context.weights()[j] : 0.0f;
             }
 #pragma unroll
-            for (int c = 0; c < AT_ONCE; c++) sum = fmaf(element(s[c], floor, shift), weights[c], sum);
+            for (int c = 0; c < AT_ONCE; c++) sum = fmaf(kernel_element(params, s[c], shift), weights[c], sum);
             // In f32 over as many elements as a thread of short rows has, then in f64.
             mine[0] += sum;
         }
@@ -92,7 +89,7 @@ struct LongRowPass {
         stats.lowest_total = fminf(stats.lowest_total, (float)total[0]);
         if (threadIdx.x == 0) {
             context.row_factor()[row] = (float)(1.0 / total[0]);
-            if (pass == PASS_WRITE) stats.log_row += (double)logf((float)total[0]) + (double)shift * LN_2;
+            if (pass == PASS_WRITE) stats.log_row += (double)logf((float)total[0]) + (double)in_bits * LN_2;
         }
     }
 
@@ -115,8 +112,8 @@ struct LongRowPass {
             stats.bad = fmin(stats.bad, no_finite_logit(params, row));
             highest[0] = lowest[0] = 0.0f;
         }
-        stats.built_row(params, highest[0], lowest[0], highest[1] > 0.0f);
-        if (threadIdx.x == 0) context.row_shift()[row] = (float)rint((double)highest[0] * params.scale);
+        const float shift = stats.built_row(params, highest[0], lowest[0], highest[1] > 0.0f);
+        if (threadIdx.x == 0) context.row_shift()[row] = shift;
         __syncthreads();
     }
 
@@ -149,7 +146,7 @@ struct LongRowPass {
         const AssignParams& params = context.params;
         if (pass == PASS_LOGITS) return sum + s;
         const float shift = context.row_shift()[row];
-        const float k = element(s, lowest_logit(shift, params.scale_high), shift);
+        const float k = kernel_element(params, s, Shift(params, shift));
         if (pass == PASS_WRITE) {
             const float probability = k * weight * context.row_factor()[row];
             store_probability(params, context.assignment(), (long long)row * params.assignment_stride + j, probability);

@@ -47,12 +47,12 @@ template <class Rows> DEVICE void pass_over_ranks(const AssignParams& params) {
 }
 
 #define SHORT_ROWS(C, R) \
-    KERNEL(over_ranks_##C, AssignParams, THREADS) { pass_over_ranks<RowPass<C, R>>(params); }
+    KERNEL(over_ranks_##C, AssignParams, THREADS) { pass_over_ranks<ShortRows<C, R>>(params); }
 
-SHORT_ROWS(1, 4)
-SHORT_ROWS(2, 4)
-SHORT_ROWS(4, 2)
-SHORT_ROWS(6, 2)
-SHORT_ROWS(8, 1)
+SHORT_ROWS(1, 8)
+SHORT_ROWS(2, 8)
+SHORT_ROWS(4, 4)
+SHORT_ROWS(6, 4)
+SHORT_ROWS(8, 3)
 
 KERNEL(over_ranks_long, AssignParams, THREADS) { pass_over_ranks<LongRowPass>(params); }

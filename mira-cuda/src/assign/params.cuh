@@ -4,6 +4,7 @@
 #include "common/params.cuh"
 
 constexpr int MAX_PROBLEMS = 4;
+constexpr int MAX_ROWS_PER_BLOCK = 64; // since partial column sums are f32
 constexpr int DEPTH = 5; // of the acceleration, as on the CPU
 
 enum Method { SOFTMAX, MIRA, SINKHORN, CENTERED };
@@ -17,15 +18,15 @@ struct AssignParams {
     unsigned long long contribution, gathered; // of a batch spread over ranks: what this one tells, what all told; f64
     unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control, at_summary;
     long long logits_stride, assignment_stride; // elements from row to row
-    double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`
+    double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`, and its inverse
     double epsilon, rho, beta, momentum;
     double temperature; // τ of MIRA and of the centring
     double tolerance, unit_roundoff, noise;
-    float scale_high, scale_low;
+    float scale_high, scale_low, inverse_scale;
     int at_chip; // in shared memory, bytes
     int batch, columns;
     int padded_columns;  // vectors' and partials' length
-    int rows_per_block;  // at most 64: partial column sums are f32
+    int rows_per_block;  // at most MAX_ROWS_PER_BLOCK
     int row_blocks;      // ceil(batch / rows_per_block)
     int rows_on_chip;    // rows of the first row block of each block that are kept in shared memory
     int slice;           // columns a block looks after between sweeps

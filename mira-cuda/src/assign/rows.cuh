@@ -1,204 +1,273 @@
 // A pass over rows that fit into a block's registers: each row is read once, from shared memory or as logits from global memory.
 //
 // Thread t holds columns t, t + THREADS, …: C of each of R rows, C weights and C column sums. A group's row totals are known after
-// one exchange; then its elements, still in registers, go into the column sums. Rows that do not fit into shared memory are computed
-// from their logits in every pass, which are then read from L2 if they fit there.
+// one exchange; then its elements, still in registers, go into the column sums. What the next group starts from is fetched before the
+// exchange, so that memory and the exchange are waited for together. Rows that do not fit into shared memory are computed from their
+// logits in every pass, which are then read from L2 if they fit there.
 
 #pragma once
 #include "context.cuh"
 
-template <int C, int R> struct RowPass {
+// BUILD: nothing is known of the rows yet.
+template <int C, int R, bool BUILD> struct RowPass {
     Context& context;
     const int pass;
-    const bool build; // nothing is known of the rows yet
+    const int thread;
     RowStats stats;
-    // Many columns leave no registers for the weights, which are then read from the cache for every group.
-    static constexpr bool HOLD = C <= 6;
-    float weights[HOLD ? C : 1];
+    float weights[C]; // 0 beyond the last column
     float sums[C];
     float block_shift;
+    // What the next group starts from: kernel elements of rows on chip, of others the logits as they lie in memory.
+    u32 fetched[R][C];
 
-    DEVICE RowPass(Context& context)
-        : context(context), pass(context.control().pass), build(!context.control().built) {}
+    // Rows of a row block, `kept` of them on chip.
+    struct Rows {
+        int first, kept, end;
+    };
 
-    // There is one for each column a thread may have, 0 beyond the last real one.
-    DEVICE float weight(int c) const { return HOLD ? weights[c < (HOLD ? C : 1) ? c : 0] : context.weights()[column(c)]; }
+    DEVICE RowPass(Context& context) : context(context), pass(context.control().pass), thread(opaque(threadIdx.x)) {}
 
-    DEVICE int column(int c) const { return c * THREADS + threadIdx.x; }
+    // A thread's first element of a row; the others are THREADS apart, so that one address serves for all.
+    template <class T> DEVICE T* own(T* row) const { return row + thread; }
+    DEVICE bool is_real(int c) const { return thread < context.params.columns - c * THREADS; }
+    DEVICE float* chip(const Rows& rows, int row) const { return own(context.chip(row - rows.first, C * THREADS)); }
 
     DEVICE void run() {
         const AssignParams& params = context.params;
-        if constexpr (HOLD) {
 #pragma unroll
-            for (int c = 0; c < C; c++) weights[c] = context.weights()[column(c)];
-        }
+        for (int c = 0; c < C; c++) weights[c] = own(context.weights())[c * THREADS];
         for (int block = context.block(); block < params.row_blocks; block += context.blocks()) {
-            const int first = block * params.rows_per_block;
-            const int end = min(first + params.rows_per_block, params.batch);
-            const int on_chip = block == context.block() ? params.rows_on_chip : 0;
+            const int first = block * params.rows_per_block, end = min(first + params.rows_per_block, params.batch);
+            const Rows rows{first, block == context.block() ? min(params.rows_on_chip, end - first) : 0, end};
 #pragma unroll
             for (int c = 0; c < C; c++) sums[c] = 0.0f;
             block_shift = -INFINITY_F32;
-            for (int row = first; row < end; row += R) group(row, min(R, end - row), row - first, on_chip);
-            float* partial = context.partial(block);
+            if constexpr (BUILD) {
+                groups<false>(rows, first, end);
+            } else {
+                if (first + thread < end) *own(context.block_shifts()) = context.row_shift()[first + thread];
+                __syncthreads();
+                if (pass == PASS_LOGITS) {
+                    add_logits(rows);
+                } else {
+                    groups<true>(rows, first, first + rows.kept);
+                    groups<false>(rows, first + rows.kept, end);
+                }
+            }
+            float* partial = own(context.partial(block));
             // Sums of unnormalised columns of different blocks are relative to different shifts.
 #pragma unroll
             for (int c = 0; c < C; c++) {
-                if (column(c) < params.columns) partial[column(c)] = sums[c];
+                if (is_real(c)) partial[c * THREADS] = sums[c];
             }
-            if (pass == PASS_COLUMNS && threadIdx.x == 0) context.row_factor()[block] = block_shift;
+            if (BUILD && pass == PASS_COLUMNS && thread == 0) context.row_factor()[block] = block_shift;
         }
-        stats.publish(context, build);
+        stats.publish(context, BUILD);
     }
 
-    DEVICE void group(int row, int rows, int local, int on_chip) {
-        const AssignParams& params = context.params;
-        float k[R][C];
-        if (pass == PASS_LOGITS) {
-            load(row, rows, k);
+    // Rows from `first` on, which are all on chip or none of them.
+    template <bool CHIP> DEVICE void groups(const Rows& rows, int first, int end) {
+        fetch<CHIP>(rows, first, end);
+        for (int row = first; row < end; row += R) group<CHIP>(rows, row, end);
+    }
+
+    template <bool CHIP> DEVICE void fetch(const Rows& rows, int row, int end) {
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            if (row + r >= end) {
+                // Not what was there before, which would have to be kept until here.
+#pragma unroll
+                for (int c = 0; c < C; c++) fetched[r][c] = 0;
+            } else if (CHIP) {
+                const u32* kept = (const u32*)chip(rows, row + r);
+#pragma unroll
+                for (int c = 0; c < C; c++) fetched[r][c] = kept[c * THREADS];
+            } else {
+                const long long at = (long long)(row + r) * context.params.logits_stride;
+                if (context.params.logits_dtype == F32) {
+                    fetch_row(own((const u32*)context.logits() + at), 0xff800000u, fetched[r]);
+                } else {
+                    fetch_row(own((const u16*)context.logits() + at), context.params.logits_dtype == F16 ? 0xfc00u : 0xff80u, fetched[r]);
+                }
+            }
+        }
+    }
+
+    // −∞ beyond the last column.
+    template <class T> DEVICE void fetch_row(const T* logits, u32 forbidden, u32 (&bits)[C]) const {
+#pragma unroll
+        for (int c = 0; c < C; c++) bits[c] = is_real(c) ? (u32)logits[c * THREADS] : forbidden;
+    }
+
+    DEVICE void logits_of(const u32 (&bits)[C], float (&s)[C]) const {
+        const int dtype = context.params.logits_dtype;
+        if (dtype == F16) {
+#pragma unroll
+            for (int c = 0; c < C; c++) s[c] = f16_to_float((u16)bits[c]);
+        } else {
+            const int places = dtype == BF16 ? 16 : 0;
+#pragma unroll
+            for (int c = 0; c < C; c++) s[c] = bits_to_float(bits[c] << places);
+        }
+    }
+
+    DEVICE void add_logits(const Rows& rows) {
+        fetch<false>(rows, rows.first, rows.end);
+        for (int row = rows.first; row < rows.end; row += R) {
 #pragma unroll
             for (int r = 0; r < R; r++) {
+                if (row + r >= rows.end) continue;
+                float s[C];
+                logits_of(fetched[r], s);
 #pragma unroll
-                for (int c = 0; c < C; c++) sums[c] += r < rows && column(c) < params.columns ? k[r][c] : 0.0f;
+                for (int c = 0; c < C; c++) sums[c] += is_real(c) ? s[c] : 0.0f;
             }
-            return;
+            fetch<false>(rows, row + R, rows.end);
         }
-        if (build) {
-            load(row, rows, k);
-            examine(row, rows, k);
-        }
+    }
+
+    template <bool CHIP> DEVICE void group(const Rows& rows, int row, int end) {
+        const int here = min(R, end - row);
+        float k[R][C];
         float shifts[R];
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            const bool inside = r < rows;
-            shifts[r] = inside ? context.row_shift()[row + r] : 0.0f;
-            const bool kept = local + r < on_chip;
-            float* chip = context.chip(local + r, C * THREADS);
-            if (!build && inside && kept) {
+            if (CHIP || r >= here) {
 #pragma unroll
-                for (int c = 0; c < C; c++) k[r][c] = chip[column(c)];
-                continue;
+                for (int c = 0; c < C; c++) k[r][c] = bits_to_float(fetched[r][c]);
+            } else {
+                logits_of(fetched[r], k[r]);
             }
-            if (!build && inside) load_row(row + r, k[r]);
-            const float floor = lowest_logit(shifts[r], params.scale_high);
+        }
+        if constexpr (BUILD) examine(row, here, k, shifts);
+        if constexpr (!CHIP) {
 #pragma unroll
-            for (int c = 0; c < C; c++) {
-                const bool real = inside && column(c) < params.columns;
-                const float element = kernel_element(k[r][c], floor, shifts[r], params.scale_high, params.scale_low);
-                k[r][c] = real ? element : 0.0f;
-                if (inside && kept) chip[column(c)] = k[r][c];
+            for (int r = 0; r < R; r++) {
+                if (r >= here) continue;
+                const int local = row + r - rows.first;
+                const Shift shift(context.params, BUILD ? shifts[r] : context.block_shifts()[local]);
+#pragma unroll
+                for (int c = 0; c < C; c++) k[r][c] = kernel_element(context.params, k[r][c], shift);
+                if (!BUILD || local >= rows.kept) continue;
+                float* kept = chip(rows, row + r);
+#pragma unroll
+                for (int c = 0; c < C; c++) kept[c * THREADS] = k[r][c];
             }
         }
         float factors[R];
-        if (pass == PASS_COLUMNS) {
-            relative_to_highest(rows, shifts, factors);
-        } else {
-            normalise(rows, k, shifts, factors);
+        const bool normalised = !BUILD || pass != PASS_COLUMNS;
+        if (!normalised) relative_to_highest(here, shifts, factors);
+        fetch<CHIP>(rows, row + R, end);
+        if (normalised) normalise(row, here, k, factors);
+        if (pass == PASS_WRITE) {
+            write(row, here, k, factors);
+            return;
         }
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            if (pass == PASS_WRITE) {
-                const long long at = (long long)(row + r) * params.assignment_stride;
 #pragma unroll
-                for (int c = 0; c < C; c++) {
-                    const float probability = k[r][c] * weight(c) * factors[r];
-                    sums[c] += probability;
-                    if (r < rows && column(c) < params.columns) {
-                        store_probability(params, context.assignment(), at + column(c), probability);
-                    }
-                }
+            for (int c = 0; c < C; c++) sums[c] = fmaf(k[r][c], factors[r], sums[c]);
+        }
+    }
+
+    DEVICE void write(int row, int here, const float (&k)[R][C], const float (&factors)[R]) {
+        const AssignParams& params = context.params;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            if (r >= here) continue;
+            const long long at = (long long)(row + r) * params.assignment_stride;
+            if (params.assignment_dtype == BF16) {
+                write_row(own((bf16*)context.assignment() + at), k[r], factors[r]);
             } else {
-#pragma unroll
-                for (int c = 0; c < C; c++) sums[c] = fmaf(k[r][c], factors[r], sums[c]);
+                write_row(own((float*)context.assignment() + at), k[r], factors[r]);
             }
         }
     }
 
-    template <class T> DEVICE void load_row_of(int row, float (&s)[C]) {
-        const T* logits = (const T*)context.logits() + (long long)row * context.params.logits_stride;
+    template <class T> DEVICE void write_row(T* assignment, const float (&k)[C], float factor) {
 #pragma unroll
-        for (int c = 0; c < C; c++) s[c] = column(c) < context.params.columns ? to_float(logits[column(c)]) : -INFINITY_F32;
-    }
-
-    DEVICE void load_row(int row, float (&s)[C]) {
-        switch (context.params.logits_dtype) {
-        case F16: load_row_of<f16>(row, s); break;
-        case BF16: load_row_of<bf16>(row, s); break;
-        default: load_row_of<float>(row, s); break;
-        }
-    }
-
-    DEVICE void load(int row, int rows, float (&s)[R][C]) {
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            if (r < rows) load_row(row + r, s[r]);
+        for (int c = 0; c < C; c++) {
+            const float probability = k[c] * weights[c] * factor;
+            sums[c] += probability;
+            if (is_real(c)) assignment[c * THREADS] = from_float<T>(probability);
         }
     }
 
     // Range of each row, from which its shift follows, and whatever is not a logit.
-    DEVICE void examine(int row, int rows, const float (&s)[R][C]) {
+    DEVICE void examine(int row, int here, const float (&s)[R][C], float (&shifts)[R]) {
         const AssignParams& params = context.params;
-        float low[R], high[2 * R]; // with the marks of forbidden entries
+        float seen[3 * R]; // highest, lowest with the sign changed, whether an entry is forbidden
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            low[r] = INFINITY_F32;
-            high[r] = -INFINITY_F32;
-            high[R + r] = 0.0f;
-#pragma unroll
-            for (int c = 0; c < C; c++) {
-                if (r < rows && column(c) < params.columns) {
-                    const long long index = (long long)(row + r) * params.columns + column(c);
-                    look_at(s[r][c], index, high[r], low[r], high[R + r], stats.bad);
-                }
-            }
+            float low = INFINITY_F32, high = -INFINITY_F32, forbidden = 0.0f;
+            if (r < here) look_at_row(row + r, s[r], high, low, forbidden);
+            seen[r] = high;
+            seen[R + r] = -low;
+            seen[2 * R + r] = forbidden;
         }
-        float lowest[R], highest[2 * R];
-        over_block<Min>(context.exchange, low, lowest);
-        over_block<Max>(context.exchange, high, highest);
+        float all[3 * R];
+        over_block<Max>(context.exchange, seen, all);
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            if (r >= rows) continue;
-            if (!(highest[r] >= lowest[r])) {
+            shifts[r] = 0.0f;
+            if (r >= here) continue;
+            float high = all[r], low = -all[R + r];
+            if (!(high >= low)) {
                 stats.bad = fmin(stats.bad, no_finite_logit(params, row + r));
-                highest[r] = lowest[r] = 0.0f;
+                high = low = 0.0f;
             }
-            stats.built_row(params, highest[r], lowest[r], highest[R + r] > 0.0f);
-            if (threadIdx.x == 0) context.row_shift()[row + r] = (float)rint((double)highest[r] * params.scale);
+            shifts[r] = stats.built_row(params, high, low, all[2 * R + r] > 0.0f);
+            if (thread == 0) context.row_shift()[row + r] = shifts[r];
         }
-        // Everyone reads the shifts next.
-        __syncthreads();
     }
 
-    // Row totals, and their inverses as factors; 0 for rows that do not exist.
-    DEVICE void normalise(int rows, const float (&k)[R][C], const float (&shifts)[R], float (&factors)[R]) {
+    DEVICE void look_at_row(int row, const float (&s)[C], float& high, float& low, float& forbidden) {
+        u32 magnitude = 0; // the largest one's bits
+#pragma unroll
+        for (int c = 0; c < C; c++) {
+            const float real = is_real(c) ? s[c] : s[0]; // or none is
+            magnitude = max(magnitude, __float_as_uint(real) & 0x7fffffffu);
+            high = fmaxf(high, real);
+            low = fminf(low, real);
+        }
+        if (magnitude < 0x7f800000u) return;
+        // Seldom, so from memory again: registers are for what happens always.
+        high = -INFINITY_F32;
+        low = INFINITY_F32;
+        const AssignParams& params = context.params;
+#pragma unroll 1
+        for (int j = thread; j < params.columns; j += THREADS) {
+            const float logit = load_logit(params, context.logits(), (long long)row * params.logits_stride + j);
+            look_at(logit, (long long)row * params.columns + j, high, low, forbidden, stats.bad);
+        }
+    }
+
+    // Row totals, and their inverses as factors; 0 for rows that do not exist. A lane looks after one row.
+    DEVICE void normalise(int row, int here, const float (&k)[R][C], float (&factors)[R]) {
         float mine[R];
 #pragma unroll
         for (int r = 0; r < R; r++) {
             mine[r] = 0.0f;
 #pragma unroll
-            for (int c = 0; c < C; c++) mine[r] = fmaf(k[r][c], weight(c), mine[r]);
+            for (int c = 0; c < C; c++) mine[r] = fmaf(k[r][c], weights[c], mine[r]);
         }
-        double totals[R];
-        over_block<Sum>(context.exchange, mine, totals);
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            if (r < rows) stats.lowest_total = fminf(stats.lowest_total, (float)totals[r]);
-            factors[r] = r < rows ? (float)(1.0 / totals[r]) : 0.0f;
-        }
-        if (pass == PASS_WRITE) {
-#pragma unroll
-            for (int r = 0; r < R; r++) {
-                // For the objective alone, so f32 will do; a row each for different warps.
-                if (r < rows && (int)threadIdx.x == r * LANES % THREADS) stats.log_row += (double)logf((float)totals[r]) + (double)shifts[r] * LN_2;
+        const double total = over_block_by_lanes<Sum, double>(context.exchange, mine);
+        const int r = value_of_lane<R>();
+        if (r < here) {
+            stats.lowest_total = fminf(stats.lowest_total, (float)total);
+            // For the objective alone, so f32 will do.
+            if (pass == PASS_WRITE && thread == r * lanes_of_value(R)) {
+                stats.log_row += (double)logf((float)total) + (double)context.row_shift()[row + r] * LN_2;
             }
         }
+        tell_lanes(r < here ? (float)(1.0 / total) : 0.0f, factors);
     }
 
     // Unnormalised columns: each row by its shift, relative to the highest so far in this row block.
-    DEVICE void relative_to_highest(int rows, const float (&shifts)[R], float (&factors)[R]) {
+    DEVICE void relative_to_highest(int here, const float (&shifts)[R], float (&factors)[R]) {
         float highest = block_shift;
 #pragma unroll
-        for (int r = 0; r < R; r++) highest = r < rows ? fmaxf(highest, shifts[r]) : highest;
+        for (int r = 0; r < R; r++) highest = r < here ? fmaxf(highest, shifts[r]) : highest;
         if (highest > block_shift) {
             const float factor = exp2f(block_shift - highest);
 #pragma unroll
@@ -206,6 +275,19 @@ template <int C, int R> struct RowPass {
             block_shift = highest;
         }
 #pragma unroll
-        for (int r = 0; r < R; r++) factors[r] = r < rows ? exp2f(shifts[r] - highest) : 0.0f;
+        for (int r = 0; r < R; r++) factors[r] = r < here ? exp2f(shifts[r] - highest) : 0.0f;
+    }
+};
+
+// Held apart, so that passes over known rows, which are most, carry nothing of what is found out about them.
+template <int C, int R> struct ShortRows {
+    Context& context;
+
+    DEVICE void run() {
+        if (context.control().built) {
+            RowPass<C, R, false>(context).run();
+        } else {
+            RowPass<C, R, true>(context).run();
+        }
     }
 };

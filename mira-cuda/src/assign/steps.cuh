@@ -54,7 +54,7 @@ template <class Rows> DEVICE void row_pass(Context& context) {
     if (context.control().domain == LOGARITHMIC && context.control().pass != PASS_LOGITS) {
         context.barrier_target = log_pass(context.params, context.barrier_target, context.exchange);
     } else {
-        Rows(context).run();
+        Rows{context}.run();
     }
     context.all_blocks();
 }
