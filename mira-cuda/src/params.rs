@@ -23,7 +23,9 @@ pub enum KVector {
 }
 
 /// K-vectors in all.
-pub(crate) const NUM_VECTORS: usize = 8 + 2 * DEPTH;
+pub(crate) const NUM_VECTORS: usize = 3 + NUM_HISTORY;
+/// K-vectors that are needed in one run alone.
+pub(crate) const NUM_HISTORY: usize = 5 + 2 * DEPTH;
 /// f64 that a rank tells the others before its K column sums.
 pub(crate) const NUM_TOLD: usize = 8;
 /// f64 that blocks tell each other, each.
@@ -78,6 +80,8 @@ pub struct Params {
     pub(crate) row_blocks: c_int,
     pub(crate) rows_on_chip: c_int,
     pub(crate) slice: c_int,
+    pub(crate) parts_log2: c_int,
+    pub(crate) at_history: c_int,
     pub(crate) logits_dtype: c_int,
     pub(crate) assignment_dtype: c_int,
     pub(crate) method: c_int,
@@ -110,7 +114,7 @@ pub struct Control {
     milestone: f64,
     best_middle: f64,
     previous_middle: f64,
-    mass: f64,
+    inverse_mass: f64,
     batch: f64,
     delta_sum: [f64; DEPTH],
     delta_middle: [f64; DEPTH],

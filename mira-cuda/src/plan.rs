@@ -8,7 +8,8 @@ use mira_core::{
 };
 
 use crate::params::{
-    Control, KVector, MAX_PROBLEMS, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params, Summary,
+    Control, KVector, MAX_PROBLEMS, NUM_HISTORY, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params,
+    Summary,
 };
 
 /// What a plan must know of a device.
@@ -226,11 +227,16 @@ impl Plan {
         let row_length = short.map_or(columns.next_multiple_of(threads), |c| c * threads);
 
         let warps = threads / WARP;
-        let f64s = NUM_SCALARS
-            + MAX_ROWS_PER_BLOCK / 2
-            + warps * EXCHANGE
-            + slice.div_ceil(WARP).max(warps) * WARP;
-        let at_chip = (size_of::<Control>() + 8 * f64s).next_multiple_of(16);
+        let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
+        let f64s = NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + warps * EXCHANGE + (slice << parts_log2);
+        let fixed = size_of::<Control>() + 8 * f64s;
+        let room = (hardware.shared_memory as usize).saturating_sub(fixed);
+        // A run over ranks ends and begins again with every launch. Rows on chip save more than this, so they have most of the room.
+        let history = 8 * NUM_HISTORY * slice;
+        let for_history = if short.is_some() { room / 4 } else { room };
+        let on_chip = ranks.is_none() && history <= for_history;
+        let (at_history, history) = if on_chip { (fixed, history) } else { (0, 0) };
+        let at_chip = (fixed + history).next_multiple_of(16);
         let rows_on_chip = match short {
             // Nothing stays on chip from launch to launch.
             Some(_) if ranks.is_none() => {
@@ -265,6 +271,8 @@ impl Plan {
             row_blocks: int(row_blocks)?,
             rows_on_chip: int(rows_on_chip)?,
             slice: int(slice)?,
+            parts_log2: parts_log2.cast_signed(),
+            at_history: int(at_history)?,
             logits_dtype: logits as c_int,
             assignment_dtype: assignment as c_int,
             rank: int(ranks.map_or(0, |r| r.rank))?,

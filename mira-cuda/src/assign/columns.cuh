@@ -7,19 +7,48 @@
 #include "context.cuh"
 #include "log_sum.cuh"
 
+// Loads that a thread has in flight: one after another their latencies would be all the time this takes.
+constexpr int COLUMN_LOADS = 8;
+
+// What is known of a column before its sum is.
+struct Column {
+    double log_weight = 0.0;
+    float weight = 0.0f;
+
+    DEVICE void load(const Context& context, int j) {
+        if (j >= context.end_column()) return;
+        log_weight = context.vector(LOG_WEIGHTS)[j];
+        weight = context.weights()[j];
+    }
+};
+
 template <bool OVER_RANKS> struct ColumnPhase {
     Context& context;
     const Control& control;
     const int first, end; // the slice
-    double minima[4] = {INFINITY_F64, INFINITY_F64, INFINITY_F64, INFINITY_F64};
-    double maxima[5] = {-INFINITY_F64, -INFINITY_F64, -INFINITY_F64, -INFINITY_F64, 0.0};
-    double sums[4 + 2 * DEPTH] = {};
+    // As the scalars from LOWEST_RESIDUAL on, with the sign changed, and then from HIGHEST_RESIDUAL on.
+    static constexpr int LOWEST = LOWEST_SUM - LOWEST_RESIDUAL + 1, EXTREMES = LOWEST + LARGEST_EXPONENT - HIGHEST_RESIDUAL + 1;
+    double extremes[EXTREMES];
+    double sums[NUM_SCALARS - MARGINAL_ERROR] = {}; // as the scalars from MARGINAL_ERROR on
 
     DEVICE ColumnPhase(Context& context)
-        : context(context), control(context.control()), first(context.first_column()), end(context.end_column()) {}
+        : context(context), control(context.control()), first(context.first_column()), end(context.end_column()) {
+#pragma unroll
+        for (int i = 0; i < EXTREMES; i++) extremes[i] = -INFINITY_F64;
+        extreme(LARGEST_EXPONENT) = 0.0;
+    }
+
+    DEVICE double& extreme(int scalar) {
+        return extremes[scalar >= HIGHEST_RESIDUAL ? LOWEST + scalar - HIGHEST_RESIDUAL : scalar - LOWEST_RESIDUAL];
+    }
+    DEVICE void no_less_than(int scalar, double value) { extreme(scalar) = fmax(extreme(scalar), -value); }
+    DEVICE void no_more_than(int scalar, double value) { extreme(scalar) = fmax(extreme(scalar), value); }
+    DEVICE double& sum(int scalar) { return sums[scalar - MARGINAL_ERROR]; }
 
     DEVICE void run() {
         double highest_shift = 0.0;
+        Column column;
+        column.load(context, first + threadIdx.x);
         if constexpr (OVER_RANKS) {
             highest_shift = highest_shift_of_ranks();
         } else if (is_linear()) {
@@ -33,7 +62,8 @@ template <bool OVER_RANKS> struct ColumnPhase {
             } else if (control.pass == PASS_COLUMNS) {
                 start(j, linear, highest_shift);
             } else {
-                column(j, linear);
+                moved(j, linear, column);
+                column.load(context, j + THREADS);
             }
         }
         publish();
@@ -82,37 +112,44 @@ template <bool OVER_RANKS> struct ColumnPhase {
         return sum.value();
     }
 
-    // Parts of a tile of LANES columns go to different warps where there are fewer tiles than warps.
     DEVICE int tiles() const { return (context.params.slice + LANES - 1) / LANES; }
-    DEVICE int parts() const {
-        return tiles() < WARPS ? WARPS / tiles() : 1;
-    }
+    // Parts of a tile go to different warps where there are fewer tiles than warps.
+    DEVICE int parts() const { return 1 << context.params.parts_log2; }
 
     DEVICE void add_row_blocks(double highest_shift) {
         const AssignParams& params = context.params;
-        const int lane = threadIdx.x % LANES, step = parts();
+        const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, step = parts(), part = warp % step;
 #pragma unroll 1
-        for (int item = threadIdx.x / LANES; item < tiles() * step; item += WARPS) {
-            const int tile = item % tiles(), part = item / tiles(), j = first + tile * LANES + lane;
+        for (int tile = warp >> params.parts_log2; tile < tiles(); tile += WARPS) {
+            const int local = tile * LANES + lane, j = first + local;
+            if (j >= end) continue;
             double sum = 0.0;
-            if (j < end && control.pass == PASS_COLUMNS) {
+            if (control.pass == PASS_COLUMNS) {
                 for (int block = part; block < params.row_blocks; block += step) {
                     sum += context.partial(block)[j] * exp2(context.row_factor()[block] - highest_shift);
                 }
-            } else if (j < end) {
-                // Several in flight: this is all latency.
-#pragma unroll 8
-                for (int block = part; block < params.row_blocks; block += step) sum += context.partial(block)[j];
+            } else {
+#pragma unroll 1
+                for (int next = part; next < params.row_blocks; next += COLUMN_LOADS * step) {
+                    float loaded[COLUMN_LOADS];
+#pragma unroll
+                    for (int i = 0; i < COLUMN_LOADS; i++) {
+                        const int block = next + i * step;
+                        loaded[i] = block < params.row_blocks ? context.partial(block)[j] : 0.0f;
+                    }
+#pragma unroll
+                    for (int i = 0; i < COLUMN_LOADS; i++) sum += loaded[i];
+                }
             }
-            context.slice_sums()[item * LANES + lane] = sum;
+            context.slice_sums()[part * params.slice + local] = sum;
         }
         __syncthreads();
     }
 
     DEVICE double total(int j) const {
         double sum = 0.0;
-#pragma unroll 1
-        for (int part = 0; part < parts(); part++) sum += context.slice_sums()[part * tiles() * LANES + (j - first)];
+#pragma unroll 8
+        for (int part = 0; part < parts(); part++) sum += context.slice_sums()[part * context.params.slice + (j - first)];
         return sum;
     }
 
@@ -127,9 +164,9 @@ template <bool OVER_RANKS> struct ColumnPhase {
             log_sum = log_sum_of(j);
         }
         const double image = log_sum == -INFINITY_F64 ? 0.0 : -log_sum;
-        context.vector(IMAGE)[j] = image;
-        minima[1] = fmin(minima[1], image);
-        maxima[1] = fmax(maxima[1], image);
+        context.history(j)[IMAGE] = image;
+        no_less_than(LOWEST_IMAGE, image);
+        no_more_than(HIGHEST_IMAGE, image);
     }
 
     // DINO: `c ← m c + (1 − m) mean S`; a prototype with a forbidden entry keeps its centre.
@@ -141,21 +178,23 @@ template <bool OVER_RANKS> struct ColumnPhase {
 
     DEVICE void bounds_of(double sum) {
         // A NaN must not hide behind the comparison of a minimum.
-        minima[3] = sum >= 0.0 ? fmin(minima[3], sum) : -1.0;
-        maxima[3] = fmax(maxima[3], sum);
+        no_less_than(LOWEST_SUM, sum >= 0.0 ? sum : -1.0);
+        no_more_than(HIGHEST_SUM, sum);
     }
 
-    DEVICE void column(int j, bool linear) {
+    DEVICE void moved(int j, bool linear, const Column& column) {
         const AssignParams& params = context.params;
-        const double a = context.vector(LOG_WEIGHTS)[j];
-        double log_marginal;
+        const double a = column.log_weight;
+        double log_marginal, marginal;
         if (linear) {
             double sum = sum_of(j, 0.0);
-            if (control.pass == PASS_SWEEP) sum *= context.weights()[j];
+            if (control.pass == PASS_SWEEP) sum *= column.weight;
             bounds_of(sum);
-            log_marginal = log(sum / control.batch);
+            marginal = sum / control.batch;
+            log_marginal = log(marginal);
         } else {
             log_marginal = log_sum_of(j) - log(control.batch);
+            marginal = exp(log_marginal);
         }
         context.vector(LOG_MARGINAL)[j] = log_marginal;
         const bool active = log_marginal > -INFINITY_F64;
@@ -163,74 +202,66 @@ template <bool OVER_RANKS> struct ColumnPhase {
         const double gauge = params.method == SINKHORN ? log((double)params.columns) : 0.0;
         const double image = active ? params.rho * (a - log_marginal) - gauge : 0.0;
         const double residual = active ? image - a : 0.0;
-        context.vector(IMAGE)[j] = image;
-        minima[2] = fmin(minima[2], a);
-        maxima[2] = fmax(maxima[2], a);
+        const History history = context.history(j);
+        history[IMAGE] = image;
+        no_less_than(LOWEST_WEIGHT, a);
+        no_more_than(HIGHEST_WEIGHT, a);
         if (active) {
-            minima[0] = fmin(minima[0], residual);
-            maxima[0] = fmax(maxima[0], residual);
-            minima[1] = fmin(minima[1], image);
-            maxima[1] = fmax(maxima[1], image);
-            maxima[4] = fmax(maxima[4], fmax(fabs(a - control.middle), fabs(log_marginal)));
+            no_less_than(LOWEST_RESIDUAL, residual);
+            no_more_than(HIGHEST_RESIDUAL, residual);
+            no_less_than(LOWEST_IMAGE, image);
+            no_more_than(HIGHEST_IMAGE, image);
+            no_more_than(LARGEST_EXPONENT, fmax(fabs(a - control.middle), fabs(log_marginal)));
         }
-        const double marginal = exp(log_marginal);
-        sums[0] += fabs(marginal - 1.0 / params.columns);
-        if (params.stop != STOP_SWEEPS) remember(j, residual, image, marginal);
+        sum(MARGINAL_ERROR) += fabs(marginal - 1.0 / params.columns);
+        if (params.stop != STOP_SWEEPS) remember(history, residual, image, marginal);
     }
 
     // History of the acceleration, and the inner products it needs. Whether the step is taken is not known yet: if it is not, the
     // history starts anew and nothing of this is read.
-    DEVICE void remember(int j, double residual, double image, double marginal) {
-        double& weight = context.vector(RESIDUAL_WEIGHT)[j];
-        double& previous_residual = context.vector(PREVIOUS_RESIDUAL)[j];
-        double& previous_image = context.vector(PREVIOUS_IMAGE)[j];
+    DEVICE void remember(const History& history, double residual, double image, double marginal) {
+        double weight;
         if (!control.primed) {
-            weight = marginal;
+            history[RESIDUAL_WEIGHT] = weight = marginal;
         } else {
-            const double delta = residual - previous_residual;
-            context.vector(DELTA_RESIDUAL + control.next)[j] = delta;
-            context.vector(DELTA_IMAGE + control.next)[j] = image - previous_image;
-            sums[3] += weight * delta;
+            weight = history[RESIDUAL_WEIGHT];
+            const double delta = residual - history[PREVIOUS_RESIDUAL];
+            double deltas[DEPTH];
+#pragma unroll
+            for (int i = 0; i < DEPTH; i++) deltas[i] = i < control.filled ? history[DELTA_RESIDUAL + i] : 0.0;
+            history[DELTA_RESIDUAL + control.next] = delta;
+            history[DELTA_IMAGE + control.next] = image - history[PREVIOUS_IMAGE];
+            sum(DELTA) += weight * delta;
 #pragma unroll
             for (int i = 0; i < DEPTH; i++) {
-                if (i != control.next && i >= control.filled) continue;
-                const double other = i == control.next ? delta : context.vector(DELTA_RESIDUAL + i)[j];
-                sums[4 + i] += weight * delta * other;
-                sums[4 + DEPTH + i] += weight * other * residual;
+                const double other = i == control.next ? delta : deltas[i];
+                sum(GRAM + i) += weight * delta * other;
+                sum(RIGHT + i) += weight * other * residual;
             }
         }
-        sums[1] += weight;
-        sums[2] += weight * residual;
-        previous_residual = residual;
-        previous_image = image;
+        sum(MASS) += weight;
+        sum(RESIDUAL) += weight * residual;
+        history[PREVIOUS_RESIDUAL] = residual;
+        history[PREVIOUS_IMAGE] = image;
     }
 
     DEVICE void publish() {
-        const int active = min((context.params.slice + LANES - 1) / LANES, WARPS);
-        double low[4], high[5];
-        over_block<Min>(context.exchange, minima, low, active);
-        over_block<Max>(context.exchange, maxima, high, active);
-        if (threadIdx.x == 0) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) context.own(LOWEST_RESIDUAL + i) = low[i];
-#pragma unroll
-            for (int i = 0; i < 5; i++) context.own(HIGHEST_RESIDUAL + i) = high[i];
-        }
+        const int active = min(tiles(), WARPS);
+        const double extreme = over_block_by_lanes<Max, double>(context.exchange, extremes, active);
+        const int e = lane_to_tell<EXTREMES>();
+        if (e >= LOWEST) context.own(HIGHEST_RESIDUAL + e - LOWEST) = extreme;
+        if (e >= 0 && e < LOWEST) context.own(LOWEST_RESIDUAL + e) = -extreme;
         // A fixed number of sweeps asks for nothing else.
         if (context.params.stop == STOP_SWEEPS) return;
-        constexpr int AT_ONCE = 7;
-        static_assert((4 + 2 * DEPTH) % AT_ONCE == 0, "in equal parts");
-#pragma unroll
-        for (int start = 0; start < 4 + 2 * DEPTH; start += AT_ONCE) {
-            double part[AT_ONCE], totals[AT_ONCE];
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) part[i] = sums[start + i];
-            over_block<Sum>(context.exchange, part, totals, active);
-            if (threadIdx.x == 0) {
-#pragma unroll
-                for (int i = 0; i < AT_ONCE; i++) context.own(MARGINAL_ERROR + start + i) = totals[i];
-            }
-        }
+        const double sum = over_block_by_lanes<Sum, double>(context.exchange, sums, active);
+        const int s = lane_to_tell<NUM_SCALARS - MARGINAL_ERROR>();
+        if (s >= 0) context.own(MARGINAL_ERROR + s) = sum;
+    }
+
+    // Which of N values reduced together this thread writes; −1 for none.
+    template <int N> DEVICE static int lane_to_tell() {
+        const int value = value_of_lane<N>();
+        return threadIdx.x < LANES && threadIdx.x % lanes_of_value(N) == 0 && value < N ? value : -1;
     }
 };
 
@@ -238,19 +269,24 @@ template <bool OVER_RANKS> struct ColumnPhase {
 DEVICE void move_weights(Context& context) {
     const Control& control = context.control();
     for (int j = context.first_column() + threadIdx.x; j < context.end_column(); j += THREADS) {
-        double a = context.vector(LOG_WEIGHTS)[j];
-        const double image = context.vector(IMAGE)[j];
+        const History history = context.history(j);
+        double& kept = context.vector(LOG_WEIGHTS)[j];
+        double a;
         switch (control.action) {
-        case TAKE_IMAGE: a = image; break;
-        case TAKE_BEST: a = context.vector(BEST_IMAGE)[j]; break;
-        case ACCELERATE:
-            context.vector(BEST_IMAGE)[j] = image;
-            a = image;
-            for (int i = 0; i < control.filled; i++) a -= control.theta[i] * context.vector(DELTA_IMAGE + i)[j];
+        case TAKE_IMAGE: a = history[IMAGE]; break;
+        case TAKE_BEST: a = history[BEST_IMAGE]; break;
+        case ACCELERATE: {
+            history[BEST_IMAGE] = a = history[IMAGE];
+            double deltas[DEPTH];
+#pragma unroll
+            for (int i = 0; i < DEPTH; i++) deltas[i] = i < control.filled ? history[DELTA_IMAGE + i] : 0.0;
+#pragma unroll
+            for (int i = 0; i < DEPTH; i++) a -= control.theta[i] * deltas[i];
             break;
-        default: break;
         }
-        context.vector(LOG_WEIGHTS)[j] = a;
+        default: a = kept; break;
+        }
+        kept = a;
         context.weights()[j] = (float)exp2((a - control.middle) * LOG2_E);
     }
 }

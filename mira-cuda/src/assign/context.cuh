@@ -15,6 +15,13 @@ constexpr u32 AT_REDUCED = AT_CONTROL + sizeof(Control); // NUM_SCALARS
 constexpr u32 AT_BLOCK_SHIFTS = AT_REDUCED + NUM_SCALARS * sizeof(double); // MAX_ROWS_PER_BLOCK
 constexpr u32 AT_SLICE_SUMS = AT_BLOCK_SHIFTS + MAX_ROWS_PER_BLOCK * sizeof(float);
 
+struct History {
+    double* image;
+    int stride;
+
+    DEVICE double& operator[](int v) const { return image[(long long)(v - IMAGE) * stride]; }
+};
+
 // Pointers are computed where they are used, from the parameters: kept in registers they would cost the row passes a quarter of theirs.
 struct Context {
     const AssignParams& params;
@@ -26,6 +33,11 @@ struct Context {
     }
     DEVICE unsigned* arrivals() const { return at<unsigned>(0); } // of the grid barrier
     DEVICE double* vector(int v) const { return at<double>(params.at_vectors) + (long long)v * params.padded_columns; }
+    // A column's part of the K-vectors from IMAGE on.
+    DEVICE History history(int j) const {
+        if (params.at_history == 0) return {vector(IMAGE) + j, params.padded_columns};
+        return {shared_memory<double>(params.at_history) + (j - first_column()), params.slice};
+    }
     DEVICE float* weights() const { return at<float>(params.at_weights); }
     DEVICE float* partial(int row_block) const { // column sums of one row block
         return at<float>(params.at_partials) + (long long)row_block * params.padded_columns;

@@ -8,6 +8,7 @@ constexpr double MOST_BITS = 63.0;      // of weights; the kernel's elements hav
 constexpr double MARGIN = 6.0;          // bits above the smallest normal number that a written element must keep
 constexpr double STUCK = 0.999;         // as fixed_point.rs has it
 constexpr double REGULARISATION = 1e-10;
+constexpr double LEAST_PIVOT = 1e-30; // far below what rounding leaves of the regularisation
 
 struct Decision {
     const AssignParams& params;
@@ -188,75 +189,129 @@ struct Decision {
             control.next = (slot + 1) % DEPTH;
             control.delta_sum[slot] = reduced[DELTA];
             control.delta_middle[slot] = middle - control.previous_middle;
-            for (int i = 0; i < control.filled; i++) {
+#pragma unroll
+            for (int i = 0; i < DEPTH; i++) {
+                if (i >= control.filled) continue;
                 // Inner products of residuals less their weighted means: a constant is a gauge.
-                const double product = reduced[GRAM + i] - control.delta_sum[slot] * control.delta_sum[i] / control.mass;
+                const double product = reduced[GRAM + i] - reduced[DELTA] * control.delta_sum[i] * control.inverse_mass;
                 control.gram[slot][i] = control.gram[i][slot] = product;
             }
         } else {
-            control.mass = reduced[MASS];
+            control.inverse_mass = 1.0 / reduced[MASS];
         }
         control.primed = 1;
         control.previous_middle = middle;
         control.action = ACCELERATE;
         control.middle = middle;
-        for (int i = 0; i < DEPTH; i++) control.theta[i] = 0.0;
-        if (control.filled == 0) return;
-        double right[DEPTH];
-        for (int i = 0; i < control.filled; i++) {
-            right[i] = reduced[RIGHT + i] - control.delta_sum[i] * reduced[RESIDUAL] / control.mass;
-        }
-        if (!solve(right)) return;
-        for (int i = 0; i < control.filled; i++) {
-            control.theta[i] = right[i];
-            control.middle -= right[i] * control.delta_middle[i];
+        double theta[DEPTH] = {};
+        const bool solved = control.filled > 0 && solve(theta);
+#pragma unroll
+        for (int i = 0; i < DEPTH; i++) {
+            control.theta[i] = solved ? theta[i] : 0.0;
+            if (solved && i < control.filled) control.middle -= theta[i] * control.delta_middle[i];
         }
     }
 
-    // Cholesky solution of the regularised normal equations in place; false if they are singular or not finite. One thread does it while all others
-    // wait, so the factor has its diagonal's inverses on the diagonal: a division takes longer than all the rest of a row.
-    DEVICE bool solve(double (&x)[DEPTH]) const {
-        const int n = control.filled;
-        double largest = 0.0, lower[DEPTH][DEPTH];
-        for (int i = 0; i < n; i++) largest = fmax(largest, control.gram[i][i]);
-        for (int i = 0; i < n; i++) {
+    // `1/√x` for the range of f32, in which the first guess is made: without the branches for all others, and the calls in them, around
+    // which everything held in registers would be put aside.
+    DEVICE static double inverse_square_root(double x) {
+        double y = rsqrtf((float)x);
+#pragma unroll
+        for (int step = 0; step < 2; step++) y = fma(y, fma(-0.5 * x * y, y, 0.5), y);
+        return y;
+    }
+
+    // Cholesky solution of the regularised normal equations, N of them; false if they are singular or not finite. One thread does it while
+    // all others wait. So all is in registers, for which N and every index must be constants; the equations are scaled to a largest diagonal
+    // of 1, and the factor has its diagonal's inverses on the diagonal: a division takes longer than all the rest of a row.
+    template <int N = 1> DEVICE bool solve(double (&x)[DEPTH]) const {
+        if constexpr (N < DEPTH) {
+            if (control.filled > N) return solve<N + 1>(x);
+        }
+        double largest = 0.0, lower[N][N];
+#pragma unroll
+        for (int i = 0; i < N; i++) largest = fmax(largest, control.gram[i][i]);
+        const double scale = 1.0 / largest;
+        bool definite = true;
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+#pragma unroll
             for (int j = 0; j <= i; j++) {
-                double value = control.gram[i][j] + (i == j ? REGULARISATION * largest : 0.0);
+                double value = scale * control.gram[i][j] + (i == j ? REGULARISATION : 0.0);
+#pragma unroll
                 for (int k = 0; k < j; k++) value -= lower[i][k] * lower[j][k];
                 if (i == j) {
-                    if (!(value > 0.0 && value < INFINITY_F64)) return false;
-                    lower[i][i] = rsqrt(value);
+                    definite = definite && value > LEAST_PIVOT && value < INFINITY_F64;
+                    lower[i][i] = inverse_square_root(value);
                 } else {
                     lower[i][j] = value * lower[j][j];
                 }
             }
         }
-        for (int i = 0; i < n; i++) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            x[i] = scale * (reduced[RIGHT + i] - control.delta_sum[i] * reduced[RESIDUAL] * control.inverse_mass);
+#pragma unroll
             for (int k = 0; k < i; k++) x[i] -= lower[i][k] * x[k];
             x[i] *= lower[i][i];
         }
-        bool finite = true;
-        for (int i = n - 1; i >= 0; i--) {
-            for (int k = i + 1; k < n; k++) x[i] -= lower[k][i] * x[k];
+#pragma unroll
+        for (int i = N - 1; i >= 0; i--) {
+#pragma unroll
+            for (int k = i + 1; k < N; k++) x[i] -= lower[k][i] * x[k];
             x[i] *= lower[i][i];
-            finite = finite && isfinite(x[i]);
+            definite = definite && isfinite(x[i]);
         }
-        return finite;
+        return definite;
     }
 };
 
-// The scalars of all blocks, each by one warp; lanes take blocks in turns.
+DEVICE double neutral_of(int scalar) {
+    return scalar < NUM_MINIMA ? INFINITY_F64 : scalar < END_MAXIMA ? -INFINITY_F64 : 0.0;
+}
+
+DEVICE double join_scalars(int scalar, double x, double y) {
+    return scalar < NUM_MINIMA ? fmin(x, y) : scalar < END_MAXIMA ? fmax(x, y) : x + y;
+}
+
+// The scalars of all blocks, each by one warp; lanes take blocks in turns, several in flight.
 DEVICE void reduce_scalars(Context& context) {
-    const int lane = threadIdx.x % LANES;
+    constexpr int IN_TURN = (NUM_SCALARS + WARPS - 1) / WARPS, BLOCKS = 5; // 160 at once: most devices have no more
+    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     const int scalars = context.params.stop == STOP_SWEEPS ? MARGINAL_ERROR : NUM_SCALARS;
-    for (int s = threadIdx.x / LANES; s < scalars; s += WARPS) {
-        double value = s < NUM_MINIMA ? INFINITY_F64 : s < END_MAXIMA ? -INFINITY_F64 : 0.0;
-        for (int b = lane; b < context.blocks(); b += LANES) {
-            const double other = context.scalars(s)[b];
-            value = s < NUM_MINIMA ? fmin(value, other) : s < END_MAXIMA ? fmax(value, other) : value + other;
+    double values[IN_TURN];
+#pragma unroll
+    for (int turn = 0; turn < IN_TURN; turn++) values[turn] = neutral_of(warp + turn * WARPS);
+#pragma unroll 1
+    for (int first = lane; first < context.blocks(); first += LANES * BLOCKS) {
+        double loaded[IN_TURN][BLOCKS];
+#pragma unroll
+        for (int turn = 0; turn < IN_TURN; turn++) {
+            const int s = warp + turn * WARPS;
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                const int block = first + b * LANES;
+                loaded[turn][b] = s < scalars && block < context.blocks() ? context.scalars(s)[block] : neutral_of(s);
+            }
         }
-        value = s < NUM_MINIMA ? over_warp<Min>(value) : s < END_MAXIMA ? over_warp<Max>(value) : over_warp<Sum>(value);
-        if (lane == 0) context.reduced()[s] = value;
+#pragma unroll
+        for (int turn = 0; turn < IN_TURN; turn++) {
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) values[turn] = join_scalars(warp + turn * WARPS, values[turn], loaded[turn][b]);
+        }
+    }
+#pragma unroll
+    for (int lanes = LANES / 2; lanes > 0; lanes /= 2) {
+#pragma unroll
+        for (int turn = 0; turn < IN_TURN; turn++) {
+            const double other = __shfl_xor_sync(FULL_WARP, values[turn], lanes);
+            values[turn] = join_scalars(warp + turn * WARPS, values[turn], other);
+        }
+    }
+#pragma unroll
+    for (int turn = 0; turn < IN_TURN; turn++) {
+        const int s = warp + turn * WARPS;
+        if (lane == 0 && s < scalars) context.reduced()[s] = values[turn];
     }
     __syncthreads();
 }

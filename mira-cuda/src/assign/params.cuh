@@ -30,6 +30,8 @@ struct AssignParams {
     int row_blocks;      // ceil(batch / rows_per_block)
     int rows_on_chip;    // rows of the first row block of each block that are kept in shared memory
     int slice;           // columns a block looks after between sweeps
+    int parts_log2;      // of warps that share a tile of LANES of them
+    int at_history;      // in shared memory, bytes: K-vectors from IMAGE on, of the slice; 0: they are in the workspace
     int logits_dtype, assignment_dtype;
     int method, stop, max_sweeps, patience;
     int max_passes;      // so that the launches of a batch over ranks are enough
@@ -45,6 +47,7 @@ enum KVector {
     LOG_WEIGHTS,
     LOG_MARGINAL,
     CENTER,
+    // Needed by the block alone that looks after the column, and in one run alone.
     IMAGE,
     BEST_IMAGE,
     RESIDUAL_WEIGHT, // w̄ when the history began: weights of the least squares
@@ -113,7 +116,7 @@ struct Control {
     double middle; // of the log weights: weights are relative to it
     double best, last_distance, milestone;
     double best_middle, previous_middle;
-    double mass;
+    double inverse_mass;
     double batch; // of all ranks
     double delta_sum[DEPTH], delta_middle[DEPTH];
     double gram[DEPTH][DEPTH];

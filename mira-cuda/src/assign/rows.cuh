@@ -29,7 +29,9 @@ template <int C, int R, bool BUILD> struct RowPass {
 
     // A thread's first element of a row; the others are THREADS apart, so that one address serves for all.
     template <class T> DEVICE T* own(T* row) const { return row + thread; }
-    DEVICE bool is_real(int c) const { return thread < context.params.columns - c * THREADS; }
+    // Rows that the next smaller kernel has room for are its own (plan.rs), so only the last columns may be missing.
+    static constexpr int CERTAIN = C <= 2 ? C - 1 : C - 2;
+    DEVICE bool is_real(int c) const { return c < CERTAIN || thread < context.params.columns - c * THREADS; }
     DEVICE float* chip(const Rows& rows, int row) const { return own(context.chip(row - rows.first, C * THREADS)); }
 
     DEVICE void run() {
@@ -43,8 +45,14 @@ template <int C, int R, bool BUILD> struct RowPass {
             for (int c = 0; c < C; c++) sums[c] = 0.0f;
             block_shift = -INFINITY_F32;
             if constexpr (BUILD) {
+                fetch<false>(rows, first, end);
                 groups<false>(rows, first, end);
             } else {
+                if (rows.kept == 0 || pass == PASS_LOGITS) {
+                    fetch<false>(rows, first, end);
+                } else {
+                    fetch<true>(rows, first, first + rows.kept);
+                }
                 if (first + thread < end) *own(context.block_shifts()) = context.row_shift()[first + thread];
                 __syncthreads();
                 if (pass == PASS_LOGITS) {
@@ -65,9 +73,8 @@ template <int C, int R, bool BUILD> struct RowPass {
         stats.publish(context, BUILD);
     }
 
-    // Rows from `first` on, which are all on chip or none of them.
+    // Rows from `first` on, which are all on chip or none of them; the first ones are fetched.
     template <bool CHIP> DEVICE void groups(const Rows& rows, int first, int end) {
-        fetch<CHIP>(rows, first, end);
         for (int row = first; row < end; row += R) group<CHIP>(rows, row, end);
     }
 
@@ -112,7 +119,6 @@ template <int C, int R, bool BUILD> struct RowPass {
     }
 
     DEVICE void add_logits(const Rows& rows) {
-        fetch<false>(rows, rows.first, rows.end);
         for (int row = rows.first; row < rows.end; row += R) {
 #pragma unroll
             for (int r = 0; r < R; r++) {
@@ -157,7 +163,11 @@ template <int C, int R, bool BUILD> struct RowPass {
         float factors[R];
         const bool normalised = !BUILD || pass != PASS_COLUMNS;
         if (!normalised) relative_to_highest(here, shifts, factors);
-        fetch<CHIP>(rows, row + R, end);
+        if (CHIP && row + R >= end) {
+            fetch<false>(rows, end, rows.end);
+        } else {
+            fetch<CHIP>(rows, row + R, end);
+        }
         if (normalised) normalise(row, here, k, factors);
         if (pass == PASS_WRITE) {
             write(row, here, k, factors);

@@ -35,13 +35,6 @@ DEVICE void begin(Context& context) {
     context.all_blocks();
 }
 
-// Not inlined: the row passes need the registers.
-template <bool OVER_RANKS> __device__ __noinline__ Exchange column_phase(const AssignParams& params, Exchange exchange) {
-    Context context{params, 0, exchange};
-    ColumnPhase<OVER_RANKS>(context).run();
-    return context.exchange;
-}
-
 __device__ __noinline__ unsigned log_pass(const AssignParams& params, unsigned barrier_target, Exchange exchange) {
     Context context{params, barrier_target, exchange};
     LogPass(context).run();
@@ -59,16 +52,33 @@ template <class Rows> DEVICE void row_pass(Context& context) {
     context.all_blocks();
 }
 
-// From column sums to the weights of the next pass; false when the run is over.
-template <bool OVER_RANKS> DEVICE bool decide(Context& context) {
-    context.exchange = column_phase<OVER_RANKS>(context.params, context.exchange);
+// What a thread carries through a run.
+struct Position {
+    unsigned barrier_target;
+    Exchange exchange;
+};
+
+// From column sums to the weights of the next pass, or to the end of the run. Not inlined: what either knows of a thread and its columns
+// would be kept in registers that the row passes need, and the other way round.
+template <bool OVER_RANKS> __device__ __noinline__ Position between_passes(const AssignParams& params, Position position) {
+    Context context{params, position.barrier_target, position.exchange};
+    ColumnPhase<OVER_RANKS>(context).run();
     context.all_blocks();
     reduce_scalars(context);
     if constexpr (OVER_RANKS) reduce_over_ranks(context);
-    if (threadIdx.x == 0) Decision{context.params, context.control(), context.reduced()}.run();
+    if (threadIdx.x == 0) Decision{params, context.control(), context.reduced()}.run();
     __syncthreads();
-    if (context.control().done) return false;
-    move_weights(context);
-    context.all_blocks();
-    return true;
+    if (!context.control().done) {
+        move_weights(context);
+        context.all_blocks();
+    }
+    return {context.barrier_target, context.exchange};
+}
+
+// The same; false when the run is over.
+template <bool OVER_RANKS> DEVICE bool decide(Context& context) {
+    const Position position = between_passes<OVER_RANKS>(context.params, {context.barrier_target, context.exchange});
+    context.barrier_target = position.barrier_target;
+    context.exchange = position.exchange;
+    return !context.control().done;
 }
