@@ -11,6 +11,7 @@
 //   add_release(p, v)                the same, and what this thread, or its block before a barrier, wrote before is visible to who reads it by
 //   load_acquire(p), spin_wait()     for loops which wait for another block; every such loop must call spin_wait
 //   bf16, f16, to_float(x), from_float<T>(x); Vector<T, N>, load<N>(p), load4(p), store(p, v): vector accesses, aligned to their size
+//   store_relaxed(p, v), load_relaxed(p)   a u64 that another block waits for by itself; the waiting loop must call spin_wait
 //   opaque(x)                        x
 //   u8 u16 u32 u64 i32 i64, INFINITY_F32, INFINITY_F64, and the functions of <math.h> that both sides have
 //
@@ -68,6 +69,16 @@ __device__ __forceinline__ void add_release(u32* address, u32 value) {
 __device__ __forceinline__ u32 load_acquire(const u32* address) {
     u32 value;
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+    return value;
+}
+
+// A word that others wait for, and nothing else with it: both at once, without ordering anything around them.
+__device__ __forceinline__ void store_relaxed(u64* address, u64 value) {
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" : : "l"(address), "l"(value) : "memory");
+}
+__device__ __forceinline__ u64 load_relaxed(const u64* address) {
+    u64 value;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(address) : "memory");
     return value;
 }
 

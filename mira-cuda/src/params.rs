@@ -56,6 +56,7 @@ pub struct Params {
     pub(crate) at_scalars: c_ulonglong,
     pub(crate) at_control: c_ulonglong,
     pub(crate) at_summary: c_ulonglong,
+    pub(crate) at_entries: c_ulonglong,
     /// Elements from row to row of the logits.
     pub logits_stride: c_longlong,
     /// Elements from row to row of the assignment.
@@ -94,6 +95,10 @@ pub struct Params {
     pub(crate) ranks: c_int,
     pub(crate) rank: c_int,
     pub(crate) contribution_length: c_int,
+    pub(crate) segments: c_int,
+    pub(crate) segment_columns: c_int,
+    pub(crate) teams: c_int,
+    pub(crate) depth: c_int,
     /// 1 after an exchange between the ranks: the run goes on.
     pub resume: c_int,
     /// 1 for a certificate after [`LOG_PARTITION`](crate::plan::LOG_PARTITION).
@@ -132,6 +137,7 @@ pub struct Control {
     filled: c_int,
     next: c_int,
     primed: c_int,
+    told: c_uint,
     barrier_target: c_uint,
 }
 

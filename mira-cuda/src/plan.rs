@@ -34,21 +34,38 @@ pub enum Dtype {
     Bf16 = 2,
 }
 
-/// Columns a thread that the kernels for short rows have room for; longer rows have a kernel of their own, the last.
+/// Columns a thread that the kernels for short rows have room for.
 const SHORT: [usize; 5] = [1, 2, 4, 6, 8];
+/// Columns a thread, and rows a group, of those for rows that several blocks share; longer ones have the last kernel.
+const WIDE: [(usize, usize); 2] = [(6, 3), (8, 2)];
+/// Groups of rows that a block of those has on the way, if shared memory has room.
+const DEPTH: usize = 3;
+/// Bytes that such a block tells its team at once: 8 groups of 4 rows.
+const ENTRIES: usize = 8 * 4 * 32;
 
+const NUM_KERNELS: usize = SHORT.len() + WIDE.len() + 1;
 /// Each computes a whole assignment.
-pub(crate) const ASSIGN: [&str; SHORT.len() + 1] =
-    ["assign_1", "assign_2", "assign_4", "assign_6", "assign_8", "assign_long"];
+pub(crate) const ASSIGN: [&str; NUM_KERNELS] = [
+    "assign_1",
+    "assign_2",
+    "assign_4",
+    "assign_6",
+    "assign_8",
+    "assign_wide_6",
+    "assign_wide_8",
+    "assign_long",
+];
 /// What follows a run.
 pub(crate) const AFTERWARDS: [&str; 2] = [CERTIFY, LOG_PARTITION];
 /// Each makes one pass of one.
-pub(crate) const OVER_RANKS: [&str; SHORT.len() + 1] = [
+pub(crate) const OVER_RANKS: [&str; NUM_KERNELS] = [
     "over_ranks_1",
     "over_ranks_2",
     "over_ranks_4",
     "over_ranks_6",
     "over_ranks_8",
+    "over_ranks_wide_6",
+    "over_ranks_wide_8",
     "over_ranks_long",
 ];
 
@@ -65,6 +82,8 @@ const MAX_ROWS_PER_BLOCK: usize = 64;
 pub(crate) const WARP: usize = 32;
 /// Values exchanged at once in a reduction over a block, twice.
 pub(crate) const EXCHANGE: usize = 2 * 16;
+/// What blocks of a team find out of two groups of rows, in f64.
+const FOUND: usize = 2 * 8;
 pub(crate) const ALIGNMENT: usize = 256;
 
 /// A rank's place among the others.
@@ -150,6 +169,45 @@ impl Ranks {
     }
 }
 
+/// How teams of blocks share long rows; by default they do not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wide {
+    /// In [`WIDE`].
+    kernel: usize,
+    /// Blocks of a team, each with `segment_columns` of every row, the last one with what is left.
+    segments: usize,
+    segment_columns: usize,
+    teams: usize,
+    /// Shared memory for a row's elements, for a group of rows, and for `depth` groups on the way.
+    row_bytes: usize,
+    group_bytes: usize,
+    depth: usize,
+    ring: usize,
+}
+
+impl Wide {
+    /// None if there are not enough blocks for a team.
+    fn new(columns: usize, threads: usize, blocks: usize) -> Option<Self> {
+        let segments = columns.div_ceil(WIDE[WIDE.len() - 1].0 * threads);
+        let segment_columns = columns.div_ceil(segments).next_multiple_of(WARP);
+        let kernel = WIDE.iter().position(|(c, _)| segment_columns <= c * threads)?;
+        let teams = blocks / segments;
+        let (columns_of_thread, rows) = WIDE[kernel];
+        let row_bytes = 4 * columns_of_thread * threads;
+        let group_bytes = rows * row_bytes;
+        let wide = Self {
+            kernel,
+            segments,
+            segment_columns,
+            teams,
+            row_bytes,
+            group_bytes,
+            ..Self::default()
+        };
+        (teams > 0).then_some(wide)
+    }
+}
+
 /// A launch for problems of one shape and method.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -206,45 +264,64 @@ impl Plan {
         let resident_of = |multiprocessors: u32| {
             (multiprocessors as usize / num_problems.clamp(1, MAX_PROBLEMS)).max(1)
         };
-        let resident = resident_of(hardware.multiprocessors);
-        let fit = SHORT.iter().position(|c| columns <= c * threads);
-        let short = fit.map(|i| SHORT[i]);
-        let kernels = if ranks.is_some() { OVER_RANKS } else { ASSIGN };
-        let rows_per_block = match short {
-            Some(_) => batch.div_ceil(resident).min(MAX_ROWS_PER_BLOCK),
-            None => batch.min(MAX_ROWS_PER_BLOCK),
-        };
-        let row_blocks = batch.div_ceil(rows_per_block);
-        let wanted = match short {
-            // Small problems: enough blocks that nobody has many columns between the passes.
-            Some(_) => row_blocks.max(columns.div_ceil(2 * WARP)),
-            None => resident,
-        };
         // K-vectors are dealt out alike on all ranks, whatever their rows and devices, so that sums over columns have the same bits.
-        let blocks =
-            ranks.map_or(wanted.min(resident), |r| resident_of(r.multiprocessors).min(resident));
+        let resident = resident_of(hardware.multiprocessors);
+        let common = ranks.map_or(resident, |r| resident_of(r.multiprocessors).min(resident));
+        let short = SHORT.iter().position(|c| columns <= c * threads);
+        let rows = |blocks: usize| batch.div_ceil(blocks).min(MAX_ROWS_PER_BLOCK);
+        let blocks = match short {
+            // Small problems: enough blocks that nobody has many columns between the passes.
+            Some(_) if ranks.is_none() => {
+                batch.div_ceil(rows(resident)).max(columns.div_ceil(2 * WARP)).min(resident)
+            }
+            _ => common,
+        };
         let slice = columns.div_ceil(blocks);
-        let row_length = short.map_or(columns.next_multiple_of(threads), |c| c * threads);
-
         let warps = threads / WARP;
         let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
-        let f64s = NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + warps * EXCHANGE + (slice << parts_log2);
+        let f64s =
+            NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + FOUND + warps * EXCHANGE + (slice << parts_log2);
         let fixed = size_of::<Control>() + 8 * f64s;
         let room = (hardware.shared_memory as usize).saturating_sub(fixed);
         // A run over ranks ends and begins again with every launch. Rows on chip save more than this, so they have most of the room.
         let history = 8 * NUM_HISTORY * slice;
-        let for_history = if short.is_some() { room / 4 } else { room };
-        let on_chip = ranks.is_none() && history <= for_history;
+        let on_chip = ranks.is_none() && history <= room / 4;
         let (at_history, history) = if on_chip { (fixed, history) } else { (0, 0) };
         let at_chip = (fixed + history).next_multiple_of(16);
-        let rows_on_chip = match short {
-            // Nothing stays on chip from launch to launch.
-            Some(_) if ranks.is_none() => {
-                let room = (hardware.shared_memory as usize).saturating_sub(at_chip);
-                rows_per_block.min(room / (4 * row_length))
-            }
-            _ => 0,
+        let room = (hardware.shared_memory as usize).saturating_sub(at_chip);
+
+        // Nothing stays on chip from launch to launch.
+        let kept = |rows: usize, room: usize, row_bytes: usize| match ranks {
+            None => rows.min(room / row_bytes),
+            Some(_) => 0,
         };
+        let wide = || Wide::new(columns, threads, common);
+        let (kernel, rows_per_block, rows_on_chip, wide) = if let Some(short) = short {
+            let rows = rows(resident);
+            (short, rows, kept(rows, room, 4 * SHORT[short] * threads), Wide::default())
+        } else if let Some(wide) = wide().filter(|w| room >= w.group_bytes) {
+            let rows = rows(wide.teams);
+            let all = kept(rows, room, wide.row_bytes);
+            if all == rows && batch <= rows * wide.teams {
+                (SHORT.len() + wide.kernel, rows, all, Wide { depth: DEPTH, ..wide })
+            } else {
+                let depth = (room / wide.group_bytes).min(DEPTH);
+                let kept = kept(rows, room - depth * wide.group_bytes, wide.row_bytes);
+                let ring = depth * wide.group_bytes;
+                (SHORT.len() + wide.kernel, rows, kept, Wide { depth, ring, ..wide })
+            }
+        } else {
+            (NUM_KERNELS - 1, batch.min(MAX_ROWS_PER_BLOCK), 0, Wide::default())
+        };
+        let row_blocks = batch.div_ceil(rows_per_block);
+        let row_length =
+            short.map_or(columns.next_multiple_of(threads), |short| SHORT[short] * threads);
+        let row_bytes = if short.is_some() { 4 * row_length } else { wide.row_bytes };
+        let shared_bytes = at_chip + rows_on_chip * row_bytes + wide.ring;
+        if shared_bytes > hardware.shared_memory as usize {
+            return Err(too_large()); // millions of columns
+        }
+        let kernels = if ranks.is_some() { OVER_RANKS } else { ASSIGN };
 
         // The barrier's counter comes first.
         let mut end = ALIGNMENT;
@@ -263,6 +340,7 @@ impl Plan {
             at_scalars: part(blocks * NUM_SCALARS * 8),
             at_control: part(size_of::<Control>()),
             at_summary: part(size_of::<Summary>()),
+            at_entries: part(wide.teams * wide.segments * ENTRIES),
             at_chip: int(at_chip)?,
             batch: int(batch)?,
             columns: int(columns)?,
@@ -277,6 +355,10 @@ impl Plan {
             assignment_dtype: assignment as c_int,
             rank: int(ranks.map_or(0, |r| r.rank))?,
             ranks: int(ranks.map_or(0, |r| r.world_size))?,
+            segments: int(wide.segments)?,
+            segment_columns: int(wide.segment_columns)?,
+            teams: int(wide.teams)?,
+            depth: int(wide.depth)?,
             contribution_length: int(if ranks.is_some() { columns + NUM_TOLD } else { 0 })?,
             max_passes: match ranks {
                 Some(ranks) => int(max_passes(&method, ranks.max_passes))?,
@@ -284,12 +366,8 @@ impl Plan {
             },
             ..method_params(&method)
         };
-        let shared_bytes = at_chip + 4 * rows_on_chip * row_length;
-        if shared_bytes > hardware.shared_memory as usize {
-            return Err(too_large()); // millions of columns
-        }
         Ok(Self {
-            kernel: kernels[fit.unwrap_or(SHORT.len())],
+            kernel: kernels[kernel],
             blocks: u32::try_from(blocks).map_err(|_| too_large())?,
             shared_bytes,
             workspace_bytes: end,

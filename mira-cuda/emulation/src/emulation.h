@@ -46,6 +46,7 @@ unsigned long long exchange(Exchange, unsigned mask, unsigned long long value, u
 void spin(Place);
 void note_poll(Place);
 void note_atomic(unsigned value);
+void told_others(Place);
 void check_aligned(const void* address, unsigned long bytes, Place);
 
 template <class T>
@@ -107,19 +108,29 @@ inline int opaque(int value) { return value; }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
-inline unsigned atomicAdd(unsigned* address, unsigned value) {
+inline unsigned atomicAdd(unsigned* address, unsigned value, EMULATION_PLACE) {
     ::emulation::note_atomic(value);
     const unsigned before = *address;
     *address = before + value;
+    ::emulation::told_others({file, line});
     return before;
 }
-inline void add_release(unsigned* address, unsigned value) { atomicAdd(address, value); }
+inline void add_release(unsigned* address, unsigned value, EMULATION_PLACE) { atomicAdd(address, value, file, line); }
 
 inline u32 load_volatile(const u32* address, EMULATION_PLACE) {
     ::emulation::note_poll({file, line});
     return *static_cast<const volatile u32*>(address);
 }
 inline u32 load_acquire(const u32* address, EMULATION_PLACE) { return load_volatile(address, file, line); }
+
+inline void store_relaxed(u64* address, u64 value, EMULATION_PLACE) {
+    *static_cast<volatile u64*>(address) = value;
+    ::emulation::told_others({file, line});
+}
+inline u64 load_relaxed(const u64* address, EMULATION_PLACE) {
+    ::emulation::note_poll({file, line});
+    return *static_cast<const volatile u64*>(address);
+}
 
 // ------------------------------------------------------------------------------------------------------------- waiting
 

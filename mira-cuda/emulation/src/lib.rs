@@ -44,7 +44,8 @@ pub struct Stats {
 /// Runs the kernel `name` over `grid` blocks of `block_threads` threads, each block with `shared_bytes` of dynamic shared memory.
 ///
 /// `params` is the struct that the kernel takes, `#[repr(C)]` and field by field the same as in the `.cu` file; only its size is checked.
-/// Blocks run one after another in an order drawn from `seed` except where they wait for each other with `spin_wait`.
+/// Blocks run one after another in an order drawn from `seed`, except that another takes over where one waits for others with `spin_wait` and,
+/// at times, where one has told others something (atomics, `store_relaxed`): its other threads may not have come that far.
 ///
 /// # Errors
 /// See [`Error`]. After an error, memory is as the kernel left it.

@@ -217,7 +217,8 @@ void put_away(std::unique_ptr<Block> block) {
     pool.blocks.push_back(std::move(block));
 }
 
-// Runs a block until all its threads have ended, or those left all wait.
+// Runs a block until all its threads have ended, or those left all wait, or one has told other blocks something that they may see before
+// the rest of this block runs.
 void run(Block& block) {
     here.block = block.index;
     here.shared = block.shared;
@@ -236,6 +237,10 @@ void run(Block& block) {
             launch->stats.spins++;
             block.spinning.push_back(thread.index.x);
             break;
+        case State::BlockLeft:
+            thread.state = State::Ready;
+            block.push_back(thread.index.x);
+            return;
         case State::Ended:
             block.ended++;
             if (!stack_is_whole(thread.stack)) {
@@ -315,6 +320,10 @@ void note_poll(Place place) {
 }
 
 void note_atomic(unsigned value) { launch->progress |= value != 0; } // adding nothing is another way to poll
+
+void told_others(Place place) {
+    if (launch->random.next() & 1) wait(State::BlockLeft, place);
+}
 
 void check_aligned(const void* address, unsigned long bytes, Place place) {
     if (reinterpret_cast<uintptr_t>(address) % bytes != 0) fail(Fault::Misaligned, place, bytes, reinterpret_cast<uintptr_t>(address));

@@ -10,7 +10,7 @@
 
 namespace emulation {
 
-enum class State : u8 { Ready, AtBarrier, AtExchange, Spinning, Ended };
+enum class State : u8 { Ready, AtBarrier, AtExchange, Spinning, Ended, BlockLeft };
 
 // ------------------------------------------------------------------ what crosses to Rust; src/ffi.rs has the same layout
 

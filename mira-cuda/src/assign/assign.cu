@@ -6,7 +6,7 @@
 #include "steps.cuh"
 
 template <class Rows> DEVICE void assign(const AssignParams& params) {
-    Context context{params, 0, {0}};
+    Context context{params, {0}};
     begin(context);
     do {
         row_pass<Rows>(context);
@@ -24,4 +24,12 @@ SHORT_ROWS(4, 4)
 SHORT_ROWS(6, 4)
 SHORT_ROWS(8, 3)
 
+// Of longer ones, each shared by several blocks.
+#define WIDE_ROWS(C, R) \
+    KERNEL(assign_wide_##C, AssignParams, THREADS) { assign<WideRows<C, R>>(params); }
+
+WIDE_ROWS(6, 3)
+WIDE_ROWS(8, 2)
+
+// Of any length.
 KERNEL(assign_long, AssignParams, THREADS) { assign<LongRowPass>(params); }

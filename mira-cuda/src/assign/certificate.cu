@@ -5,11 +5,11 @@
 #include "certificate.cuh"
 
 KERNEL(certify, AssignParams, THREADS) {
-    Context context{params, 0, {0}};
+    Context context{params, {0}};
     Certifier(context).run();
 }
 
 KERNEL(log_partition_of_rows, AssignParams, THREADS) {
-    Context context{params, 0, {0}};
+    Context context{params, {0}};
     log_partition(context);
 }

@@ -13,7 +13,9 @@ constexpr double UNIT_ROUNDOFF_F64 = 1.1102230246251565e-16; // 2⁻⁵³
 constexpr u32 AT_CONTROL = Exchange::BYTES;
 constexpr u32 AT_REDUCED = AT_CONTROL + sizeof(Control); // NUM_SCALARS
 constexpr u32 AT_BLOCK_SHIFTS = AT_REDUCED + NUM_SCALARS * sizeof(double); // MAX_ROWS_PER_BLOCK
-constexpr u32 AT_SLICE_SUMS = AT_BLOCK_SHIFTS + MAX_ROWS_PER_BLOCK * sizeof(float);
+constexpr u32 AT_FOUND = AT_BLOCK_SHIFTS + MAX_ROWS_PER_BLOCK * sizeof(float); // two of FOUND_BYTES
+constexpr u32 FOUND_BYTES = 64;                                                 // of wide_rows.cuh
+constexpr u32 AT_SLICE_SUMS = AT_FOUND + 2 * FOUND_BYTES;
 
 struct History {
     double* image;
@@ -25,7 +27,6 @@ struct History {
 // Pointers are computed where they are used, from the parameters: kept in registers they would cost the row passes a quarter of theirs.
 struct Context {
     const AssignParams& params;
-    unsigned barrier_target;
     Exchange exchange;
 
     template <class T> DEVICE T* at(unsigned long long offset) const {
@@ -71,7 +72,7 @@ struct Context {
         return (const double*)params.gathered + ((long long)rank * gridDim.y + blockIdx.y) * params.contribution_length;
     }
 
-    DEVICE void all_blocks() { grid_barrier(arrivals(), barrier_target); }
+    DEVICE void all_blocks() { grid_barrier(arrivals(), control().barrier_target); }
 };
 
 constexpr double LN_2 = 0.69314718055994530942;
@@ -81,12 +82,11 @@ DEVICE double no_finite_logit(const AssignParams& params, int row) {
     return 4.0 * (double)((long long)(row + 1) * params.columns - 1) + NO_FINITE_LOGIT;
 }
 
-// What a block learns from its rows on the way; equal in all its threads but for the first three.
+// What a thread learns from its rows on the way.
 struct RowStats {
     double bad = INFINITY_F64;
     double log_row = 0; // Σ log total + shift, relative to the middle of the weights
-    float lowest_total = INFINITY_F32; // in every warp
-    float lowest_element = INFINITY_F32;
+    float lowest_total = INFINITY_F32, lowest_element = INFINITY_F32;
     float largest_argument = 0, row_span = 0, highest_shift = -INFINITY_F32;
 
     // The row's shift, in bits.
@@ -102,20 +102,31 @@ struct RowStats {
 
     // `built`: this pass has read every logit.
     DEVICE void publish(Context& context, bool built) {
-        const double logs[1] = {log_row}, bads[1] = {bad};
-        double log_sum[1], first_bad[1];
-        over_block<Sum>(context.exchange, logs, log_sum);
-        if (built) over_block<Min>(context.exchange, bads, first_bad);
-        lowest_total = over_warp<Min>(lowest_total);
+        if (context.control().pass == PASS_WRITE) {
+            const double logs[1] = {log_row};
+            double log_sum[1];
+            over_block<Sum>(context.exchange, logs, log_sum);
+            if (threadIdx.x == 0) context.own(LOG_ROW) = log_sum[0];
+        }
+        if (!built) {
+            const float lowest[1] = {-lowest_total};
+            const float of_all = over_block_by_lanes<Max, float>(context.exchange, lowest);
+            if (threadIdx.x == 0) context.own(LOWEST_TOTAL) = -of_all;
+            return;
+        }
+        const double bads[1] = {bad};
+        const float extremes[5] = {-lowest_total, -lowest_element, largest_argument, row_span, highest_shift};
+        double first_bad[1];
+        float of_all[5];
+        over_block<Min>(context.exchange, bads, first_bad);
+        over_block<Max>(context.exchange, extremes, of_all);
         if (threadIdx.x != 0) return;
-        context.own(LOWEST_TOTAL) = lowest_total;
-        context.own(LOG_ROW) = log_sum[0];
-        if (!built) return;
         context.own(BAD) = first_bad[0];
-        context.own(LOWEST_ELEMENT) = lowest_element;
-        context.own(LARGEST_ARGUMENT) = largest_argument;
-        context.own(ROW_SPAN) = row_span;
-        context.own(HIGHEST_SHIFT) = highest_shift;
+        context.own(LOWEST_TOTAL) = -of_all[0];
+        context.own(LOWEST_ELEMENT) = -of_all[1];
+        context.own(LARGEST_ARGUMENT) = of_all[2];
+        context.own(ROW_SPAN) = of_all[3];
+        context.own(HIGHEST_SHIFT) = of_all[4];
     }
 };
 

@@ -6,7 +6,7 @@
 
 // What the other ranks need of this one's rows.
 __device__ __noinline__ void contribute(const AssignParams& params, Exchange exchange) {
-    Context context{params, 0, exchange};
+    Context context{params, exchange};
     ColumnPhase<true>(context).tell();
     if (context.block() != 0) return;
     reduce_scalars(context);
@@ -23,17 +23,16 @@ DEVICE void take_up(Context& context) {
         for (int r = 0; r < context.params.ranks; r++) control.batch += context.gathered(r)[TOLD_BATCH];
     }
     __syncthreads();
-    context.barrier_target = context.control().barrier_target;
+    if (context.params.segments > 1) Team{context}.open();
 }
 
 DEVICE void leave(Context& context) {
     if (blockIdx.x != 0 || threadIdx.x != 0) return;
-    context.control().barrier_target = context.barrier_target;
     *context.kept_control() = context.control();
 }
 
 template <class Rows> DEVICE void pass_over_ranks(const AssignParams& params) {
-    Context context{params, 0, {0}};
+    Context context{params, {0}};
     if (params.resume) {
         take_up(context);
         if (context.control().done) return;
@@ -55,4 +54,12 @@ SHORT_ROWS(4, 4)
 SHORT_ROWS(6, 4)
 SHORT_ROWS(8, 3)
 
+// Of longer ones, each shared by several blocks.
+#define WIDE_ROWS(C, R) \
+    KERNEL(over_ranks_wide_##C, AssignParams, THREADS) { pass_over_ranks<WideRows<C, R>>(params); }
+
+WIDE_ROWS(6, 3)
+WIDE_ROWS(8, 2)
+
+// Of any length.
 KERNEL(over_ranks_long, AssignParams, THREADS) { pass_over_ranks<LongRowPass>(params); }

@@ -16,7 +16,7 @@ struct AssignParams {
     unsigned long long assignment[MAX_PROBLEMS];
     unsigned long long workspace, workspace_stride;
     unsigned long long contribution, gathered; // of a batch spread over ranks: what this one tells, what all told; f64
-    unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control, at_summary;
+    unsigned long long at_vectors, at_weights, at_partials, at_row_shift, at_row_factor, at_row_log, at_scalars, at_control, at_summary, at_entries;
     long long logits_stride, assignment_stride; // elements from row to row
     double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`, and its inverse
     double epsilon, rho, beta, momentum;
@@ -38,6 +38,9 @@ struct AssignParams {
     int warm;            // start from the log weights of the last run
     int ranks, rank;     // 0 ranks: the whole batch is here
     int contribution_length; // of one problem, in f64
+    int segments, segment_columns; // of a row that a team of blocks shares; 1 and 0: every row is one block's
+    int teams;
+    int depth;           // groups of rows that such a block has on the way
     int resume;          // after an exchange between the ranks
     int objective;       // log_partition has followed the run
 };
@@ -127,7 +130,8 @@ struct Control {
     int built, done, last;
     int since_milestone;
     int filled, next, primed;
-    unsigned barrier_target; // where the grid barrier stands between launches
+    unsigned told; // groups of rows, to the others of a team, in this launch
+    unsigned barrier_target; // where the grid barrier stands
 };
 
 // What certificate.cu makes of a run, as mira-core's Summary.

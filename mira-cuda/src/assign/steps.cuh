@@ -5,6 +5,7 @@
 #include "log_rows.cuh"
 #include "long_rows.cuh"
 #include "rows.cuh"
+#include "wide_rows.cuh"
 
 DEVICE void begin(Context& context) {
     const AssignParams& params = context.params;
@@ -31,37 +32,31 @@ DEVICE void begin(Context& context) {
         }
     }
     __syncthreads();
+    if (params.segments > 1) Team{context}.open();
     move_weights(context);
     context.all_blocks();
 }
 
-__device__ __noinline__ unsigned log_pass(const AssignParams& params, unsigned barrier_target, Exchange exchange) {
-    Context context{params, barrier_target, exchange};
+__device__ __noinline__ void log_pass(const AssignParams& params, Exchange exchange) {
+    Context context{params, exchange};
     LogPass(context).run();
     // An exchange has two barriers of the grid around it here, so whose turn it is does not matter.
-    return context.barrier_target;
 }
 
 // A pass over the rows, and until every block is done with it.
 template <class Rows> DEVICE void row_pass(Context& context) {
     if (context.control().domain == LOGARITHMIC && context.control().pass != PASS_LOGITS) {
-        context.barrier_target = log_pass(context.params, context.barrier_target, context.exchange);
+        log_pass(context.params, context.exchange);
     } else {
         Rows{context}.run();
     }
     context.all_blocks();
 }
 
-// What a thread carries through a run.
-struct Position {
-    unsigned barrier_target;
-    Exchange exchange;
-};
-
 // From column sums to the weights of the next pass, or to the end of the run. Not inlined: what either knows of a thread and its columns
 // would be kept in registers that the row passes need, and the other way round.
-template <bool OVER_RANKS> __device__ __noinline__ Position between_passes(const AssignParams& params, Position position) {
-    Context context{params, position.barrier_target, position.exchange};
+template <bool OVER_RANKS> __device__ __noinline__ Exchange between_passes(const AssignParams& params, Exchange exchange) {
+    Context context{params, exchange};
     ColumnPhase<OVER_RANKS>(context).run();
     context.all_blocks();
     reduce_scalars(context);
@@ -72,13 +67,11 @@ template <bool OVER_RANKS> __device__ __noinline__ Position between_passes(const
         move_weights(context);
         context.all_blocks();
     }
-    return {context.barrier_target, context.exchange};
+    return context.exchange;
 }
 
 // The same; false when the run is over.
 template <bool OVER_RANKS> DEVICE bool decide(Context& context) {
-    const Position position = between_passes<OVER_RANKS>(context.params, {context.barrier_target, context.exchange});
-    context.barrier_target = position.barrier_target;
-    context.exchange = position.exchange;
+    context.exchange = between_passes<OVER_RANKS>(context.params, context.exchange);
     return !context.control().done;
 }

@@ -111,14 +111,14 @@ DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N]
     tell_lanes(over_block_by_lanes<Op, U>(exchange, values, active), results);
 }
 
-// All blocks of a problem; `arrivals` counts up from 0, `target` is this thread's copy of what completes the next barrier. What any
-// thread of any block wrote before is visible to all afterwards: the first thread releases and acquires for its block.
+// All blocks of a problem; `arrivals` counts up from 0, `target` in shared memory is what completed the last barrier. What any thread of
+// any block wrote before is visible to all afterwards: the first thread releases and acquires for its block.
 DEVICE void grid_barrier(unsigned* arrivals, unsigned& target) {
-    target += gridDim.x;
     __syncthreads();
     if (threadIdx.x == 0) {
+        const unsigned all = target += gridDim.x;
         add_release(arrivals, 1u);
-        while (load_acquire(arrivals) < target) spin_wait();
+        while (load_acquire(arrivals) < all) spin_wait();
     }
     __syncthreads();
 }

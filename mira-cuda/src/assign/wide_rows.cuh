@@ -1,0 +1,343 @@
+// A pass over rows that are too long for one block: a team of blocks shares each row, a segment of its columns each, and reads it once.
+//
+// A row's total is the sum of what the segments' blocks tell each other, through memory and without a barrier: every word comes with a tag,
+// and who needs it waits for that. Between telling and needing a block goes on with the next groups of rows (`depth` of them), whose
+// elements wait in shared memory; so the time that telling takes is not waited for.
+//
+// A segment's elements are relative to its own highest logit in the first pass, since nothing is known of the others yet, and to the row's
+// afterwards.
+
+#pragma once
+#include "own_columns.cuh"
+
+// What one block tells its team of one row. Each word holds 32 bits and, above them, the tag.
+struct Entry {
+    u64 words[4]; // the total over the segment, an f64, in two; in the first pass also the highest and the lowest logit
+};
+
+constexpr u32 FORBIDDEN = 0x80000000u; // in the last word's tag: the segment has a forbidden entry
+
+struct Team {
+    Context& context;
+
+    static constexpr int TURNS = 8;    // groups that have entries: twice as many as may be on the way, for blocks that are behind
+    static constexpr int MAX_DEPTH = 3;
+    static constexpr int MAX_ROWS = 4; // of a group
+    static_assert(2 * MAX_DEPTH <= TURNS, "a block that is behind would miss what it waits for");
+
+    DEVICE int index() const { return context.block() / context.params.segments; }
+    DEVICE int segment() const { return context.block() % context.params.segments; }
+    DEVICE Entry& entry(u32 turn, int row, int segment) const {
+        const int of_group = (index() * TURNS + (int)(turn % TURNS)) * MAX_ROWS + row;
+        return context.at<Entry>(context.params.at_entries)[(long long)of_group * context.params.segments + segment];
+    }
+
+    // Before the first barrier of a launch: no tag of an earlier one may be met again.
+    DEVICE void open() const {
+        const int words = TURNS * MAX_ROWS * 4;
+        if (index() >= context.params.teams) return;
+        for (int i = threadIdx.x; i < words; i += THREADS) entry(i / (MAX_ROWS * 4), i / 4 % MAX_ROWS, segment()).words[i % 4] = 0;
+        if (threadIdx.x == 0) context.control().told = 0;
+    }
+
+    DEVICE static void tell(u64& word, u32 tag, u32 value) { store_relaxed(&word, (u64)tag << 32 | value); }
+
+    // The value, and what else the tag says.
+    DEVICE static u32 wait_for(const u64& word, u32 tag, u32& marks) {
+        u64 found;
+        while (((u32)((found = load_relaxed(&word)) >> 32) & ~FORBIDDEN) != tag) spin_wait();
+        marks = (u32)(found >> 32) & FORBIDDEN;
+        return (u32)found;
+    }
+};
+
+template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0> {
+    using Own = OwnColumns<C, 0>;
+    using Own::block_shift;
+    using Own::context;
+    using Own::pass;
+    using Own::stats;
+    using Own::thread;
+    static_assert(R <= Team::MAX_ROWS, "entries of a group");
+    const Team team;
+    u32 fetched[R][C];
+
+    // A group of rows of the team.
+    struct Group {
+        int block, row;
+    };
+
+    // What one warp has found out of a row for the block, in shared memory: two groups in turns.
+    struct Found {
+        float factor[R];  // 1 / total
+        float rescale[R]; // from the segment's shift to the row's
+        float shift[R];
+    };
+    static_assert(sizeof(Found) <= FOUND_BYTES, "plan.rs leaves no more room");
+
+    DEVICE WideRowPass(Context& context)
+        : Own(context, Team{context}.segment() * context.params.segment_columns, columns_of(context)), team{context} {}
+
+    DEVICE static int columns_of(Context& context) {
+        const AssignParams& params = context.params;
+        return min(params.segment_columns, params.columns - Team{context}.segment() * params.segment_columns);
+    }
+
+    DEVICE bool exists(const Group& group) const { return group.block < context.params.row_blocks; }
+    DEVICE int first_row(const Group& group) const { return group.block * context.params.rows_per_block; }
+    DEVICE int end_of(const Group& group) const { return min(first_row(group) + context.params.rows_per_block, context.params.batch); }
+    DEVICE int rows_of(const Group& group) const { return min(R, end_of(group) - group.row); }
+    DEVICE bool is_last(const Group& group) const { return group.row + R >= end_of(group); }
+    DEVICE Group group_of(int block) const { return {block, block * context.params.rows_per_block}; }
+    DEVICE Group after(const Group& group) const {
+        return is_last(group) ? group_of(group.block + context.params.teams) : Group{group.block, group.row + R};
+    }
+
+    DEVICE bool is_kept(const Group& group, int r) const {
+        return group.block == team.index() && group.row + r - first_row(group) < context.params.rows_on_chip;
+    }
+    // Where the elements of a row are: kept, or in the ring of groups on the way.
+    DEVICE float* place(const Group& group, int turn, int r) const {
+        if (is_kept(group, r)) return this->chip(group.row + r - first_row(group));
+        return this->chip(context.params.rows_on_chip + turn % context.params.depth * R + r);
+    }
+    DEVICE Found& found(int turn) const { return shared_memory<Found>(AT_FOUND)[turn % 2]; }
+
+    DEVICE void run() {
+        if (team.index() < context.params.teams) {
+            if (pass == PASS_LOGITS) {
+                add_logits();
+            } else {
+                const int groups = go_through();
+                // Everyone has read it.
+                if (thread == 0) context.control().told += groups;
+            }
+        }
+        stats.publish(context, BUILD);
+    }
+
+    DEVICE int go_through() {
+        Group front = group_of(team.index()), back = front;
+        int told = 0, settled = 0;
+        this->begin_sums();
+        fetch(front);
+        for (;;) {
+            if (told > settled && (told - settled == context.params.depth || !exists(front))) {
+                settle(back, settled++);
+                back = after(back);
+            }
+            if (exists(front)) {
+                tell(front, told++);
+                front = after(front);
+            } else if (told == settled) {
+                return told;
+            }
+        }
+    }
+
+    DEVICE void add_logits() {
+        for (int block = team.index(); block < context.params.row_blocks; block += context.params.teams) {
+            this->begin_sums();
+            for (Group group = group_of(block); rows_of(group) > 0; group.row += R) {
+                fetch(group);
+#pragma unroll
+                for (int r = 0; r < R; r++) {
+                    if (r < rows_of(group)) Own::add_logits(fetched[r]);
+                }
+            }
+            this->end_sums(block);
+        }
+    }
+
+    DEVICE void fetch(const Group& group) {
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            if (exists(group) && r < rows_of(group) && (BUILD || pass == PASS_LOGITS || !is_kept(group, r))) {
+                this->fetch_logits(group.row + r, fetched[r]);
+            } else {
+#pragma unroll
+                for (int c = 0; c < C; c++) fetched[r][c] = 0;
+            }
+        }
+    }
+
+    // A group's elements, and what they sum up to in this segment.
+    DEVICE void tell(const Group& group, int turn) {
+        const int here = rows_of(group);
+        if (!BUILD && group.row == first_row(group)) {
+            if (group.row + thread < end_of(group)) context.block_shifts()[thread] = context.row_shift()[group.row + thread];
+            __syncthreads();
+        }
+        float k[R][C], high[R], low[R], forbidden[R];
+#pragma unroll
+        for (int r = 0; r < R; r++) this->logits_of(fetched[r], k[r]);
+        if constexpr (BUILD) examine(group, k, high, low, forbidden);
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            float* elements = place(group, turn, r);
+            if (r >= here) {
+#pragma unroll
+                for (int c = 0; c < C; c++) k[r][c] = 0.0f;
+            } else if (!BUILD && is_kept(group, r)) {
+#pragma unroll
+                for (int c = 0; c < C; c++) k[r][c] = elements[c * THREADS];
+            } else {
+                this->to_elements(k[r], BUILD ? shift_of(high[r]) : context.block_shifts()[group.row + r - first_row(group)]);
+#pragma unroll
+                for (int c = 0; c < C; c++) elements[c * THREADS] = k[r][c];
+            }
+        }
+        fetch(after(group));
+        float mine[R];
+#pragma unroll
+        for (int r = 0; r < R; r++) mine[r] = this->dot(k[r]);
+        const u64 total = (u64)__double_as_longlong(over_block_by_lanes<Sum, double>(context.exchange, mine));
+        const int row = value_of_lane<R>();
+        if (threadIdx.x >= LANES || threadIdx.x % lanes_of_value(R) != 0 || row >= here) return;
+        const u32 tag = tag_of(turn);
+        Entry& entry = team.entry(tag, row, team.segment());
+        Team::tell(entry.words[0], tag, (u32)total);
+        Team::tell(entry.words[1], tag, (u32)(total >> 32));
+        if constexpr (BUILD) {
+#pragma unroll
+            for (int r = 0; r < R; r++) {
+                if (r != row) continue;
+                Team::tell(entry.words[2], tag, __float_as_uint(high[r]));
+                Team::tell(entry.words[3], tag | (forbidden[r] > 0.0f ? FORBIDDEN : 0u), __float_as_uint(low[r]));
+            }
+        }
+    }
+
+    // Groups are counted from 1 over all passes of a launch; `told` does not move before the end of one.
+    DEVICE u32 tag_of(int turn) const { return context.control().told + 1 + turn; }
+
+    DEVICE float shift_of(float high) const { return high > -INFINITY_F32 ? (float)rint((double)high * context.params.scale) : 0.0f; }
+
+    // The segment's range of each row.
+    DEVICE void examine(const Group& group, const float (&s)[R][C], float (&high)[R], float (&low)[R], float (&forbidden)[R]) {
+        float seen[3 * R], all[3 * R];
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            low[r] = INFINITY_F32;
+            high[r] = -INFINITY_F32;
+            forbidden[r] = 0.0f;
+            if (r < rows_of(group)) this->look_at_row(group.row + r, s[r], high[r], low[r], forbidden[r]);
+            seen[r] = high[r];
+            seen[R + r] = -low[r];
+            seen[2 * R + r] = forbidden[r];
+        }
+        over_block<Max>(context.exchange, seen, all);
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            high[r] = all[r];
+            low[r] = -all[R + r];
+            forbidden[r] = all[2 * R + r];
+        }
+    }
+
+    // The group's totals are known by now, most likely: its elements go into the column sums, or out.
+    DEVICE void settle(const Group& group, int turn) {
+        const int here = rows_of(group);
+#pragma unroll 1
+        for (int r = threadIdx.x / LANES; r < here; r += WARPS) find_out(group.row + r, r, turn);
+        __syncthreads();
+        const Found& found = this->found(turn);
+        if (BUILD && pass == PASS_COLUMNS) {
+            float highest = block_shift;
+            for (int r = 0; r < here; r++) highest = fmaxf(highest, found.shift[r]);
+            this->relative_to(highest);
+        }
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            if (r >= here) continue;
+            float* elements = place(group, turn, r);
+            float k[C];
+#pragma unroll
+            for (int c = 0; c < C; c++) k[c] = elements[c * THREADS];
+            if constexpr (BUILD) {
+#pragma unroll
+                for (int c = 0; c < C; c++) {
+                    k[c] *= found.rescale[r];
+                    if (is_kept(group, r)) elements[c * THREADS] = k[c];
+                }
+            }
+            if (pass == PASS_WRITE) {
+                this->write(group.row + r, k, found.factor[r]);
+            } else {
+                this->add(k, BUILD && pass == PASS_COLUMNS ? exp2f(found.shift[r] - block_shift) : found.factor[r]);
+            }
+        }
+        if (!is_last(group)) return;
+        this->end_sums(group.block);
+        if (BUILD && pass == PASS_COLUMNS && thread == 0 && team.segment() == 0) context.row_factor()[group.block] = block_shift;
+        this->begin_sums();
+    }
+
+    // One warp: a row's total from what all segments told; in the first pass its range too.
+    DEVICE void find_out(int row, int r, int turn) {
+        const AssignParams& params = context.params;
+        const int lane = threadIdx.x % LANES, segments = params.segments;
+        const u32 tag = tag_of(turn);
+        double sum = 0.0;
+        float relative_to = -INFINITY_F32, high = -INFINITY_F32, low = INFINITY_F32, own = -INFINITY_F32;
+        u32 marks, forbidden = 0;
+        for (int s = lane; s < segments; s += LANES) {
+            const Entry& entry = team.entry(tag, r, s);
+            const u32 lower = Team::wait_for(entry.words[0], tag, marks), upper = Team::wait_for(entry.words[1], tag, marks);
+            const double told = __longlong_as_double((long long)((u64)upper << 32 | lower));
+            if constexpr (!BUILD) {
+                sum += told;
+                continue;
+            }
+            const float highest = __uint_as_float(Team::wait_for(entry.words[2], tag, marks));
+            low = fminf(low, __uint_as_float(Team::wait_for(entry.words[3], tag, marks)));
+            forbidden |= marks;
+            high = fmaxf(high, highest);
+            if (s == team.segment()) own = highest;
+            if (!(highest > -INFINITY_F32)) continue;
+            const float shift = shift_of(highest), reference = fmaxf(relative_to, shift);
+            sum = sum * exp2((double)relative_to - reference) + told * exp2((double)shift - reference);
+            relative_to = reference;
+        }
+        float shift = 0.0f;
+        if constexpr (BUILD) {
+            high = over_warp<Max>(high);
+            low = over_warp<Min>(low);
+            own = over_warp<Max>(own);
+            forbidden = over_warp<Max>(forbidden);
+            if (!(high >= low)) {
+                stats.bad = fmin(stats.bad, no_finite_logit(params, row));
+                high = low = 0.0f;
+            }
+            shift = stats.built_row(params, high, low, forbidden != 0);
+            sum = relative_to > -INFINITY_F32 ? sum * exp2((double)relative_to - shift) : 0.0;
+        } else if (pass == PASS_WRITE) {
+            shift = context.row_shift()[row];
+        }
+        const double total = over_warp<Sum>(sum);
+        stats.lowest_total = fminf(stats.lowest_total, (float)total);
+        if (lane != 0) return;
+        Found& found = this->found(turn);
+        found.factor[r] = (float)(1.0 / total);
+        if (BUILD) {
+            found.rescale[r] = own > -INFINITY_F32 ? exp2f(shift_of(own) - shift) : 0.0f;
+            found.shift[r] = shift;
+        }
+        if (team.segment() != 0) return;
+        if (BUILD) context.row_shift()[row] = shift;
+        // For the objective alone, so f32 will do.
+        if (pass == PASS_WRITE) stats.log_row += (double)logf((float)total) + (double)shift * LN_2;
+    }
+};
+
+template <int C, int R> struct WideRows {
+    Context& context;
+
+    DEVICE void run() {
+        if (context.control().built) {
+            WideRowPass<C, R, false>(context).run();
+        } else {
+            WideRowPass<C, R, true>(context).run();
+        }
+    }
+};
