@@ -94,8 +94,10 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     /// An assigner for `method` that works on `stream`.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDevice`], [`Error::OldDriver`], [`Error::Driver`]; the context's first assigner has the driver compile the kernels.
+    /// [`Error::UnsupportedDevice`], [`Error::OldDriver`], [`Error::Driver`].
     pub fn new(method: impl Into<Method>, stream: &Arc<CudaStream>) -> Result<Self, Error> {
+        let afterwards = Kernels::of(stream.context(), Operation::Certify)?;
+        afterwards.prepare(CERTIFY)?;
         Ok(Self {
             method: method.into(),
             warm_start: false,
@@ -104,7 +106,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             max_passes: MAX_PASSES,
             stream: stream.clone(),
             kernels: Kernels::of(stream.context(), Operation::Assign)?,
-            afterwards: Kernels::of(stream.context(), Operation::Certify)?,
+            afterwards,
             elements: PhantomData,
         })
     }
@@ -139,7 +141,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Self { max_passes, ..self }
     }
 
-    /// Memory for `num_problems` problems of `shape` that [`assign_all_into`](Self::assign_all_into) computes in one launch.
+    /// Memory for `num_problems` problems of `shape` that [`assign_all_into`](Self::assign_all_into) computes in one launch. A context's first of its
+    /// width waits for the driver to compile the kernel.
     ///
     /// # Errors
     /// [`Error::Problems`] for none or more than four, [`Error::Driver`] when memory is short; with a collective, those of an exchange:
@@ -157,6 +160,10 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             None => (None, self.kernels.clone()),
         };
         let plan = self.plan(shape, num_problems, ranks)?;
+        kernels.prepare(plan.kernel)?;
+        if self.objective && ranks.is_none() {
+            self.afterwards.prepare(LOG_PARTITION)?;
+        }
         let memory = self.stream.alloc_zeros(plan.workspace_bytes * num_problems)?;
         let exchange = match ranks {
             Some(ranks) => {

@@ -1,13 +1,14 @@
-//! The device and its kernels: PTX inside this crate, compiled by the driver for whatever device it meets, once a context and operation.
+//! The device and its kernels: PTX inside this crate, compiled by the driver for whatever device it meets, once a context and kernel.
 //!
 //! PTX rather than CUDA C, so that neither building nor running needs CUDA's toolkit; rather than machine code, so that devices newer than
-//! this crate work. The driver keeps what it compiled (`~/.nv/ComputeCache`), so only a machine's first start waits for it.
+//! this crate work. The driver keeps what it compiled (`~/.nv/ComputeCache`), so only a machine's first start waits for it; and a program waits
+//! for the kernels it needs alone, which are one or two of each operation's ten.
 
 use std::collections::HashMap;
 use std::io::Read;
 use std::panic::catch_unwind;
 use std::ptr;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 
 use cudarc::driver::result::{launch_cooperative_kernel, launch_kernel};
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUfunction_attribute, CUresult};
@@ -102,10 +103,13 @@ pub(crate) struct Launch<'a> {
     pub(crate) cooperative: bool,
 }
 
-/// The loaded kernels of an operation in a context.
+/// The kernels of an operation in a context, loaded one by one when they are needed.
 #[derive(Debug)]
 pub(crate) struct Kernels {
-    functions: HashMap<&'static str, CudaFunction>,
+    functions: HashMap<&'static str, OnceLock<CudaFunction>>,
+    /// Held while one is loaded.
+    loading: Mutex<()>,
+    operation: Operation,
     pub(crate) hardware: Hardware,
     context: Arc<CudaContext>,
 }
@@ -123,20 +127,20 @@ static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 type Loaded = HashMap<(usize, Operation), Weak<Kernels>>;
 
 impl Kernels {
-    /// The kernels of `operation` in `context`, loaded by the first who asks.
+    /// The kernels of `operation` in `context`, the same for all who ask.
     pub(crate) fn of(context: &Arc<CudaContext>, operation: Operation) -> Result<Arc<Self>, Error> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (context.cu_ctx().addr(), operation);
         if let Some(kernels) = loaded.get(&key).and_then(Weak::upgrade) {
             return Ok(kernels);
         }
-        let kernels = Arc::new(Self::load(context, operation)?);
+        let kernels = Arc::new(Self::new(context, operation)?);
         loaded.retain(|_, kernels| kernels.strong_count() > 0);
         loaded.insert(key, Arc::downgrade(&kernels));
         Ok(kernels)
     }
 
-    fn load(context: &Arc<CudaContext>, operation: Operation) -> Result<Self, Error> {
+    fn new(context: &Arc<CudaContext>, operation: Operation) -> Result<Self, Error> {
         let (major, minor) = context.compute_capability()?;
         let cooperative = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)?;
         if major < 8 || cooperative == 0 {
@@ -145,29 +149,58 @@ impl Kernels {
         let number = |attribute| -> Result<u32, DriverError> {
             Ok(u32::try_from(context.attribute(attribute)?).unwrap_or(0))
         };
-        let shared_memory =
-            number(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        let shared_memory = Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let hardware = Hardware {
             multiprocessors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-            shared_memory,
+            shared_memory: number(shared_memory)?,
             threads: THREADS,
         };
-        let (compressed, names) = operation.module();
+        let (_, names) = operation.module();
+        let functions = names.iter().map(|&name| (name, OnceLock::new())).collect();
+        Ok(Self {
+            functions,
+            loading: Mutex::new(()),
+            operation,
+            hardware,
+            context: context.clone(),
+        })
+    }
+
+    /// Has the driver compile a kernel, which takes a second or so, unless that is done: before the hot path, and before a graph is captured.
+    ///
+    /// # Errors
+    /// [`Error::OldDriver`], [`Error::Driver`].
+    pub(crate) fn prepare(&self, kernel: &str) -> Result<(), Error> {
+        self.function(kernel).map(drop)
+    }
+
+    fn function(&self, kernel: &str) -> Result<&CudaFunction, Error> {
+        let place = &self.functions[kernel];
+        if let Some(function) = place.get() {
+            return Ok(function);
+        }
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = place.get() {
+            return Ok(function);
+        }
+        let function = self.load(kernel)?;
+        Ok(place.get_or_init(|| function))
+    }
+
+    fn load(&self, kernel: &str) -> Result<CudaFunction, Error> {
+        let (compressed, _) = self.operation.module();
         let mut ptx = String::new();
         GzDecoder::new(compressed).read_to_string(&mut ptx).map_err(Error::Kernels)?;
-        let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| match error.0 {
+        let program = Ptx::from_src(with_one_kernel(&ptx, kernel));
+        let module = self.context.load_module(program).map_err(|error| match error.0 {
             CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::OldDriver,
             _ => Error::Driver(error),
         })?;
-        let mut functions = HashMap::new();
-        for &name in names {
-            let function = module.load_function(name)?;
-            let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
-            let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, bytes)?;
-            functions.insert(name, function);
-        }
-        Ok(Self { functions, hardware, context: context.clone() })
+        let function = module.load_function(kernel)?;
+        let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        let bytes = i32::try_from(self.hardware.shared_memory).unwrap_or(i32::MAX);
+        function.set_attribute(most, bytes)?;
+        Ok(function)
     }
 
     /// Enqueues a kernel that takes one struct. cudarc's builder of launches would allocate its list of arguments.
@@ -180,7 +213,7 @@ impl Kernels {
         launch: &Launch<'_>,
         params: &T,
     ) -> Result<(), Error> {
-        let function = self.functions[launch.kernel].cu_function();
+        let function = self.function(launch.kernel)?.cu_function();
         let Launch { grid: (x, y), threads, shared_bytes, cooperative, .. } = *launch;
         let (grid, block) = ((x, y, 1), (threads, 1, 1));
         let shared = u32::try_from(shared_bytes).unwrap_or(u32::MAX);
@@ -190,5 +223,52 @@ impl Kernels {
         // SAFETY: by this function's contract; the driver copies the arguments before it returns.
         unsafe { enqueue(function, grid, block, shared, stream.cu_stream(), &mut arguments) }?;
         Ok(())
+    }
+}
+
+/// A program without its other kernels: the driver compiles all that it is given.
+fn with_one_kernel(ptx: &str, kernel: &str) -> String {
+    let mut is_wanted = true;
+    let mut program = String::with_capacity(ptx.len() / 2);
+    for line in ptx.split_inclusive('\n') {
+        if let Some(name) = line.strip_prefix(".visible .entry ") {
+            is_wanted = name.split('(').next() == Some(kernel);
+        }
+        if is_wanted {
+            program.push_str(line);
+        }
+        if line.trim_end() == "}" {
+            is_wanted = true;
+        }
+    }
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_can_do_without_its_other_kernels() {
+        use Operation::{Assign, AssignOverRanks, Certify, CrossEntropy};
+        for operation in [Assign, AssignOverRanks, Certify, CrossEntropy] {
+            let (compressed, names) = operation.module();
+            let mut ptx = String::new();
+            GzDecoder::new(compressed).read_to_string(&mut ptx).unwrap();
+            let entries = |program: &str| program.matches(".entry ").count();
+            assert_eq!(entries(&ptx), names.len(), "{operation:?}");
+            // What is left out of one or the other are the kernels, each once; all else is in each.
+            let bodies: usize = names
+                .iter()
+                .map(|name| {
+                    let program = with_one_kernel(&ptx, name);
+                    assert_eq!(entries(&program), 1, "{name}");
+                    assert!(program.contains(&format!(".entry {name}(")), "{name}");
+                    assert_eq!(program.matches('{').count(), program.matches('}').count());
+                    program.len() - with_one_kernel(&ptx, "none").len()
+                })
+                .sum();
+            assert_eq!(bodies + with_one_kernel(&ptx, "none").len(), ptx.len(), "{operation:?}");
+        }
     }
 }

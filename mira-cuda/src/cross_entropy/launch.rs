@@ -55,6 +55,7 @@ impl<L: Logit, A: Probability> CrossEntropy<L, A> {
         let kernels = Kernels::of(stream.context(), Operation::CrossEntropy)?;
         let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
         let plan = CrossEntropyPlan::new(shape, dtypes, temperature, scale, kernels.hardware)?;
+        kernels.prepare(plan.kernel)?;
         let workspace = stream.alloc_zeros(plan.workspace_bytes)?;
         let loss = stream.alloc_zeros(1)?;
         let stream = stream.clone();
