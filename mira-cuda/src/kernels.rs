@@ -166,7 +166,7 @@ impl Kernels {
         })
     }
 
-    /// Has the driver compile a kernel, which takes a second or so, unless that is done: before the hot path, and before a graph is captured.
+    /// Has the driver compile a kernel unless that is done: before the hot path, and before a graph is captured.
     ///
     /// # Errors
     /// [`Error::OldDriver`], [`Error::Driver`].

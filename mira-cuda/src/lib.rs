@@ -3,7 +3,7 @@
 //! [`CudaAssigner`] implements [`mira_core::Assigner`] for MIRA, Sinkhorn–Knopp, DINO's centring and softmax. One cooperative kernel
 //! computes a whole assignment: blocks keep as many rows of the kernel matrix in shared memory as fit, compute the others anew from the
 //! logits in every pass, and meet at barriers across the grid, between which they share out the K-vectors: marginal, log
-//! weights, Anderson acceleration, stop rule. The host launches and goes on; [`report`](mira_core::Assigner::report) has
+//! weights, Anderson acceleration, stop rule. Rows of more than 4096 logits are shared by several blocks. The host launches and goes on; [`report`](mira_core::Assigner::report) has
 //! the device compute the certificate in f64 and fetches that.
 //!
 //! Of a batch that is spread over ranks ([`with_collective`](CudaAssigner::with_collective), [`Nccl`]), each pass is a launch, and after
@@ -17,7 +17,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `assign/assign.cu` | the kernels; `rows.cuh`, `long_rows.cuh`, `log_rows.cuh` are their passes, `columns.cuh` and `control.cuh` what happens between |
+//! | `assign/assign.cu` | the kernels; `rows.cuh`, `wide_rows.cuh`, `long_rows.cuh`, `log_rows.cuh` are their passes, `columns.cuh` and `control.cuh` what happens between |
 //! | `assign/certificate.cu` | what a report asks of the device |
 //! | [`cross_entropy`] | loss and gradient against an assignment, in one launch |
 //! | `common/` | what both operations' kernels share |

@@ -13,7 +13,7 @@ fn plan(batch: usize, columns: usize, num_problems: usize) -> Plan {
 #[test]
 fn every_row_and_column_has_a_block_and_everything_fits() {
     for batch in [1, 2, 31, 512, 4096, 65_536] {
-        for columns in [1, 2, 300, 3000, 3072, 3073, 8192, 8193, 131_072] {
+        for columns in [1, 2, 300, 3000, 3072, 3073, 4097, 8192, 8193, 131_072, 600_000] {
             for num_problems in [1, 2, 4] {
                 let plan = plan(batch, columns, num_problems);
                 let p = &plan.params;
@@ -25,6 +25,14 @@ fn every_row_and_column_has_a_block_and_everything_fits() {
                 assert!(plan.blocks as usize * num_problems <= 132, "{context}");
                 assert!(plan.shared_bytes <= 232_448, "{context}");
                 assert!(p.padded_columns >= p.columns, "{context}");
+                assert_eq!(p.segments > 0, plan.kernel.starts_with("assign_wide"), "{context}");
+                if p.segments > 0 {
+                    // Every block of a team has columns, and all columns a block.
+                    assert!(p.segments * p.segment_columns >= p.columns, "{context}");
+                    assert!((p.segments - 1) * p.segment_columns < p.columns, "{context}");
+                    assert!(p.segments * p.teams <= plan.blocks.cast_signed(), "{context}");
+                    assert!(p.depth >= 1, "{context}");
+                }
             }
         }
     }
@@ -77,4 +85,20 @@ fn a_common_batch_uses_the_whole_chip() {
     // More than half of the kernel stays in shared memory: 18 of 32 rows of 12,288 bytes.
     assert_eq!(plan.params.rows_on_chip, 18);
     assert_eq!(self::plan(512, 3000, 1).params.rows_on_chip, 4, "all of them");
+}
+
+#[test]
+fn teams_of_blocks_share_long_rows() {
+    let wide = plan(4096, 65_536, 1);
+    let p = &wide.params;
+    assert_eq!((wide.kernel, p.segments, p.segment_columns), ("assign_wide_8", 16, 4096));
+    assert_eq!((p.teams, p.depth), (8, 3), "of 132 multiprocessors 128 read rows");
+    let p = plan(4096, 131_072, 1).params;
+    assert_eq!((p.segments, p.teams, p.depth), (32, 4, 3));
+    // Of 16 rows, 16 KB each of a block, 6 beside three groups of two on the way: 192 KB, and 24 KB for the columns.
+    let p = plan(512, 16_384, 1).params;
+    assert_eq!((p.teams, p.rows_per_block, p.rows_on_chip), (33, 16, 6));
+    let p = plan(128, 16_384, 1).params;
+    assert_eq!((p.rows_per_block, p.rows_on_chip), (4, 4), "all of them");
+    assert_eq!(plan(4096, 600_000, 1).kernel, "assign_long", "more segments than blocks");
 }
