@@ -505,3 +505,50 @@ fn a_prototype_that_is_forbidden_everywhere_has_no_bound_on_its_share() {
     assert_eq!(answer.report.certificate.log_ratio_bound, f64::INFINITY);
     assert_eq!(answer.report.certificate.duality_gap, f64::INFINITY);
 }
+
+/// Rows of more columns than a block takes are spread over several: what one of them finds must reach the others.
+#[test]
+fn what_is_forbidden_in_one_segment_counts_in_the_whole_row() {
+    let (batch, columns) = (6, 600); // two segments of 320 and 280 columns
+    let problem = Problem::new(Kind::Clusters, shape(batch, columns), 0.1, 0.8, 3, F32::stored);
+    let sinkhorn = problem.sinkhorn(StopRule::Sweeps(3));
+    let row = |i: usize| i * columns..(i + 1) * columns;
+    // A segment of a row, and the other one of another but for an entry.
+    let mut logits = problem.logits.clone();
+    logits[row(1)][..320].fill(f64::NEG_INFINITY);
+    logits[row(4)][321..].fill(f64::NEG_INFINITY);
+    for method in [problem.mira(StopRule::default()), sinkhorn] {
+        let answer = F32::assign(method, problem.shape, &logits).expect("every row has an entry");
+        let expected = oracle::answer(method, problem.shape, &logits);
+        let tv = total_variation(&answer.assignment, &expected.assignment, columns);
+        assert!(tv < 1e-5, "{method:?}: total variation {tv:e}");
+        for (got, logit) in answer.assignment.iter().zip(&logits) {
+            assert!(
+                *logit > f64::NEG_INFINITY || *got == 0.0,
+                "{method:?}: a forbidden label {got}"
+            );
+        }
+    }
+    // One entry that is forbidden makes the range of logits infinite, and with it Sinkhorn–Knopp's gap.
+    for column in [3, 599] {
+        let mut logits = problem.logits.clone();
+        let finite = F32::assign(sinkhorn, problem.shape, &logits).expect("valid logits");
+        assert!(finite.report.certificate.duality_gap < f64::INFINITY);
+        logits[row(2)][column] = f64::NEG_INFINITY;
+        let answer = F32::assign(sinkhorn, problem.shape, &logits).expect("valid logits");
+        assert_eq!(answer.report.certificate.duality_gap, f64::INFINITY, "column {column}");
+    }
+    let mut logits = problem.logits.clone();
+    logits[row(3)].fill(f64::NEG_INFINITY);
+    let failure = F32::assign(sinkhorn, problem.shape, &logits).expect_err("a row has no entry");
+    assert!(matches!(failure, Failure::Core(mira::Error::AllForbidden { row: 3 })), "{failure:?}");
+    for (bad, column) in [(f64::NAN, 5), (f64::INFINITY, 580)] {
+        let mut logits = problem.logits.clone();
+        logits[row(5)][column] = bad;
+        let failure = F32::assign(sinkhorn, problem.shape, &logits).expect_err("no logit");
+        assert!(
+            matches!(&failure, Failure::Core(mira::Error::NonFiniteLogit { row: 5, column: c, .. }) if *c == column),
+            "{failure:?}"
+        );
+    }
+}
