@@ -208,58 +208,29 @@ impl Wide {
     }
 }
 
-/// A launch for problems of one shape and method.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Name of the kernel.
-    pub kernel: &'static str,
-    /// Blocks for each problem.
-    pub blocks: u32,
-    /// Dynamic shared memory of a block, in bytes.
-    pub shared_bytes: usize,
-    /// Bytes of workspace for each problem; must be zero before the first launch, and its first 4 before every launch.
-    pub workspace_bytes: usize,
-    /// Everything of the parameters but addresses and row strides.
-    pub params: Params,
-    method: Method,
-    shape: Shape,
+/// How rows and columns are dealt out to blocks, and shared memory among what they keep there; sizes are in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// In [`ASSIGN`] and [`OVER_RANKS`].
+    kernel: usize,
+    /// Of each problem.
+    blocks: usize,
+    /// Columns of a block between passes.
+    slice: usize,
+    parts_log2: u32,
+    at_history: usize,
+    at_chip: usize,
+    rows_per_block: usize,
+    rows_on_chip: usize,
+    /// Of K-vectors.
+    row_length: usize,
+    wide: Wide,
+    shared_bytes: usize,
 }
 
-impl Plan {
-    /// Plans `num_problems` problems of `shape` that one launch computes.
-    ///
-    /// # Errors
-    /// [`Error::ShapeTooLarge`] for more rows or columns than 2³⁰, or columns than shared memory has place for (millions).
-    pub fn new(
-        method: Method,
-        shape: Shape,
-        dtypes: (Dtype, Dtype),
-        num_problems: usize,
-        hardware: Hardware,
-    ) -> Result<Self, Error> {
-        Self::over_ranks(method, shape, dtypes, num_problems, hardware, None)
-    }
-
-    /// The same for a rank's rows of a batch that is spread over several: a launch for each pass, and after each an exchange of
-    /// [`contribution_len`](Self::contribution_len) numbers between the ranks.
-    ///
-    /// # Errors
-    /// [`Error::ShapeTooLarge`].
-    pub fn over_ranks(
-        method: Method,
-        shape: Shape,
-        (logits, assignment): (Dtype, Dtype),
-        num_problems: usize,
-        hardware: Hardware,
-        ranks: Option<Ranks>,
-    ) -> Result<Self, Error> {
+impl Layout {
+    fn new(shape: Shape, num_problems: usize, hardware: Hardware, ranks: Option<Ranks>) -> Self {
         let (batch, columns) = (shape.batch(), shape.num_prototypes());
-        let too_large = || Error::ShapeTooLarge { batch, num_prototypes: columns };
-        let int = |x: usize| c_int::try_from(x).map_err(|_| too_large());
-        // Row indices and offsets of columns, with what is added to them, are 32-bit in the kernels.
-        int(batch.saturating_mul(2))?;
-        int(columns.saturating_mul(2))?;
-
         let threads = hardware.threads as usize;
         let resident_of = |multiprocessors: u32| {
             (multiprocessors as usize / num_problems.clamp(1, MAX_PROBLEMS)).max(1)
@@ -313,14 +284,83 @@ impl Plan {
         } else {
             (NUM_KERNELS - 1, batch.min(MAX_ROWS_PER_BLOCK), 0, Wide::default())
         };
-        let row_blocks = batch.div_ceil(rows_per_block);
         let row_length =
             short.map_or(columns.next_multiple_of(threads), |short| SHORT[short] * threads);
         let row_bytes = if short.is_some() { 4 * row_length } else { wide.row_bytes };
-        let shared_bytes = at_chip + rows_on_chip * row_bytes + wide.ring;
-        if shared_bytes > hardware.shared_memory as usize {
+        Self {
+            kernel,
+            blocks,
+            slice,
+            parts_log2,
+            at_history,
+            at_chip,
+            rows_per_block,
+            rows_on_chip,
+            row_length,
+            wide,
+            shared_bytes: at_chip + rows_on_chip * row_bytes + wide.ring,
+        }
+    }
+}
+
+/// A launch for problems of one shape and method.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// Blocks for each problem.
+    pub blocks: u32,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: usize,
+    /// Bytes of workspace for each problem; must be zero before the first launch, and its first 4 before every launch.
+    pub workspace_bytes: usize,
+    /// Everything of the parameters but addresses and row strides.
+    pub params: Params,
+    method: Method,
+    shape: Shape,
+}
+
+impl Plan {
+    /// Plans `num_problems` problems of `shape` that one launch computes.
+    ///
+    /// # Errors
+    /// [`Error::ShapeTooLarge`] for more rows or columns than 2³⁰, or columns than shared memory has place for (millions).
+    pub fn new(
+        method: Method,
+        shape: Shape,
+        dtypes: (Dtype, Dtype),
+        num_problems: usize,
+        hardware: Hardware,
+    ) -> Result<Self, Error> {
+        Self::over_ranks(method, shape, dtypes, num_problems, hardware, None)
+    }
+
+    /// The same for a rank's rows of a batch that is spread over several: a launch for each pass, and after each an exchange of
+    /// [`contribution_len`](Self::contribution_len) numbers between the ranks.
+    ///
+    /// # Errors
+    /// [`Error::ShapeTooLarge`].
+    pub fn over_ranks(
+        method: Method,
+        shape: Shape,
+        (logits, assignment): (Dtype, Dtype),
+        num_problems: usize,
+        hardware: Hardware,
+        ranks: Option<Ranks>,
+    ) -> Result<Self, Error> {
+        let (batch, columns) = (shape.batch(), shape.num_prototypes());
+        let too_large = || Error::ShapeTooLarge { batch, num_prototypes: columns };
+        let int = |x: usize| c_int::try_from(x).map_err(|_| too_large());
+        // Row indices and offsets of columns, with what is added to them, are 32-bit in the kernels.
+        int(batch.saturating_mul(2))?;
+        int(columns.saturating_mul(2))?;
+
+        let layout = Layout::new(shape, num_problems, hardware, ranks);
+        if layout.shared_bytes > hardware.shared_memory as usize {
             return Err(too_large()); // millions of columns
         }
+        let Layout { blocks, slice, row_length, rows_per_block, wide, .. } = layout;
+        let row_blocks = batch.div_ceil(rows_per_block);
         let kernels = if ranks.is_some() { OVER_RANKS } else { ASSIGN };
 
         // The barrier's counter comes first.
@@ -341,16 +381,16 @@ impl Plan {
             at_control: part(size_of::<Control>()),
             at_summary: part(size_of::<Summary>()),
             at_entries: part(wide.teams * wide.segments * ENTRIES),
-            at_chip: int(at_chip)?,
+            at_chip: int(layout.at_chip)?,
             batch: int(batch)?,
             columns: int(columns)?,
             padded_columns: int(row_length)?,
             rows_per_block: int(rows_per_block)?,
             row_blocks: int(row_blocks)?,
-            rows_on_chip: int(rows_on_chip)?,
+            rows_on_chip: int(layout.rows_on_chip)?,
             slice: int(slice)?,
-            parts_log2: parts_log2.cast_signed(),
-            at_history: int(at_history)?,
+            parts_log2: layout.parts_log2.cast_signed(),
+            at_history: int(layout.at_history)?,
             logits_dtype: logits as c_int,
             assignment_dtype: assignment as c_int,
             rank: int(ranks.map_or(0, |r| r.rank))?,
@@ -367,9 +407,9 @@ impl Plan {
             ..method_params(&method)
         };
         Ok(Self {
-            kernel: kernels[kernel],
+            kernel: kernels[layout.kernel],
             blocks: u32::try_from(blocks).map_err(|_| too_large())?,
-            shared_bytes,
+            shared_bytes: layout.shared_bytes,
             workspace_bytes: end,
             params: Params { workspace_stride: end as c_ulonglong, ..params },
             method,
