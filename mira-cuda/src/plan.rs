@@ -7,10 +7,8 @@ use mira_core::{
     Arithmetic, CollectiveError, Error, Method, Outcome, Report, Shape, StopRule, Target,
 };
 
-use crate::params::{
-    Control, KVector, MAX_PROBLEMS, NUM_HISTORY, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params,
-    Summary,
-};
+use self::layout::{ENTRIES, Layout, SHORT, WIDE};
+use crate::params::{Control, KVector, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params, Summary};
 
 /// What a plan must know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +31,6 @@ pub enum Dtype {
     /// bfloat16.
     Bf16 = 2,
 }
-
-/// Columns a thread that the kernels for short rows have room for.
-const SHORT: [usize; 5] = [1, 2, 4, 6, 8];
-/// Columns a thread, and rows a group, of those for rows that several blocks share; longer ones have the last kernel.
-const WIDE: [(usize, usize); 2] = [(6, 3), (8, 2)];
-/// Groups of rows that a block of those has on the way, if shared memory has room.
-const DEPTH: usize = 3;
-/// Bytes that such a block tells its team at once: 8 groups of 4 rows.
-const ENTRIES: usize = 8 * 4 * 32;
 
 const NUM_KERNELS: usize = SHORT.len() + WIDE.len() + 1;
 /// Each computes a whole assignment.
@@ -82,8 +71,6 @@ const MAX_ROWS_PER_BLOCK: usize = 64;
 pub(crate) const WARP: usize = 32;
 /// Values exchanged at once in a reduction over a block, twice.
 pub(crate) const EXCHANGE: usize = 2 * 16;
-/// What blocks of a team find out of two groups of rows, in f64.
-const FOUND: usize = 2 * 8;
 pub(crate) const ALIGNMENT: usize = 256;
 
 /// A rank's place among the others.
@@ -166,140 +153,6 @@ impl Ranks {
             multiprocessors = multiprocessors.min(theirs);
         }
         Ok(Self { multiprocessors, ..self })
-    }
-}
-
-/// How teams of blocks share long rows; by default they do not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wide {
-    /// In [`WIDE`].
-    kernel: usize,
-    /// Blocks of a team, each with `segment_columns` of every row, the last one with what is left.
-    segments: usize,
-    segment_columns: usize,
-    teams: usize,
-    /// Shared memory for a row's elements, for a group of rows, and for `depth` groups on the way.
-    row_bytes: usize,
-    group_bytes: usize,
-    depth: usize,
-    ring: usize,
-}
-
-impl Wide {
-    /// None if there are not enough blocks for a team.
-    fn new(columns: usize, threads: usize, blocks: usize) -> Option<Self> {
-        let segments = columns.div_ceil(WIDE[WIDE.len() - 1].0 * threads);
-        let segment_columns = columns.div_ceil(segments).next_multiple_of(WARP);
-        let kernel = WIDE.iter().position(|(c, _)| segment_columns <= c * threads)?;
-        let teams = blocks / segments;
-        let (columns_of_thread, rows) = WIDE[kernel];
-        let row_bytes = 4 * columns_of_thread * threads;
-        let group_bytes = rows * row_bytes;
-        let wide = Self {
-            kernel,
-            segments,
-            segment_columns,
-            teams,
-            row_bytes,
-            group_bytes,
-            ..Self::default()
-        };
-        (teams > 0).then_some(wide)
-    }
-}
-
-/// How rows and columns are dealt out to blocks, and shared memory among what they keep there; sizes are in bytes.
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    /// In [`ASSIGN`] and [`OVER_RANKS`].
-    kernel: usize,
-    /// Of each problem.
-    blocks: usize,
-    /// Columns of a block between passes.
-    slice: usize,
-    parts_log2: u32,
-    at_history: usize,
-    at_chip: usize,
-    rows_per_block: usize,
-    rows_on_chip: usize,
-    /// Of K-vectors.
-    row_length: usize,
-    wide: Wide,
-    shared_bytes: usize,
-}
-
-impl Layout {
-    fn new(shape: Shape, num_problems: usize, hardware: Hardware, ranks: Option<Ranks>) -> Self {
-        let (batch, columns) = (shape.batch(), shape.num_prototypes());
-        let threads = hardware.threads as usize;
-        let resident_of = |multiprocessors: u32| {
-            (multiprocessors as usize / num_problems.clamp(1, MAX_PROBLEMS)).max(1)
-        };
-        // K-vectors are dealt out alike on all ranks, whatever their rows and devices, so that sums over columns have the same bits.
-        let resident = resident_of(hardware.multiprocessors);
-        let common = ranks.map_or(resident, |r| resident_of(r.multiprocessors).min(resident));
-        let short = SHORT.iter().position(|c| columns <= c * threads);
-        let rows = |blocks: usize| batch.div_ceil(blocks).min(MAX_ROWS_PER_BLOCK);
-        let blocks = match short {
-            // Small problems: enough blocks that nobody has many columns between the passes.
-            Some(_) if ranks.is_none() => {
-                batch.div_ceil(rows(resident)).max(columns.div_ceil(2 * WARP)).min(resident)
-            }
-            _ => common,
-        };
-        let slice = columns.div_ceil(blocks);
-        let warps = threads / WARP;
-        let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
-        let f64s =
-            NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + FOUND + warps * EXCHANGE + (slice << parts_log2);
-        let fixed = size_of::<Control>() + 8 * f64s;
-        let room = (hardware.shared_memory as usize).saturating_sub(fixed);
-        // A run over ranks ends and begins again with every launch. Rows on chip save more than this, so they have most of the room.
-        let history = 8 * NUM_HISTORY * slice;
-        let on_chip = ranks.is_none() && history <= room / 4;
-        let (at_history, history) = if on_chip { (fixed, history) } else { (0, 0) };
-        let at_chip = (fixed + history).next_multiple_of(16);
-        let room = (hardware.shared_memory as usize).saturating_sub(at_chip);
-
-        // Nothing stays on chip from launch to launch.
-        let kept = |rows: usize, room: usize, row_bytes: usize| match ranks {
-            None => rows.min(room / row_bytes),
-            Some(_) => 0,
-        };
-        let wide = || Wide::new(columns, threads, common);
-        let (kernel, rows_per_block, rows_on_chip, wide) = if let Some(short) = short {
-            let rows = rows(resident);
-            (short, rows, kept(rows, room, 4 * SHORT[short] * threads), Wide::default())
-        } else if let Some(wide) = wide().filter(|w| room >= w.group_bytes) {
-            let rows = rows(wide.teams);
-            let all = kept(rows, room, wide.row_bytes);
-            if all == rows && batch <= rows * wide.teams {
-                (SHORT.len() + wide.kernel, rows, all, Wide { depth: DEPTH, ..wide })
-            } else {
-                let depth = (room / wide.group_bytes).min(DEPTH);
-                let kept = kept(rows, room - depth * wide.group_bytes, wide.row_bytes);
-                let ring = depth * wide.group_bytes;
-                (SHORT.len() + wide.kernel, rows, kept, Wide { depth, ring, ..wide })
-            }
-        } else {
-            (NUM_KERNELS - 1, batch.min(MAX_ROWS_PER_BLOCK), 0, Wide::default())
-        };
-        let row_length =
-            short.map_or(columns.next_multiple_of(threads), |short| SHORT[short] * threads);
-        let row_bytes = if short.is_some() { 4 * row_length } else { wide.row_bytes };
-        Self {
-            kernel,
-            blocks,
-            slice,
-            parts_log2,
-            at_history,
-            at_chip,
-            rows_per_block,
-            rows_on_chip,
-            row_length,
-            wide,
-            shared_bytes: at_chip + rows_on_chip * row_bytes + wide.ring,
-        }
     }
 }
 
@@ -572,5 +425,6 @@ fn method_params(method: &Method) -> Params {
     }
 }
 
+mod layout;
 #[cfg(test)]
 mod tests;
