@@ -19,7 +19,7 @@ unsafe impl DeviceRepr for Params {}
 /// Assigns on a CUDA device: logits of type `L` (`f32`, [`half::f16`], [`half::bf16`]) in, assignment of type `A` (`f32`,
 /// [`half::bf16`]) out, both in device memory; f32 arithmetic on the rows, f64 between them.
 ///
-/// [`assign_into`](Assigner::assign_into) enqueues a memset and one cooperative launch on the stream and returns: the passes, the
+/// [`assign_into`](Assigner::assign_into) enqueues one cooperative launch on the stream and returns: the passes, the
 /// acceleration and the stop rule run on the device. It allocates nothing and waits for nothing, and can be captured in
 /// a graph (disable event tracking first, see [`cudarc::driver::CudaContext::disable_event_tracking`]). [`report`](Assigner::report)
 /// has the device compute the certificate, waits, and fetches it; so it is there that invalid logits are told. The same device gives the same bits for the same batch. Over ranks
@@ -270,11 +270,6 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         params.warm = i32::from(warm);
         *assigned = true;
         *objective = self.objective && matches!(self.method, Method::Mira(_)) && ranks.is_none();
-        // The barriers' counters.
-        for p in 0..*num_problems {
-            let start = p * plan.workspace_bytes;
-            self.stream.memset_zeros(&mut memory.slice_mut(start..start + 4))?;
-        }
         // Guards record on drop, after the launch, that the stream uses the memory; arrays of them, for nothing may be allocated here.
         let (address, _workspace) = memory.device_ptr_mut(&self.stream);
         params.workspace = address;

@@ -11,7 +11,8 @@
 //   add_release(p, v)                the same, and what this thread, or its block before a barrier, wrote before is visible to who reads it by
 //   load_acquire(p), spin_wait()     for loops which wait for another block; every such loop must call spin_wait
 //   bf16, f16, to_float(x), from_float<T>(x); Vector<T, N>, load<N>(p), load4(p), store(p, v): vector accesses, aligned to their size
-//   store_relaxed(p, v), load_relaxed(p)   a u64 that another block waits for by itself; the waiting loop must call spin_wait
+//   store_relaxed(p, v), load_relaxed(p)   a u64, or two side by side of which each comes for itself, that another block waits for; the
+//                                    waiting loop must call spin_wait
 //   opaque(x)                        x
 //   u8 u16 u32 u64 i32 i64, INFINITY_F32, INFINITY_F64, and the functions of <math.h> that both sides have
 //
@@ -60,9 +61,11 @@ __device__ __forceinline__ int opaque(int value) {
 // Waits a moment in a loop that polls what another block will write.
 __device__ __forceinline__ void spin_wait() { __nanosleep(32); }
 
-// Lighter than `__threadfence`, which orders this thread's reads and writes against those of all others, and `atomicAdd`.
-__device__ __forceinline__ void add_release(u32* address, u32 value) {
-    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" : : "l"(address), "r"(value) : "memory");
+// Lighter than `__threadfence`, which orders this thread's reads and writes against those of all others, and `atomicAdd`; what was there.
+__device__ __forceinline__ u32 add_release(u32* address, u32 value) {
+    u32 before;
+    asm volatile("atom.release.gpu.global.add.u32 %0, [%1], %2;" : "=r"(before) : "l"(address), "r"(value) : "memory");
+    return before;
 }
 
 // Reads a counter of another block; what that block wrote before its `add_release` (or `__threadfence` and `atomicAdd`) is visible afterwards.
@@ -80,6 +83,14 @@ __device__ __forceinline__ u64 load_relaxed(const u64* address) {
     u64 value;
     asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(address) : "memory");
     return value;
+}
+
+// Two words side by side, aligned to 16 bytes; each is whole, but one may be seen before the other.
+__device__ __forceinline__ void store_relaxed(u64* address, const u64 (&values)[2]) {
+    asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" : : "l"(address), "l"(values[0]), "l"(values[1]) : "memory");
+}
+__device__ __forceinline__ void load_relaxed(const u64* address, u64 (&values)[2]) {
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(values[0]), "=l"(values[1]) : "l"(address) : "memory");
 }
 
 // Reads from memory, past the compiler, without any ordering.

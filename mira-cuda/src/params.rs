@@ -121,6 +121,8 @@ pub struct Control {
     previous_middle: f64,
     inverse_mass: f64,
     batch: f64,
+    lowest_element: f64,
+    largest_argument: f64,
     delta_sum: [f64; DEPTH],
     delta_middle: [f64; DEPTH],
     gram: [[f64; DEPTH]; DEPTH],
@@ -138,7 +140,7 @@ pub struct Control {
     next: c_int,
     primed: c_int,
     told: c_uint,
-    barrier_target: c_uint,
+    tag: c_uint,
 }
 
 /// `struct Summary`, as the kernel `certify` leaves it: [`mira_core::Summary`].

@@ -7,7 +7,7 @@ use mira_core::{
     Arithmetic, CollectiveError, Error, Method, Outcome, Report, Shape, StopRule, Target,
 };
 
-use self::layout::{ENTRIES, Layout, SHORT, WIDE};
+use self::layout::{ENTRIES, Layout, SHORT, TAGGED, WIDE};
 use crate::params::{Control, KVector, NUM_SCALARS, NUM_TOLD, NUM_VECTORS, Params, Summary};
 
 /// What a plan must know of a device.
@@ -216,7 +216,7 @@ impl Plan {
         let row_blocks = batch.div_ceil(rows_per_block);
         let kernels = if ranks.is_some() { OVER_RANKS } else { ASSIGN };
 
-        // The barrier's counter comes first.
+        // What the kernels keep for themselves comes first: the barrier's counter and the tags they have used.
         let mut end = ALIGNMENT;
         let mut part = |bytes: usize| {
             let at = end;
@@ -225,12 +225,12 @@ impl Plan {
         };
         let params = Params {
             at_vectors: part(NUM_VECTORS * row_length * 8),
-            at_weights: part(row_length * 4),
-            at_partials: part(row_blocks * row_length * 4),
+            at_weights: part(row_length * layout.word),
+            at_partials: part(row_blocks * row_length * layout.word),
             at_row_shift: part(batch * 4),
             at_row_factor: part(batch * 4),
             at_row_log: part(batch * 8),
-            at_scalars: part(blocks * NUM_SCALARS * 8),
+            at_scalars: part(2 * blocks * NUM_SCALARS * 2 * TAGGED),
             at_control: part(size_of::<Control>()),
             at_summary: part(size_of::<Summary>()),
             at_entries: part(wide.teams * wide.segments * ENTRIES),

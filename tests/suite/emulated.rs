@@ -84,7 +84,6 @@ impl Emulated {
         params.logits_stride = stride.try_into().expect("small");
         params.assignment_stride = stride.try_into().expect("small");
         params.warm = i32::from(warm_start && self.assigned && !sweeps);
-        self.workspace.as_mut_slice()[..4].fill(0);
         let length = self.plan.contribution_len();
         let mut mine = Guarded::<f64>::poisoned(length);
         let mut all = Guarded::<f64>::poisoned(self.collective.world_size() * length);

@@ -115,7 +115,7 @@ inline unsigned atomicAdd(unsigned* address, unsigned value, EMULATION_PLACE) {
     ::emulation::told_others({file, line});
     return before;
 }
-inline void add_release(unsigned* address, unsigned value, EMULATION_PLACE) { atomicAdd(address, value, file, line); }
+inline unsigned add_release(unsigned* address, unsigned value, EMULATION_PLACE) { return atomicAdd(address, value, file, line); }
 
 inline u32 load_volatile(const u32* address, EMULATION_PLACE) {
     ::emulation::note_poll({file, line});
@@ -130,6 +130,14 @@ inline void store_relaxed(u64* address, u64 value, EMULATION_PLACE) {
 inline u64 load_relaxed(const u64* address, EMULATION_PLACE) {
     ::emulation::note_poll({file, line});
     return *static_cast<const volatile u64*>(address);
+}
+inline void store_relaxed(u64* address, const u64 (&values)[2], EMULATION_PLACE) {
+    MIRA_CHECK_ALIGNED(address, 16);
+    for (int i = 0; i < 2; i++) store_relaxed(address + i, values[i], file, line);
+}
+inline void load_relaxed(const u64* address, u64 (&values)[2], EMULATION_PLACE) {
+    MIRA_CHECK_ALIGNED(address, 16);
+    for (int i = 0; i < 2; i++) values[i] = load_relaxed(address + i, file, line);
 }
 
 // ------------------------------------------------------------------------------------------------------------- waiting

@@ -1,17 +1,17 @@
 // One launch computes a whole assignment: passes over the rows, and what happens between them, until the stop rule is met. Blocks stay
-// on the device throughout and meet at barriers across the grid, so the launch must be cooperative; gridDim.x blocks work on each of
-// gridDim.y problems of one shape.
+// on the device throughout and wait for each other, so the launch must be cooperative; gridDim.x blocks work on each of gridDim.y
+// problems of one shape.
 
 #include "device.cuh"
 #include "steps.cuh"
 
 template <class Rows> DEVICE void assign(const AssignParams& params) {
     Context context{params, {0}};
-    begin(context);
+    begin<typename Rows::Words>(context);
     do {
         row_pass<Rows>(context);
-    } while (decide<false>(context));
-    if (blockIdx.x == 0 && threadIdx.x == 0) *context.kept_control() = context.control();
+    } while (decide<false, typename Rows::Words>(context));
+    leave(context);
 }
 
 // Rows of up to C · THREADS columns, R at a time.

@@ -15,14 +15,14 @@ struct Column {
     double log_weight = 0.0;
     float weight = 0.0f;
 
-    DEVICE void load(const Context& context, int j) {
+    template <class Words> DEVICE void load(const Context& context, int j) {
         if (j >= context.end_column()) return;
         log_weight = context.vector(LOG_WEIGHTS)[j];
-        weight = context.weights()[j];
+        weight = Words::value_of(context.weights<Words>()[j]);
     }
 };
 
-template <bool OVER_RANKS> struct ColumnPhase {
+template <bool OVER_RANKS, class Words> struct ColumnPhase {
     Context& context;
     const Control& control;
     const int first, end; // the slice
@@ -48,7 +48,7 @@ template <bool OVER_RANKS> struct ColumnPhase {
     DEVICE void run() {
         double highest_shift = 0.0;
         Column column;
-        column.load(context, first + threadIdx.x);
+        column.template load<Words>(context, first + threadIdx.x);
         if constexpr (OVER_RANKS) {
             highest_shift = highest_shift_of_ranks();
         } else if (is_linear()) {
@@ -63,7 +63,7 @@ template <bool OVER_RANKS> struct ColumnPhase {
                 start(j, linear, highest_shift);
             } else {
                 moved(j, linear, column);
-                column.load(context, j + THREADS);
+                column.template load<Words>(context, j + THREADS);
             }
         }
         publish();
@@ -82,7 +82,7 @@ template <bool OVER_RANKS> struct ColumnPhase {
     DEVICE double highest_shift_here() const {
         if (control.pass != PASS_COLUMNS) return 0.0;
         double highest = -INFINITY_F64;
-        for (int b = threadIdx.x % LANES; b < context.blocks(); b += LANES) highest = fmax(highest, context.scalars(HIGHEST_SHIFT)[b]);
+        for (int b = threadIdx.x % LANES; b < context.params.row_blocks; b += LANES) highest = fmax(highest, (double)context.row_factor()[b]);
         return over_warp<Max>(highest);
     }
 
@@ -126,19 +126,23 @@ template <bool OVER_RANKS> struct ColumnPhase {
             double sum = 0.0;
             if (control.pass == PASS_COLUMNS) {
                 for (int block = part; block < params.row_blocks; block += step) {
-                    sum += context.partial(block)[j] * exp2(context.row_factor()[block] - highest_shift);
+                    const float of_block = Words::value_of(context.partial<Words>(block)[j]);
+                    sum += of_block * exp2(context.row_factor()[block] - highest_shift);
                 }
             } else {
 #pragma unroll 1
                 for (int next = part; next < params.row_blocks; next += COLUMN_LOADS * step) {
-                    float loaded[COLUMN_LOADS];
+                    const typename Words::Word* words = context.partial<Words>(next) + j;
+                    const long long apart = (long long)step * params.padded_columns;
+                    typename Words::Word found[COLUMN_LOADS];
 #pragma unroll
                     for (int i = 0; i < COLUMN_LOADS; i++) {
-                        const int block = next + i * step;
-                        loaded[i] = block < params.row_blocks ? context.partial(block)[j] : 0.0f;
+                        found[i] = next + i * step < params.row_blocks ? Words::look_at(words + i * apart) : 0;
                     }
 #pragma unroll
-                    for (int i = 0; i < COLUMN_LOADS; i++) sum += loaded[i];
+                    for (int i = 0; i < COLUMN_LOADS; i++) {
+                        if (next + i * step < params.row_blocks) sum += Words::arrived(words + i * apart, found[i], control.tag);
+                    }
                 }
             }
             context.slice_sums()[part * params.slice + local] = sum;
@@ -266,7 +270,7 @@ template <bool OVER_RANKS> struct ColumnPhase {
 };
 
 // The log weights of the slice as decided, and the weights of the next linear pass.
-DEVICE void move_weights(Context& context) {
+template <class Words> DEVICE void move_weights(Context& context) {
     const Control& control = context.control();
     for (int j = context.first_column() + threadIdx.x; j < context.end_column(); j += THREADS) {
         const History history = context.history(j);
@@ -287,6 +291,6 @@ DEVICE void move_weights(Context& context) {
         default: a = kept; break;
         }
         kept = a;
-        context.weights()[j] = (float)exp2((a - control.middle) * LOG2_E);
+        Words::tell(context.weights<Words>() + j, control.tag, (float)exp2((a - control.middle) * LOG2_E));
     }
 }

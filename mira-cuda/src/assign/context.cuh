@@ -1,7 +1,7 @@
 // One thread's view of its problem: pointers into the workspace, and the block's shared memory.
 
 #pragma once
-#include "common/block.cuh"
+#include "common/grid.cuh"
 #include "exp.cuh"
 #include "params.cuh"
 
@@ -11,11 +11,16 @@ constexpr double UNIT_ROUNDOFF_F64 = 1.1102230246251565e-16; // 2⁻⁵³
 // Shared memory: the exchange of block.cuh, then these, in bytes; then what rows stay on chip, from `params.at_chip` on. plan.rs adds
 // it up.
 constexpr u32 AT_CONTROL = Exchange::BYTES;
-constexpr u32 AT_REDUCED = AT_CONTROL + sizeof(Control); // NUM_SCALARS
+constexpr u32 AT_OWN = AT_CONTROL + sizeof(Control);              // NUM_SCALARS
+constexpr u32 AT_REDUCED = AT_OWN + NUM_SCALARS * sizeof(double); // NUM_SCALARS
 constexpr u32 AT_BLOCK_SHIFTS = AT_REDUCED + NUM_SCALARS * sizeof(double); // MAX_ROWS_PER_BLOCK
 constexpr u32 AT_FOUND = AT_BLOCK_SHIFTS + MAX_ROWS_PER_BLOCK * sizeof(float); // two of FOUND_BYTES
 constexpr u32 FOUND_BYTES = 64;                                                 // of wide_rows.cuh
 constexpr u32 AT_SLICE_SUMS = AT_FOUND + 2 * FOUND_BYTES;
+
+// At the start of a problem's workspace, in bytes; plan.rs keeps the room. Zero before the first run, and the kernels' own.
+constexpr unsigned AT_ARRIVALS = 0; // of the grid barrier
+constexpr unsigned AT_TAG = 128;    // the first one that no run has used
 
 struct History {
     double* image;
@@ -32,22 +37,28 @@ struct Context {
     template <class T> DEVICE T* at(unsigned long long offset) const {
         return (T*)(params.workspace + blockIdx.y * params.workspace_stride + offset);
     }
-    DEVICE unsigned* arrivals() const { return at<unsigned>(0); } // of the grid barrier
+    DEVICE unsigned* kept_tag() const { return at<unsigned>(AT_TAG); }
     DEVICE double* vector(int v) const { return at<double>(params.at_vectors) + (long long)v * params.padded_columns; }
     // A column's part of the K-vectors from IMAGE on.
     DEVICE History history(int j) const {
         if (params.at_history == 0) return {vector(IMAGE) + j, params.padded_columns};
         return {shared_memory<double>(params.at_history) + (j - first_column()), params.slice};
     }
-    DEVICE float* weights() const { return at<float>(params.at_weights); }
-    DEVICE float* partial(int row_block) const { // column sums of one row block
-        return at<float>(params.at_partials) + (long long)row_block * params.padded_columns;
+    // Weights of the columns, and their sums over one row block, whose address is made anew: what both are computed from would be kept in
+    // registers from the beginning of a pass to its end.
+    template <class Words> DEVICE typename Words::Word* weights() const { return at<typename Words::Word>(params.at_weights); }
+    template <class Words> DEVICE typename Words::Word* partial(int row_block) const {
+        const unsigned long long here = params.workspace + (unsigned)opaque((int)blockIdx.y) * params.workspace_stride + params.at_partials;
+        return (typename Words::Word*)here + (unsigned long long)(unsigned)row_block * (unsigned)params.padded_columns;
     }
     DEVICE float* row_shift() const { return at<float>(params.at_row_shift); }   // integers, in bits
     DEVICE float* row_factor() const { return at<float>(params.at_row_factor); } // long rows: 1/total; or row blocks' shifts
     DEVICE double* row_log() const { return at<double>(params.at_row_log); }     // log domain: log Σ e^(a + s/ε)
-    DEVICE double* scalars(int scalar) const { return at<double>(params.at_scalars) + scalar * blocks(); } // of all blocks
-    DEVICE double& own(int scalar) const { return scalars(scalar)[block()]; }
+    // What a block told of its scalars, two words each. In two places by turns: a block without columns may still be reading the last ones,
+    // and nobody waits for it.
+    DEVICE u64* told(int block, int scalar) const {
+        return at<u64>(params.at_scalars) + ((long long)((control().tag & 1) * blocks() + block) * NUM_SCALARS + scalar) * 2;
+    }
     DEVICE Control* kept_control() const { return at<Control>(params.at_control); }
     DEVICE Summary* summary() const { return at<Summary>(params.at_summary); }
 
@@ -55,7 +66,8 @@ struct Context {
     DEVICE unsigned long long assignment() const { return params.assignment[blockIdx.y]; }
 
     DEVICE Control& control() const { return *shared_memory<Control>(AT_CONTROL); }
-    DEVICE double* reduced() const { return shared_memory<double>(AT_REDUCED); } // NUM_SCALARS
+    DEVICE double& own(int scalar) const { return shared_memory<double>(AT_OWN)[scalar]; } // to be told
+    DEVICE double* reduced() const { return shared_memory<double>(AT_REDUCED); } // NUM_SCALARS, of all blocks
     DEVICE float* block_shifts() const { return shared_memory<float>(AT_BLOCK_SHIFTS); } // of the row block at hand
     DEVICE double* slice_sums() const { return shared_memory<double>(AT_SLICE_SUMS); }
     DEVICE float* chip(int row, int row_length) const { return shared_memory<float>(params.at_chip) + row * row_length; }
@@ -72,7 +84,7 @@ struct Context {
         return (const double*)params.gathered + ((long long)rank * gridDim.y + blockIdx.y) * params.contribution_length;
     }
 
-    DEVICE void all_blocks() { grid_barrier(arrivals(), control().barrier_target); }
+    DEVICE void all_blocks() const { grid_barrier(at<u32>(AT_ARRIVALS)); }
 };
 
 constexpr double LN_2 = 0.69314718055994530942;

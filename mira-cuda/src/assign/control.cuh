@@ -17,7 +17,7 @@ struct Decision {
 
     // May the pass's linear sums be relied on?
     DEVICE bool is_reliable() const {
-        if (reduced[LARGEST_ARGUMENT] > MAX_EXPONENT_ARGUMENT) return false;
+        if (control.largest_argument > MAX_EXPONENT_ARGUMENT) return false;
         if (control.pass == PASS_COLUMNS) {
             return reduced[LOWEST_SUM] > exp2(0.5 * MIN_EXPONENT) * control.batch && reduced[HIGHEST_SUM] < INFINITY_F64;
         }
@@ -25,7 +25,7 @@ struct Decision {
         const double high = (reduced[HIGHEST_WEIGHT] - control.middle) * LOG2_E;
         if (!(low >= -MOST_BITS && high <= MOST_BITS)) return false;
         double floor = 1e-300 * control.batch;
-        if (reduced[LOWEST_ELEMENT] + fmin(low, 0.0) < MIN_EXPONENT) {
+        if (control.lowest_element + fmin(low, 0.0) < MIN_EXPONENT) {
             // What may be missing from an element; a label as small as that must not be written.
             const double lost = exp2(MIN_EXPONENT + fmax(high, 0.0)) / reduced[LOWEST_TOTAL];
             if (control.pass == PASS_WRITE && !(lost < exp2(MIN_EXPONENT + MARGIN))) return false;
@@ -42,6 +42,7 @@ struct Decision {
 
     DEVICE void run() {
         control.action = KEEP;
+        control.tag++;
         control.passes += control.pass != PASS_LOGITS;
         if (control.pass == PASS_LOGITS) {
             control.done = 1;
@@ -51,6 +52,8 @@ struct Decision {
             control.built = 1;
             control.bad = reduced[BAD];
             control.row_span = reduced[ROW_SPAN];
+            control.lowest_element = reduced[LOWEST_ELEMENT];
+            control.largest_argument = reduced[LARGEST_ARGUMENT];
             if (control.bad < INFINITY_F64) {
                 control.done = 1;
                 return;
@@ -95,7 +98,7 @@ struct Decision {
         }
         control.count = 1;
         // Columns that span more than the arithmetic say nothing of the weights.
-        control.domain = reduced[LARGEST_ARGUMENT] > MAX_EXPONENT_ARGUMENT ? LOGARITHMIC : LINEAR;
+        control.domain = control.largest_argument > MAX_EXPONENT_ARGUMENT ? LOGARITHMIC : LINEAR;
         control.pass = PASS_SWEEP;
         if (params.stop == STOP_SWEEPS && control.count >= params.max_sweeps) write_last();
     }
@@ -274,46 +277,58 @@ DEVICE double join_scalars(int scalar, double x, double y) {
     return scalar < NUM_MINIMA ? fmin(x, y) : scalar < END_MAXIMA ? fmax(x, y) : x + y;
 }
 
-// The scalars of all blocks, each by one warp; lanes take blocks in turns, several in flight.
-DEVICE void reduce_scalars(Context& context) {
-    constexpr int IN_TURN = (NUM_SCALARS + WARPS - 1) / WARPS, BLOCKS = 5; // 160 at once: most devices have no more
-    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
-    const int scalars = context.params.stop == STOP_SWEEPS ? MARGINAL_ERROR : NUM_SCALARS;
-    double values[IN_TURN];
-#pragma unroll
-    for (int turn = 0; turn < IN_TURN; turn++) values[turn] = neutral_of(warp + turn * WARPS);
-#pragma unroll 1
-    for (int first = lane; first < context.blocks(); first += LANES * BLOCKS) {
-        double loaded[IN_TURN][BLOCKS];
-#pragma unroll
-        for (int turn = 0; turn < IN_TURN; turn++) {
-            const int s = warp + turn * WARPS;
-#pragma unroll
-            for (int b = 0; b < BLOCKS; b++) {
-                const int block = first + b * LANES;
-                loaded[turn][b] = s < scalars && block < context.blocks() ? context.scalars(s)[block] : neutral_of(s);
-            }
-        }
-#pragma unroll
-        for (int turn = 0; turn < IN_TURN; turn++) {
-#pragma unroll
-            for (int b = 0; b < BLOCKS; b++) values[turn] = join_scalars(warp + turn * WARPS, values[turn], loaded[turn][b]);
-        }
-    }
-#pragma unroll
-    for (int lanes = LANES / 2; lanes > 0; lanes /= 2) {
-#pragma unroll
-        for (int turn = 0; turn < IN_TURN; turn++) {
-            const double other = __shfl_xor_sync(FULL_WARP, values[turn], lanes);
-            values[turn] = join_scalars(warp + turn * WARPS, values[turn], other);
-        }
-    }
-#pragma unroll
-    for (int turn = 0; turn < IN_TURN; turn++) {
-        const int s = warp + turn * WARPS;
-        if (lane == 0 && s < scalars) context.reduced()[s] = values[turn];
-    }
+// Scalars that are told: a fixed number of sweeps asks for no sums.
+DEVICE int num_told(const AssignParams& params) { return params.stop == STOP_SWEEPS ? MARGINAL_ERROR : NUM_SCALARS; }
+
+// This block's scalars, to all blocks.
+DEVICE void tell_scalars(const Context& context) {
+    static_assert(NUM_SCALARS <= LANES, "a lane tells one");
     __syncthreads();
+    const int s = threadIdx.x;
+    if (s < num_told(context.params)) tell(context.told(context.block(), s), context.control().tag, context.own(s));
+}
+
+// N values, LANES apart, as a tree.
+template <int N> DEVICE double join_of_warps(int scalar, const double* values) {
+    if constexpr (N == 1) {
+        return values[0];
+    } else {
+        return join_scalars(scalar, join_of_warps<N / 2>(scalar, values), join_of_warps<N / 2>(scalar, values + N / 2 * LANES));
+    }
+}
+
+// The scalars of all blocks, as soon as they have told them, for the first warp. A lane takes a scalar, warps take blocks by turns, several
+// on the way.
+DEVICE void reduce_scalars(const Context& context) {
+    constexpr int ON_THE_WAY = 9; // of 16 warps, 144 blocks at once: most devices have no more
+    static_assert(WARPS * LANES * sizeof(double) <= Exchange::BYTES, "what warps have found lies there");
+    const int s = threadIdx.x % LANES, warp = threadIdx.x / LANES;
+    const bool is_told = s < num_told(context.params);
+    const u32 tag = context.control().tag;
+    double value = neutral_of(s);
+#pragma unroll 1
+    for (int first = warp; first < context.blocks(); first += WARPS * ON_THE_WAY) {
+        constexpr int STEP = WARPS * NUM_SCALARS * 2;
+        const u64* told = context.told(first, s);
+        u64 found[ON_THE_WAY][2];
+#pragma unroll
+        for (int i = 0; i < ON_THE_WAY; i++) {
+            found[i][0] = found[i][1] = 0;
+            if (is_told && first + i * WARPS < context.blocks()) load_relaxed(told + i * STEP, found[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < ON_THE_WAY; i++) {
+            if (is_told && first + i * WARPS < context.blocks()) value = join_scalars(s, value, arrived(told + i * STEP, found[i], tag));
+        }
+    }
+    // Both buffers of the exchange: everyone has come through `tell_scalars` since they were read.
+    double* of_warps = shared_memory<double>();
+    of_warps[threadIdx.x] = value;
+    __syncthreads();
+    if (warp != 0) return;
+    value = join_of_warps<WARPS>(s, of_warps + s);
+    if (is_told) context.reduced()[s] = value;
+    __syncwarp();
 }
 
 // Which scalar of the blocks a rank tells as its i-th number.
@@ -322,8 +337,8 @@ DEVICE int scalar_told(int i) {
     return i <= TOLD_HIGHEST_SHIFT ? LARGEST_ARGUMENT + (i - TOLD_LARGEST_ARGUMENT) : (int)LOG_ROW;
 }
 
-// What ranks agree on: each knows its own invalid logit, and that there is one elsewhere.
-DEVICE void reduce_over_ranks(Context& context) {
+// What ranks agree on, for the first warp: each knows its own invalid logit, and that there is one elsewhere.
+DEVICE void reduce_over_ranks(const Context& context) {
     const int i = threadIdx.x;
     if (i < TOLD_BATCH) {
         const int own = context.params.rank;
@@ -342,5 +357,5 @@ DEVICE void reduce_over_ranks(Context& context) {
         }
         context.reduced()[scalar_told(i)] = value;
     }
-    __syncthreads();
+    __syncwarp();
 }

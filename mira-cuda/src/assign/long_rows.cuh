@@ -6,6 +6,7 @@
 #include "context.cuh"
 
 struct LongRowPass {
+    using Words = PlainWords;
     Context& context;
     const int pass;
     const bool build;
@@ -78,7 +79,7 @@ struct LongRowPass {
 #pragma unroll
             for (int c = 0; c < AT_ONCE; c++) {
                 const int j = first + c * THREADS;
-                weights[c] = j < params.columns ? context.weights()[j] : 0.0f;
+                weights[c] = j < params.columns ? context.weights<Words>()[j] : 0.0f;
             }
 #pragma unroll
             for (int c = 0; c < AT_ONCE; c++) sum = fmaf(kernel_element(params, s[c], shift), weights[c], sum);
@@ -127,7 +128,7 @@ struct LongRowPass {
             for (int row = first; row < end; row++) block_shift = fmaxf(block_shift, context.row_shift()[row]);
             if (j == 0) context.row_factor()[block] = block_shift;
         }
-        const float weight = pass == PASS_WRITE ? context.weights()[j] : 0.0f;
+        const float weight = pass == PASS_WRITE ? context.weights<Words>()[j] : 0.0f;
         float sum = 0.0f;
         for (int row = first; row < end; row += AT_ONCE) {
             const int rows = min(AT_ONCE, end - row);
@@ -138,7 +139,7 @@ struct LongRowPass {
                 if (r < rows) sum = with(row + r, j, s[r], weight, block_shift, sum);
             }
         }
-        context.partial(block)[j] = sum;
+        context.partial<Words>(block)[j] = sum;
     }
 
     // A column's sum with one more row.

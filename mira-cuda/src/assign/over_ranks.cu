@@ -5,13 +5,17 @@
 #include "steps.cuh"
 
 // What the other ranks need of this one's rows.
-__device__ __noinline__ void contribute(const AssignParams& params, Exchange exchange) {
+template <class Words> __device__ __noinline__ void contribute(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
-    ColumnPhase<true>(context).tell();
+    ColumnPhase<true, Words>(context).tell();
+    tell_scalars(context);
     if (context.block() != 0) return;
     reduce_scalars(context);
     const int i = threadIdx.x;
     if (i < NUM_TOLD) context.contribution()[i] = i == TOLD_BATCH ? params.batch : context.reduced()[scalar_told(i)];
+    if (i != 0) return;
+    context.control().tag++;
+    leave(context);
 }
 
 // Where the last launch left the run.
@@ -22,27 +26,23 @@ DEVICE void take_up(Context& context) {
         control.batch = 0.0;
         for (int r = 0; r < context.params.ranks; r++) control.batch += context.gathered(r)[TOLD_BATCH];
     }
+    if (threadIdx.x < NUM_SCALARS) context.own(threadIdx.x) = 0.0;
     __syncthreads();
     if (context.params.segments > 1) Team{context}.open();
 }
 
-DEVICE void leave(Context& context) {
-    if (blockIdx.x != 0 || threadIdx.x != 0) return;
-    *context.kept_control() = context.control();
-}
-
 template <class Rows> DEVICE void pass_over_ranks(const AssignParams& params) {
     Context context{params, {0}};
+    using Words = typename Rows::Words;
     if (params.resume) {
         take_up(context);
         if (context.control().done) return;
-        if (!decide<true>(context)) return leave(context);
+        if (!decide<true, Words>(context)) return leave(context);
     } else {
-        begin(context);
+        begin<Words>(context);
     }
     row_pass<Rows>(context);
-    contribute(params, context.exchange);
-    leave(context);
+    contribute<Words>(params, context.exchange);
 }
 
 #define SHORT_ROWS(C, R) \

@@ -4,8 +4,8 @@
 #pragma once
 #include "context.cuh"
 
-// CERTAIN: the thread's first columns that are there for sure.
-template <int C, int CERTAIN> struct OwnColumns {
+// CERTAIN: the thread's first columns that are there for sure. Words: how blocks leave weights and sums for each other.
+template <int C, int CERTAIN, class Words> struct OwnColumns {
     Context& context;
     const int pass;
     const int thread;
@@ -17,8 +17,12 @@ template <int C, int CERTAIN> struct OwnColumns {
 
     DEVICE OwnColumns(Context& context, int first, int count)
         : context(context), pass(context.control().pass), thread(opaque(threadIdx.x)), first(first), count(count) {
+        const typename Words::Word* words = own(context.weights<Words>());
+        typename Words::Word found[C];
 #pragma unroll
-        for (int c = 0; c < C; c++) weights[c] = is_real(c) ? own(context.weights())[c * THREADS] : 0.0f;
+        for (int c = 0; c < C; c++) found[c] = is_real(c) ? Words::look_at(words + c * THREADS) : 0;
+#pragma unroll
+        for (int c = 0; c < C; c++) weights[c] = is_real(c) ? Words::arrived(words + c * THREADS, found[c], context.control().tag) : 0.0f;
     }
 
     template <class T> DEVICE T* own(T* row) const { return row + first + thread; }
@@ -33,10 +37,10 @@ template <int C, int CERTAIN> struct OwnColumns {
     }
 
     DEVICE void end_sums(int block) {
-        float* partial = own(context.partial(block));
+        typename Words::Word* partial = own(context.partial<Words>(block));
 #pragma unroll
         for (int c = 0; c < C; c++) {
-            if (is_real(c)) partial[c * THREADS] = sums[c];
+            if (is_real(c)) Words::tell(partial + c * THREADS, context.control().tag, sums[c]);
         }
     }
 

@@ -61,7 +61,7 @@ enum KVector {
     NUM_VECTORS = DELTA_IMAGE + DEPTH
 };
 
-// What blocks tell each other, one f64 per block and entry; reduced in block order.
+// What blocks tell each other, one f64 per block and entry; put together in an order that is always the same.
 enum Scalar {
     // Minima.
     BAD,            // 4 × row-major index of the first invalid logit + what is invalid
@@ -121,6 +121,7 @@ struct Control {
     double best_middle, previous_middle;
     double inverse_mass;
     double batch; // of all ranks
+    double lowest_element, largest_argument; // as the scalars, of the whole problem
     double delta_sum[DEPTH], delta_middle[DEPTH];
     double gram[DEPTH][DEPTH];
     double theta[DEPTH];
@@ -131,7 +132,7 @@ struct Control {
     int since_milestone;
     int filled, next, primed;
     unsigned told; // groups of rows, to the others of a team, in this launch
-    unsigned barrier_target; // where the grid barrier stands
+    unsigned tag;  // of what blocks tell each other
 };
 
 // What certificate.cu makes of a run, as mira-core's Summary.

@@ -12,8 +12,8 @@
 constexpr int certain_columns(int c) { return c <= 2 ? c - 1 : c - 2; }
 
 // BUILD: nothing is known of the rows yet.
-template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_columns(C)> {
-    using Own = OwnColumns<C, certain_columns(C)>;
+template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_columns(C), TaggedWords> {
+    using Own = OwnColumns<C, certain_columns(C), TaggedWords>;
     using Own::block_shift;
     using Own::context;
     using Own::pass;
@@ -194,6 +194,7 @@ template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_colum
 
 // Held apart, so that passes over known rows, which are most, carry nothing of what is found out about them.
 template <int C, int R> struct ShortRows {
+    using Words = TaggedWords;
     Context& context;
 
     DEVICE void run() {

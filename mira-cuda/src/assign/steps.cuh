@@ -7,7 +7,14 @@
 #include "rows.cuh"
 #include "wide_rows.cuh"
 
-DEVICE void begin(Context& context) {
+// Do rows and columns exchange words that are waited for one by one? If not, whole blocks wait for each other. Decided alike by every block.
+template <class Words> DEVICE bool all_wait(const Context& context) {
+    const Control& control = context.control();
+    // Sums of unnormalised columns come with what they are relative to.
+    return !Words::WAITED_FOR || control.pass == PASS_COLUMNS || (control.domain == LOGARITHMIC && control.pass != PASS_LOGITS);
+}
+
+template <class Words> DEVICE void begin(Context& context) {
     const AssignParams& params = context.params;
     if (threadIdx.x == 0) {
         Control& control = context.control();
@@ -18,14 +25,14 @@ DEVICE void begin(Context& context) {
         control.bad = control.best = control.last_distance = control.milestone = INFINITY_F64;
         control.pass = params.method == SINKHORN ? PASS_COLUMNS : PASS_SWEEP;
         control.count = params.warm ? 0 : -1;
+        control.tag = *context.kept_tag() + 1;
         if (params.method == SOFTMAX || params.method == CENTERED) {
             control.count = 0;
             control.pass = PASS_WRITE;
             control.last = 1;
         }
     }
-    // What no pass has written yet must not be read as a number from the last run.
-    for (int s = threadIdx.x; s < NUM_SCALARS; s += THREADS) context.own(s) = 0.0;
+    if (threadIdx.x < NUM_SCALARS) context.own(threadIdx.x) = 0.0; // what no pass has found yet must be a number
     for (int j = context.first_column() + threadIdx.x; j < context.end_column(); j += THREADS) {
         if (!params.warm) {
             context.vector(LOG_WEIGHTS)[j] = params.method == CENTERED ? -context.vector(CENTER)[j] / params.temperature : 0.0;
@@ -33,8 +40,15 @@ DEVICE void begin(Context& context) {
     }
     __syncthreads();
     if (params.segments > 1) Team{context}.open();
-    move_weights(context);
-    context.all_blocks();
+    move_weights<Words>(context);
+    if (!Words::WAITED_FOR) context.all_blocks();
+}
+
+// For the report, for the launches to come, and for the runs.
+DEVICE void leave(const Context& context) {
+    if (blockIdx.x != 0 || threadIdx.x != 0) return;
+    *context.kept_control() = context.control();
+    *context.kept_tag() = context.control().tag;
 }
 
 __device__ __noinline__ void log_pass(const AssignParams& params, Exchange exchange) {
@@ -43,35 +57,37 @@ __device__ __noinline__ void log_pass(const AssignParams& params, Exchange excha
     // An exchange has two barriers of the grid around it here, so whose turn it is does not matter.
 }
 
-// A pass over the rows, and until every block is done with it.
+// A pass over the rows.
 template <class Rows> DEVICE void row_pass(Context& context) {
     if (context.control().domain == LOGARITHMIC && context.control().pass != PASS_LOGITS) {
         log_pass(context.params, context.exchange);
     } else {
         Rows{context}.run();
     }
-    context.all_blocks();
+    if (all_wait<typename Rows::Words>(context)) context.all_blocks();
 }
 
 // From column sums to the weights of the next pass, or to the end of the run. Not inlined: what either knows of a thread and its columns
 // would be kept in registers that the row passes need, and the other way round.
-template <bool OVER_RANKS> __device__ __noinline__ Exchange between_passes(const AssignParams& params, Exchange exchange) {
+template <bool OVER_RANKS, class Words> __device__ __noinline__ Exchange between_passes(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
-    ColumnPhase<OVER_RANKS>(context).run();
-    context.all_blocks();
+    ColumnPhase<OVER_RANKS, Words>(context).run();
+    tell_scalars(context);
     reduce_scalars(context);
-    if constexpr (OVER_RANKS) reduce_over_ranks(context);
-    if (threadIdx.x == 0) Decision{params, context.control(), context.reduced()}.run();
+    if (threadIdx.x < LANES) {
+        if constexpr (OVER_RANKS) reduce_over_ranks(context);
+        if (threadIdx.x == 0) Decision{params, context.control(), context.reduced()}.run();
+    }
     __syncthreads();
     if (!context.control().done) {
-        move_weights(context);
-        context.all_blocks();
+        move_weights<Words>(context);
+        if (all_wait<Words>(context)) context.all_blocks();
     }
     return context.exchange;
 }
 
 // The same; false when the run is over.
-template <bool OVER_RANKS> DEVICE bool decide(Context& context) {
-    context.exchange = between_passes<OVER_RANKS>(context.params, context.exchange);
+template <bool OVER_RANKS, class Words> DEVICE bool decide(Context& context) {
+    context.exchange = between_passes<OVER_RANKS, Words>(context.params, context.exchange);
     return !context.control().done;
 }

@@ -40,19 +40,19 @@ struct Team {
         if (threadIdx.x == 0) context.control().told = 0;
     }
 
-    DEVICE static void tell(u64& word, u32 tag, u32 value) { store_relaxed(&word, (u64)tag << 32 | value); }
+    DEVICE static void tell(u64& word, u32 tag, u32 value) { store_relaxed(&word, tagged(tag, value)); }
 
     // The value, and what else the tag says.
     DEVICE static u32 wait_for(const u64& word, u32 tag, u32& marks) {
         u64 found;
-        while (((u32)((found = load_relaxed(&word)) >> 32) & ~FORBIDDEN) != tag) spin_wait();
-        marks = (u32)(found >> 32) & FORBIDDEN;
+        while ((tag_of(found = load_relaxed(&word)) & ~FORBIDDEN) != tag) spin_wait();
+        marks = tag_of(found) & FORBIDDEN;
         return (u32)found;
     }
 };
 
-template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0> {
-    using Own = OwnColumns<C, 0>;
+template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainWords> {
+    using Own = OwnColumns<C, 0, PlainWords>;
     using Own::block_shift;
     using Own::context;
     using Own::pass;
@@ -331,6 +331,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0> {
 };
 
 template <int C, int R> struct WideRows {
+    using Words = PlainWords; // their passes are long, and sums with tags are twice as long
     Context& context;
 
     DEVICE void run() {

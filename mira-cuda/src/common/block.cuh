@@ -1,4 +1,4 @@
-// Threads of a block and blocks of a grid working together.
+// Threads of a block working together.
 
 #pragma once
 #include "common/params.cuh"
@@ -109,16 +109,4 @@ template <int N, class U> DEVICE void tell_lanes(U of_lane, U (&results)[N]) {
 template <template <class> class Op, int N, class T, class U>
 DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N], int active = WARPS) {
     tell_lanes(over_block_by_lanes<Op, U>(exchange, values, active), results);
-}
-
-// All blocks of a problem; `arrivals` counts up from 0, `target` in shared memory is what completed the last barrier. What any thread of
-// any block wrote before is visible to all afterwards: the first thread releases and acquires for its block.
-DEVICE void grid_barrier(unsigned* arrivals, unsigned& target) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        const unsigned all = target += gridDim.x;
-        add_release(arrivals, 1u);
-        while (load_acquire(arrivals) < all) spin_wait();
-    }
-    __syncthreads();
 }

@@ -14,6 +14,9 @@ const DEPTH: usize = 3;
 /// Bytes that such a block tells its team at once: 8 groups of 4 rows.
 pub(super) const ENTRIES: usize = 8 * 4 * 32;
 
+/// Bytes of a word that is waited for: 32 bits, and their tag.
+pub(super) const TAGGED: usize = 8;
+
 /// What blocks of a team find out of two groups of rows, in f64.
 const FOUND: usize = 2 * 8;
 
@@ -72,6 +75,8 @@ pub(super) struct Layout {
     pub(super) rows_on_chip: usize,
     /// Of K-vectors.
     pub(super) row_length: usize,
+    /// Of a column's weight, and of its sum over a row block: in f32 or with a tag.
+    pub(super) word: usize,
     pub(super) wide: Wide,
     pub(super) shared_bytes: usize,
 }
@@ -103,8 +108,11 @@ impl Layout {
         let slice = columns.div_ceil(blocks);
         let warps = threads / WARP;
         let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
-        let f64s =
-            NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + FOUND + warps * EXCHANGE + (slice << parts_log2);
+        let f64s = 2 * NUM_SCALARS
+            + MAX_ROWS_PER_BLOCK / 2
+            + FOUND
+            + warps * EXCHANGE
+            + (slice << parts_log2);
         let fixed = size_of::<Control>() + 8 * f64s;
         let room = (hardware.shared_memory as usize).saturating_sub(fixed);
         // A run over ranks ends and begins again with every launch. Rows on chip save more than this, so they have most of the room.
@@ -150,6 +158,7 @@ impl Layout {
             rows_per_block,
             rows_on_chip,
             row_length,
+            word: if short.is_some() { TAGGED } else { 4 },
             wide,
             shared_bytes: at_chip + rows_on_chip * row_bytes + wide.ring,
         }
