@@ -66,6 +66,7 @@ pub struct Params {
     pub(crate) rho: f64,
     pub(crate) beta: f64,
     pub(crate) momentum: f64,
+    pub(crate) amplification: f64,
     pub(crate) temperature: f64,
     pub(crate) tolerance: f64,
     pub(crate) unit_roundoff: f64,

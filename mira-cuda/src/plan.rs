@@ -410,6 +410,7 @@ fn method_params(method: &Method) -> Params {
         beta,
         temperature,
         momentum,
+        amplification: (1.0 - beta).recip(),
         tolerance: target.tolerance,
         unit_roundoff: Arithmetic::F32.unit_roundoff,
         noise: target.noise(),

@@ -14,15 +14,15 @@ template <class Rows> DEVICE void assign(const AssignParams& params) {
     leave(context);
 }
 
-// Rows of up to C · THREADS columns, R at a time.
-#define SHORT_ROWS(C, R) \
-    KERNEL(assign_##C, AssignParams, THREADS) { assign<ShortRows<C, R>>(params); }
+// Rows of up to C · THREADS columns, R at a time, or KEPT of those on chip.
+#define SHORT_ROWS(C, R, KEPT) \
+    KERNEL(assign_##C, AssignParams, THREADS) { assign<ShortRows<C, R, KEPT>>(params); }
 
-SHORT_ROWS(1, 8)
-SHORT_ROWS(2, 8)
-SHORT_ROWS(4, 4)
-SHORT_ROWS(6, 4)
-SHORT_ROWS(8, 3)
+SHORT_ROWS(1, 8, 8)
+SHORT_ROWS(2, 8, 8)
+SHORT_ROWS(4, 4, 8)
+SHORT_ROWS(6, 4, 6)
+SHORT_ROWS(8, 3, 4)
 
 // Of longer ones, each shared by several blocks.
 #define WIDE_ROWS(C, R) \

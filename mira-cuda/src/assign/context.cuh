@@ -11,9 +11,8 @@ constexpr double UNIT_ROUNDOFF_F64 = 1.1102230246251565e-16; // 2⁻⁵³
 // Shared memory: the exchange of block.cuh, then these, in bytes; then what rows stay on chip, from `params.at_chip` on. plan.rs adds
 // it up.
 constexpr u32 AT_CONTROL = Exchange::BYTES;
-constexpr u32 AT_OWN = AT_CONTROL + sizeof(Control);              // NUM_SCALARS
-constexpr u32 AT_REDUCED = AT_OWN + NUM_SCALARS * sizeof(double); // NUM_SCALARS
-constexpr u32 AT_BLOCK_SHIFTS = AT_REDUCED + NUM_SCALARS * sizeof(double); // MAX_ROWS_PER_BLOCK
+constexpr u32 AT_SCALARS = AT_CONTROL + sizeof(Control); // NUM_SCALARS
+constexpr u32 AT_BLOCK_SHIFTS = AT_SCALARS + NUM_SCALARS * sizeof(double); // MAX_ROWS_PER_BLOCK
 constexpr u32 AT_FOUND = AT_BLOCK_SHIFTS + MAX_ROWS_PER_BLOCK * sizeof(float); // two of FOUND_BYTES
 constexpr u32 FOUND_BYTES = 64;                                                 // of wide_rows.cuh
 constexpr u32 AT_SLICE_SUMS = AT_FOUND + 2 * FOUND_BYTES;
@@ -66,8 +65,10 @@ struct Context {
     DEVICE unsigned long long assignment() const { return params.assignment[blockIdx.y]; }
 
     DEVICE Control& control() const { return *shared_memory<Control>(AT_CONTROL); }
-    DEVICE double& own(int scalar) const { return shared_memory<double>(AT_OWN)[scalar]; } // to be told
-    DEVICE double* reduced() const { return shared_memory<double>(AT_REDUCED); } // NUM_SCALARS, of all blocks
+    // Scalars: this block's until they are told, and then of all blocks, in the same place. What a pass has not found is left from the last one,
+    // is told, too, and nobody asks for it.
+    DEVICE double& own(int scalar) const { return shared_memory<double>(AT_SCALARS)[scalar]; }
+    DEVICE double* reduced() const { return shared_memory<double>(AT_SCALARS); }
     DEVICE float* block_shifts() const { return shared_memory<float>(AT_BLOCK_SHIFTS); } // of the row block at hand
     DEVICE double* slice_sums() const { return shared_memory<double>(AT_SLICE_SUMS); }
     DEVICE float* chip(int row, int row_length) const { return shared_memory<float>(params.at_chip) + row * row_length; }
@@ -112,17 +113,16 @@ struct RowStats {
         return shift;
     }
 
-    // `built`: this pass has read every logit.
-    DEVICE void publish(Context& context, bool built) {
+    // `built`: this pass has read every logit. The first `active` warps know all that any warp knows of row totals.
+    DEVICE void publish(Context& context, bool built, int active) {
         if (context.control().pass == PASS_WRITE) {
             const double logs[1] = {log_row};
-            double log_sum[1];
-            over_block<Sum>(context.exchange, logs, log_sum);
-            if (threadIdx.x == 0) context.own(LOG_ROW) = log_sum[0];
+            const double log_sum = over_block_by_lanes<Sum, double>(context.exchange, logs, active);
+            if (threadIdx.x == 0) context.own(LOG_ROW) = log_sum;
         }
         if (!built) {
             const float lowest[1] = {-lowest_total};
-            const float of_all = over_block_by_lanes<Max, float>(context.exchange, lowest);
+            const float of_all = over_block_by_lanes<Max, float>(context.exchange, lowest, active);
             if (threadIdx.x == 0) context.own(LOWEST_TOTAL) = -of_all;
             return;
         }

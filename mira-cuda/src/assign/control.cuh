@@ -116,12 +116,12 @@ struct Decision {
     DEVICE double merit() const {
         if (params.method == SINKHORN) return reduced[MARGINAL_ERROR];
         const double span = reduced[HIGHEST_RESIDUAL] - reduced[LOWEST_RESIDUAL];
-        return fmax(span, 0.0) / (1.0 - params.beta);
+        return fmax(span, 0.0) * params.amplification;
     }
 
     DEVICE double rounding_allowance() const {
         const double of_logarithms = 4.0 * UNIT_ROUNDOFF_F64 * reduced[LARGEST_EXPONENT];
-        return (8.0 * params.unit_roundoff + of_logarithms) * (1.0 + params.beta / (1.0 - params.beta));
+        return (8.0 * params.unit_roundoff + of_logarithms) * params.amplification; // 1 + β/(1 − β)
     }
 
     // What is held against the tolerance. MIRA's gap is β KL(w̄ ‖ u) ≤ β span²/8 (Hoeffding's lemma), of which the report gives

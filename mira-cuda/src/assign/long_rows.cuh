@@ -57,7 +57,7 @@ struct LongRowPass {
         if (pass != PASS_LOGITS) {
             for (int row = context.block(); row < context.params.batch; row += context.blocks()) total(row);
         }
-        stats.publish(context, build);
+        stats.publish(context, build, 1);
         context.all_blocks();
         const AssignParams& params = context.params;
         const int tiles = (params.columns + THREADS - 1) / THREADS;

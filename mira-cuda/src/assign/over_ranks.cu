@@ -46,7 +46,7 @@ template <class Rows> DEVICE void pass_over_ranks(const AssignParams& params) {
 }
 
 #define SHORT_ROWS(C, R) \
-    KERNEL(over_ranks_##C, AssignParams, THREADS) { pass_over_ranks<ShortRows<C, R>>(params); }
+    KERNEL(over_ranks_##C, AssignParams, THREADS) { pass_over_ranks<ShortRows<C, R, R>>(params); }
 
 SHORT_ROWS(1, 8)
 SHORT_ROWS(2, 8)

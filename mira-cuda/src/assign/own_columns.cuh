@@ -16,7 +16,10 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
     float block_shift; // of a row block's unnormalised columns: what their sums are relative to
 
     DEVICE OwnColumns(Context& context, int first, int count)
-        : context(context), pass(context.control().pass), thread(opaque(threadIdx.x)), first(first), count(count) {
+        : context(context), pass(context.control().pass), thread(opaque(threadIdx.x)), first(first), count(count) {}
+
+    // Also of those who told them: they have read what was theirs of the last pass, so that it may be written anew.
+    DEVICE void wait_for_weights() {
         const typename Words::Word* words = own(context.weights<Words>());
         typename Words::Word found[C];
 #pragma unroll

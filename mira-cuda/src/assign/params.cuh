@@ -20,6 +20,7 @@ struct AssignParams {
     long long logits_stride, assignment_stride; // elements from row to row
     double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`, and its inverse
     double epsilon, rho, beta, momentum;
+    double amplification; // 1/(1 − β): what a step's length is multiplied by to bound the way that is left
     double temperature; // τ of MIRA and of the centring
     double tolerance, unit_roundoff, noise;
     float scale_high, scale_low, inverse_scale;

@@ -1,9 +1,10 @@
 // A pass over rows that fit into a block's registers: each row is read once, from shared memory or as logits from global memory.
 //
-// Thread t holds columns t, t + THREADS, …: C of each of R rows, C weights and C column sums. A group's row totals are known after
-// one exchange; then its elements, still in registers, go into the column sums. What the next group starts from is fetched before the
-// exchange, so that memory and the exchange are waited for together. Rows that do not fit into shared memory are computed from their
-// logits in every pass, which are then read from L2 if they fit there.
+// Thread t holds columns t, t + THREADS, …: C of each row of a group, C weights and C column sums. A group's row totals are known after
+// one exchange; then its elements, still in registers, go into the column sums. Rows on chip go through KEPT at a time, as many as registers
+// have room for, since an exchange takes more instructions than a row does. Others are computed from their logits in every pass, which
+// are then read from L2 if they fit there; R at a time, and what the next group starts from is fetched before the exchange, so that memory
+// and the exchange are waited for together.
 
 #pragma once
 #include "own_columns.cuh"
@@ -12,15 +13,14 @@
 constexpr int certain_columns(int c) { return c <= 2 ? c - 1 : c - 2; }
 
 // BUILD: nothing is known of the rows yet.
-template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_columns(C), TaggedWords> {
+template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, certain_columns(C), TaggedWords> {
     using Own = OwnColumns<C, certain_columns(C), TaggedWords>;
     using Own::block_shift;
     using Own::context;
     using Own::pass;
     using Own::stats;
     using Own::thread;
-    // What the next group starts from: kernel elements of rows on chip, of others the logits as they lie in memory.
-    u32 fetched[R][C];
+    u32 fetched[R][C]; // logits of the next group, as they lie in memory
 
     // Rows of a row block, `kept` of them on chip.
     struct Rows {
@@ -34,49 +34,36 @@ template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_colum
         for (int block = context.block(); block < params.row_blocks; block += context.blocks()) {
             const int first = block * params.rows_per_block, end = min(first + params.rows_per_block, params.batch);
             const Rows rows{first, block == context.block() ? min(params.rows_on_chip, end - first) : 0, end};
+            const int from_logits = BUILD || pass == PASS_LOGITS ? first : first + rows.kept;
+            fetch(from_logits, end);
+            // On the way meanwhile.
+            if (block == context.block()) this->wait_for_weights();
             this->begin_sums();
-            if constexpr (BUILD) {
-                fetch<false>(rows, first, end);
-                groups<false>(rows, first, end);
+            if (!BUILD && pass == PASS_LOGITS) {
+                add_logits(rows);
             } else {
-                if (rows.kept == 0 || pass == PASS_LOGITS) {
-                    fetch<false>(rows, first, end);
-                } else {
-                    fetch<true>(rows, first, first + rows.kept);
+                if constexpr (!BUILD) {
+                    if (first + thread < end) context.block_shifts()[thread] = context.row_shift()[first + thread];
+                    __syncthreads();
                 }
-                if (first + thread < end) context.block_shifts()[thread] = context.row_shift()[first + thread];
-                __syncthreads();
-                if (pass == PASS_LOGITS) {
-                    add_logits(rows);
-                } else {
-                    groups<true>(rows, first, first + rows.kept);
-                    groups<false>(rows, first + rows.kept, end);
-                }
+                for (int row = from_logits; row < end; row += R) group(rows, row);
+                for (int row = first; row < from_logits; row += KEPT) kept_group(rows, row, from_logits);
             }
             this->end_sums(block);
-            if (BUILD && pass == PASS_COLUMNS && thread == 0) context.row_factor()[block] = block_shift;
+            if (BUILD && opaque(pass) == PASS_COLUMNS && thread == 0) context.row_factor()[block] = block_shift;
         }
-        stats.publish(context, BUILD);
+        stats.publish(context, BUILD, 1);
     }
 
-    // Rows from `first` on, which are all on chip or none of them; the first ones are fetched.
-    template <bool CHIP> DEVICE void groups(const Rows& rows, int first, int end) {
-        for (int row = first; row < end; row += R) group<CHIP>(rows, row, end);
-    }
-
-    template <bool CHIP> DEVICE void fetch(const Rows& rows, int row, int end) {
+    DEVICE void fetch(int row, int end) {
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            if (row + r >= end) {
+            if (row + r < end) {
+                this->fetch_logits(row + r, fetched[r]);
+            } else {
                 // Not what was there before, which would have to be kept until here.
 #pragma unroll
                 for (int c = 0; c < C; c++) fetched[r][c] = 0;
-            } else if (CHIP) {
-                const u32* kept = (const u32*)this->chip(row + r - rows.first);
-#pragma unroll
-                for (int c = 0; c < C; c++) fetched[r][c] = kept[c * THREADS];
-            } else {
-                this->fetch_logits(row + r, fetched[r]);
             }
         }
     }
@@ -87,51 +74,67 @@ template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_colum
             for (int r = 0; r < R; r++) {
                 if (row + r < rows.end) Own::add_logits(fetched[r]);
             }
-            fetch<false>(rows, row + R, rows.end);
+            fetch(row + R, rows.end);
         }
     }
 
-    template <bool CHIP> DEVICE void group(const Rows& rows, int row, int end) {
-        const int here = min(R, end - row);
+    // Rows on chip up to `end`.
+    DEVICE void kept_group(const Rows& rows, int row, int end) {
+        const int here = min(KEPT, end - row);
+        float k[KEPT][C], factors[KEPT];
+#pragma unroll
+        for (int r = 0; r < KEPT; r++) {
+            // The last one again where there are no more: its factor will be 0.
+            const float* kept = this->chip(row - rows.first + min(r, here - 1));
+#pragma unroll
+            for (int c = 0; c < C; c++) k[r][c] = kept[c * THREADS];
+        }
+        normalise(row, here, k, factors);
+        take(row, here, k, factors);
+    }
+
+    // Rows whose logits are fetched.
+    DEVICE void group(const Rows& rows, int row) {
+        const int here = min(R, rows.end - row);
         float k[R][C];
         float shifts[R];
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            if (CHIP || r >= here) {
-#pragma unroll
-                for (int c = 0; c < C; c++) k[r][c] = bits_to_float(fetched[r][c]);
-            } else {
+            if (r < here) {
                 this->logits_of(fetched[r], k[r]);
+            } else {
+#pragma unroll
+                for (int c = 0; c < C; c++) k[r][c] = 0.0f;
             }
         }
         if constexpr (BUILD) examine(row, here, k, shifts);
-        if constexpr (!CHIP) {
 #pragma unroll
-            for (int r = 0; r < R; r++) {
-                if (r >= here) continue;
-                const int local = row + r - rows.first;
-                this->to_elements(k[r], BUILD ? shifts[r] : context.block_shifts()[local]);
-                if (!BUILD || local >= rows.kept) continue;
-                float* kept = this->chip(local);
+        for (int r = 0; r < R; r++) {
+            if (r >= here) continue;
+            const int local = row + r - rows.first;
+            this->to_elements(k[r], BUILD ? shifts[r] : context.block_shifts()[local]);
+            if (!BUILD || local >= rows.kept) continue;
+            float* kept = this->chip(local);
 #pragma unroll
-                for (int c = 0; c < C; c++) kept[c * THREADS] = k[r][c];
-            }
+            for (int c = 0; c < C; c++) kept[c * THREADS] = k[r][c];
         }
         float factors[R];
         const bool normalised = !BUILD || pass != PASS_COLUMNS;
         if (!normalised) relative_to_highest(here, shifts, factors);
-        if (CHIP && row + R >= end) {
-            fetch<false>(rows, end, rows.end);
-        } else {
-            fetch<CHIP>(rows, row + R, end);
-        }
+        fetch(row + R, rows.end);
         if (normalised) normalise(row, here, k, factors);
+        take(row, here, k, factors);
+    }
+
+    // Into the column sums, and out if this is what the pass is for.
+    template <int N> DEVICE void take(int row, int here, const float (&k)[N][C], const float (&factors)[N]) {
+        if (pass != PASS_WRITE) {
 #pragma unroll
-        for (int r = 0; r < R; r++) {
-            if (pass != PASS_WRITE) {
-                this->add(k[r], factors[r]);
-            } else if (r < here) {
-                this->write(row + r, k[r], factors[r]);
+            for (int r = 0; r < N; r++) this->add(k[r], factors[r]);
+        } else {
+#pragma unroll
+            for (int r = 0; r < N; r++) {
+                if (r < here) this->write(row + r, k[r], factors[r]);
             }
         }
     }
@@ -165,16 +168,16 @@ template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_colum
     }
 
     // Row totals, and their inverses as factors; 0 for rows that do not exist. A lane looks after one row.
-    DEVICE void normalise(int row, int here, const float (&k)[R][C], float (&factors)[R]) {
-        float mine[R];
+    template <int N> DEVICE void normalise(int row, int here, const float (&k)[N][C], float (&factors)[N]) {
+        float mine[N];
 #pragma unroll
-        for (int r = 0; r < R; r++) mine[r] = this->dot(k[r]);
+        for (int r = 0; r < N; r++) mine[r] = this->dot(k[r]);
         const double total = over_block_by_lanes<Sum, double>(context.exchange, mine);
-        const int r = value_of_lane<R>();
+        const int r = value_of_lane<N>();
         if (r < here) {
             stats.lowest_total = fminf(stats.lowest_total, (float)total);
             // For the objective alone, so f32 will do.
-            if (pass == PASS_WRITE && thread == r * lanes_of_value(R)) {
+            if (pass == PASS_WRITE && thread == r * lanes_of_value(N)) {
                 stats.log_row += (double)logf((float)total) + (double)context.row_shift()[row + r] * LN_2;
             }
         }
@@ -193,15 +196,15 @@ template <int C, int R, bool BUILD> struct RowPass : OwnColumns<C, certain_colum
 };
 
 // Held apart, so that passes over known rows, which are most, carry nothing of what is found out about them.
-template <int C, int R> struct ShortRows {
+template <int C, int R, int KEPT> struct ShortRows {
     using Words = TaggedWords;
     Context& context;
 
     DEVICE void run() {
         if (context.control().built) {
-            RowPass<C, R, false>(context).run();
+            RowPass<C, R, KEPT, false>(context).run();
         } else {
-            RowPass<C, R, true>(context).run();
+            RowPass<C, R, KEPT, true>(context).run();
         }
     }
 };

@@ -76,7 +76,9 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     static_assert(sizeof(Found) <= FOUND_BYTES, "plan.rs leaves no more room");
 
     DEVICE WideRowPass(Context& context)
-        : Own(context, Team{context}.segment() * context.params.segment_columns, columns_of(context)), team{context} {}
+        : Own(context, Team{context}.segment() * context.params.segment_columns, columns_of(context)), team{context} {
+        this->wait_for_weights();
+    }
 
     DEVICE static int columns_of(Context& context) {
         const AssignParams& params = context.params;
@@ -113,7 +115,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
                 if (thread == 0) context.control().told += groups;
             }
         }
-        stats.publish(context, BUILD);
+        stats.publish(context, BUILD, WARPS);
     }
 
     DEVICE int go_through() {

@@ -73,18 +73,19 @@ struct Exchange {
 };
 
 // Each of N values over all threads: lanes are joined in T, warps in U, both as a tree. Every warp does the latter for itself, a value by
-// `lanes_of_value` lanes; the first of them at least gets its result. Only the first `active` warps have values other than the neutral one.
+// `lanes_of_value` lanes; the first of them at least gets its result. Only the first `active` warps have values other than the neutral one;
+// if that is one warp, it alone gets results, without waiting for any other.
 template <template <class> class Op, class U, int N, class T>
 DEVICE U over_block_by_lanes(Exchange& exchange, const T (&values)[N], int active = WARPS) {
     constexpr int P = power_of_two(N), SHARE = lanes_of_value(N);
     static_assert(P * sizeof(T) <= Exchange::WIDTH * sizeof(double), "wider than the buffers");
     const int warp = threadIdx.x / LANES, part = threadIdx.x % SHARE, value = value_of_lane<N>();
+    T of_warp = Op<T>::neutral();
+    if (warp < active) of_warp = over_warp_together<Op>(values);
+    if (active == 1) return (U)of_warp;
     T* buffer = shared_memory<T>(exchange.turn * (Exchange::BYTES / 2));
     exchange.turn ^= 1;
-    if (warp < active) {
-        const T of_warp = over_warp_together<Op>(values);
-        if (part == 0) buffer[warp * P + value] = of_warp;
-    }
+    if (warp < active && part == 0) buffer[warp * P + value] = of_warp;
     __syncthreads();
     U joined = Op<U>::neutral();
 #pragma unroll
@@ -107,6 +108,6 @@ template <int N, class U> DEVICE void tell_lanes(U of_lane, U (&results)[N]) {
 
 // The same; every thread gets all results.
 template <template <class> class Op, int N, class T, class U>
-DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N], int active = WARPS) {
-    tell_lanes(over_block_by_lanes<Op, U>(exchange, values, active), results);
+DEVICE void over_block(Exchange& exchange, const T (&values)[N], U (&results)[N]) {
+    tell_lanes(over_block_by_lanes<Op, U>(exchange, values), results);
 }

@@ -108,11 +108,8 @@ impl Layout {
         let slice = columns.div_ceil(blocks);
         let warps = threads / WARP;
         let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
-        let f64s = 2 * NUM_SCALARS
-            + MAX_ROWS_PER_BLOCK / 2
-            + FOUND
-            + warps * EXCHANGE
-            + (slice << parts_log2);
+        let f64s =
+            NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + FOUND + warps * EXCHANGE + (slice << parts_log2);
         let fixed = size_of::<Control>() + 8 * f64s;
         let room = (hardware.shared_memory as usize).saturating_sub(fixed);
         // A run over ranks ends and begins again with every launch. Rows on chip save more than this, so they have most of the room.
