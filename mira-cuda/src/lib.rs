@@ -2,8 +2,8 @@
 //!
 //! [`CudaAssigner`] implements [`mira_core::Assigner`] for MIRA, Sinkhorn–Knopp, DINO's centring and softmax. One cooperative kernel
 //! computes a whole assignment: blocks keep as many rows of the kernel matrix in shared memory as fit, compute the others anew from the
-//! logits in every pass, and meet at barriers across the grid, between which they share out the K-vectors: marginal, log
-//! weights, Anderson acceleration, stop rule. Rows of more than 4096 logits are shared by several blocks. The host launches and goes on; [`report`](mira_core::Assigner::report) has
+//! logits in every pass, and between passes share out the K-vectors (marginal, log weights, Anderson acceleration, stop rule), for which
+//! they wait for each other on the device. Rows of more than 4096 logits are shared by several blocks. The host launches and goes on; [`report`](mira_core::Assigner::report) has
 //! the device compute the certificate in f64 and fetches that.
 //!
 //! Of a batch that is spread over ranks ([`with_collective`](CudaAssigner::with_collective), [`Nccl`]), each pass is a launch, and after

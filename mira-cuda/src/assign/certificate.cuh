@@ -135,13 +135,21 @@ DEVICE void log_partition(Context& context) {
     const AssignParams& params = context.params;
     const float scale = (float)(LOG2_E / params.temperature);
     for (int row = context.block(); row < params.batch; row += context.blocks()) {
-        const long long start = (long long)row * params.logits_stride;
-        const auto logit = [&](int j) { return load_logit(params, context.logits(), start + j); };
-        float maxima[1] = {-INFINITY_F32}, highest[1];
-        for (int j = threadIdx.x; j < params.columns; j += THREADS) maxima[0] = fmaxf(maxima[0], logit(j));
+        float s[AT_ONCE], maxima[1] = {-INFINITY_F32}, highest[1];
+        for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
+            load_columns(params, context.logits(), row, first, s);
+#pragma unroll
+            for (int c = 0; c < AT_ONCE; c++) maxima[0] = fmaxf(maxima[0], s[c]);
+        }
         over_block<Max>(context.exchange, maxima, highest);
         double sums[1] = {}, totals[1];
-        for (int j = threadIdx.x; j < params.columns; j += THREADS) sums[0] += exp2f((logit(j) - highest[0]) * scale);
+        for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
+            load_columns(params, context.logits(), row, first, s);
+            float sum = 0.0f;
+#pragma unroll
+            for (int c = 0; c < AT_ONCE; c++) sum += exp2f((s[c] - highest[0]) * scale);
+            sums[0] += sum;
+        }
         over_block<Sum>(context.exchange, sums, totals);
         if (threadIdx.x == 0) context.row_log()[row] = highest[0] / params.temperature + log(totals[0]);
     }

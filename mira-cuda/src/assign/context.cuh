@@ -19,7 +19,7 @@ constexpr u32 AT_SLICE_SUMS = AT_FOUND + 2 * FOUND_BYTES;
 
 // At the start of a problem's workspace, in bytes; plan.rs keeps the room. Zero before the first run, and the kernels' own.
 constexpr unsigned AT_ARRIVALS = 0; // of the grid barrier
-constexpr unsigned AT_TAG = 128;    // the first one that no run has used
+constexpr unsigned AT_TAG = 128;    // up to this one, runs may have used them
 
 struct History {
     double* image;
@@ -43,8 +43,8 @@ struct Context {
         if (params.at_history == 0) return {vector(IMAGE) + j, params.padded_columns};
         return {shared_memory<double>(params.at_history) + (j - first_column()), params.slice};
     }
-    // Weights of the columns, and their sums over one row block, whose address is made anew: what both are computed from would be kept in
-    // registers from the beginning of a pass to its end.
+    // Weights of the columns, and their sums over one row block. The latter's address is made anew: what both are computed from would be
+    // kept in registers from the beginning of a pass to its end.
     template <class Words> DEVICE typename Words::Word* weights() const { return at<typename Words::Word>(params.at_weights); }
     template <class Words> DEVICE typename Words::Word* partial(int row_block) const {
         const unsigned long long here = params.workspace + (unsigned)opaque((int)blockIdx.y) * params.workspace_stride + params.at_partials;

@@ -16,6 +16,27 @@ DEVICE float load_logit(const AssignParams& params, unsigned long long base, lon
     }
 }
 
+// Logits of a long row that a thread has on the way at once: fewer would not keep the memory busy.
+constexpr int AT_ONCE = 8;
+
+// THREADS columns apart from `first` on; −∞ beyond the last.
+template <class T> DEVICE void load_columns_of(const AssignParams& params, unsigned long long base, int row, int first, float (&s)[AT_ONCE]) {
+    const T* logits = (const T*)base + (long long)row * params.logits_stride;
+#pragma unroll
+    for (int c = 0; c < AT_ONCE; c++) {
+        const int j = first + c * THREADS;
+        s[c] = j < params.columns ? to_float(logits[j]) : -INFINITY_F32;
+    }
+}
+
+DEVICE void load_columns(const AssignParams& params, unsigned long long base, int row, int first, float (&s)[AT_ONCE]) {
+    switch (params.logits_dtype) {
+    case F16: load_columns_of<f16>(params, base, row, first, s); break;
+    case BF16: load_columns_of<bf16>(params, base, row, first, s); break;
+    default: load_columns_of<float>(params, base, row, first, s); break;
+    }
+}
+
 DEVICE void store_probability(const AssignParams& params, unsigned long long base, long long at, float value) {
     if (params.assignment_dtype == BF16) {
         ((bf16*)base)[at] = from_float<bf16>(value);

@@ -15,27 +15,6 @@ struct LongRowPass {
     DEVICE LongRowPass(Context& context)
         : context(context), pass(context.control().pass), build(!context.control().built) {}
 
-    // Logits that a thread has in flight: fewer would not keep the memory busy.
-    static constexpr int AT_ONCE = 8;
-
-    // Of one row, THREADS columns apart from `first` on; −∞ beyond the last.
-    template <class T> DEVICE void load_columns_of(int row, int first, float (&s)[AT_ONCE]) const {
-        const T* logits = (const T*)context.logits() + (long long)row * context.params.logits_stride;
-#pragma unroll
-        for (int c = 0; c < AT_ONCE; c++) {
-            const int j = first + c * THREADS;
-            s[c] = j < context.params.columns ? to_float(logits[j]) : -INFINITY_F32;
-        }
-    }
-
-    DEVICE void load_columns(int row, int first, float (&s)[AT_ONCE]) const {
-        switch (context.params.logits_dtype) {
-        case F16: load_columns_of<f16>(row, first, s); break;
-        case BF16: load_columns_of<bf16>(row, first, s); break;
-        default: load_columns_of<float>(row, first, s); break;
-        }
-    }
-
     // Of one column, from row `first` on; the others are left as they are.
     template <class T> DEVICE void load_rows_of(int first, int rows, int column, float (&s)[AT_ONCE]) const {
         const T* logits = (const T*)context.logits() + (long long)first * context.params.logits_stride + column;
@@ -75,7 +54,7 @@ struct LongRowPass {
         double mine[1] = {0.0}, total[1];
         for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
             float s[AT_ONCE], weights[AT_ONCE], sum = 0.0f;
-            load_columns(row, first, s);
+            load_columns(params, context.logits(), row, first, s);
 #pragma unroll
             for (int c = 0; c < AT_ONCE; c++) {
                 const int j = first + c * THREADS;
@@ -99,7 +78,7 @@ struct LongRowPass {
         float low[1] = {INFINITY_F32}, high[2] = {-INFINITY_F32, 0.0f};
         for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
             float s[AT_ONCE];
-            load_columns(row, first, s);
+            load_columns(params, context.logits(), row, first, s);
 #pragma unroll
             for (int c = 0; c < AT_ONCE; c++) {
                 const int j = first + c * THREADS;

@@ -17,7 +17,7 @@ DEVICE void grid_barrier(u32* arrivals) {
 }
 
 // Words by which blocks tell each other of single values, without a barrier: 32 bits, and above them a tag that the reader waits for. A
-// barrier would cost three more ways through memory: all that was written, the arrival, and the news of it.
+// barrier takes two more ways through memory one after the other: the arrival of the last block, and the news of it.
 DEVICE u64 tagged(u32 tag, u32 value) { return (u64)tag << 32 | value; }
 DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 
