@@ -82,7 +82,10 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
     DEVICE double highest_shift_here() const {
         if (control.pass != PASS_COLUMNS) return 0.0;
         double highest = -INFINITY_F64;
-        for (int b = threadIdx.x % LANES; b < context.params.row_blocks; b += LANES) highest = fmax(highest, (double)context.row_factor()[b]);
+        for (int b = threadIdx.x % LANES; b < context.params.row_blocks; b += LANES) {
+            const typename Words::Word* word = context.row_block_shift<Words>() + b;
+            highest = fmax(highest, (double)Words::arrived(word, Words::look_at(word), control.tag));
+        }
         return over_warp<Max>(highest);
     }
 
@@ -116,35 +119,41 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
     // Parts of a tile go to different warps where there are fewer tiles than warps.
     DEVICE int parts() const { return 1 << context.params.parts_log2; }
 
+    // One part of a column's sum; RELATIVE: each row block's is relative to its own shift.
+    template <int LOADS, bool RELATIVE> DEVICE double sum_of_blocks(int j, int part, double highest_shift) const {
+        const AssignParams& params = context.params;
+        const int step = parts();
+        double sum = 0.0;
+#pragma unroll 1
+        for (int next = part; next < params.row_blocks; next += LOADS * step) {
+            const typename Words::Word *words = context.partial<Words>(next) + j, *shifts = context.row_block_shift<Words>() + next;
+            const long long apart = (long long)step * params.padded_columns;
+            typename Words::Word found[LOADS], found_shifts[LOADS];
+#pragma unroll
+            for (int i = 0; i < LOADS; i++) {
+                const bool exists = next + i * step < params.row_blocks;
+                found[i] = exists ? Words::look_at(words + i * apart) : 0;
+                found_shifts[i] = exists && RELATIVE ? Words::look_at(shifts + i * step) : 0;
+            }
+#pragma unroll
+            for (int i = 0; i < LOADS; i++) {
+                if (next + i * step >= params.row_blocks) continue;
+                const double of_block = Words::arrived(words + i * apart, found[i], control.tag);
+                sum += RELATIVE ? of_block * exp2(Words::arrived(shifts + i * step, found_shifts[i], control.tag) - highest_shift) : of_block;
+            }
+        }
+        return sum;
+    }
+
     DEVICE void add_row_blocks(double highest_shift) {
         const AssignParams& params = context.params;
-        const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, step = parts(), part = warp % step;
+        const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, part = warp % parts();
 #pragma unroll 1
         for (int tile = warp >> params.parts_log2; tile < tiles(); tile += WARPS) {
             const int local = tile * LANES + lane, j = first + local;
             if (j >= end) continue;
-            double sum = 0.0;
-            if (control.pass == PASS_COLUMNS) {
-                for (int block = part; block < params.row_blocks; block += step) {
-                    const float of_block = Words::value_of(context.partial<Words>(block)[j]);
-                    sum += of_block * exp2(context.row_factor()[block] - highest_shift);
-                }
-            } else {
-#pragma unroll 1
-                for (int next = part; next < params.row_blocks; next += COLUMN_LOADS * step) {
-                    const typename Words::Word* words = context.partial<Words>(next) + j;
-                    const long long apart = (long long)step * params.padded_columns;
-                    typename Words::Word found[COLUMN_LOADS];
-#pragma unroll
-                    for (int i = 0; i < COLUMN_LOADS; i++) {
-                        found[i] = next + i * step < params.row_blocks ? Words::look_at(words + i * apart) : 0;
-                    }
-#pragma unroll
-                    for (int i = 0; i < COLUMN_LOADS; i++) {
-                        if (next + i * step < params.row_blocks) sum += Words::arrived(words + i * apart, found[i], control.tag);
-                    }
-                }
-            }
+            const double sum = control.pass == PASS_COLUMNS ? sum_of_blocks<COLUMN_LOADS / 2, true>(j, part, highest_shift)
+                                                            : sum_of_blocks<COLUMN_LOADS, false>(j, part, highest_shift);
             context.slice_sums()[part * params.slice + local] = sum;
         }
         __syncthreads();

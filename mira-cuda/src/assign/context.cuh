@@ -51,7 +51,9 @@ struct Context {
         return (typename Words::Word*)here + (unsigned long long)(unsigned)row_block * (unsigned)params.padded_columns;
     }
     DEVICE float* row_shift() const { return at<float>(params.at_row_shift); }   // integers, in bits
-    DEVICE float* row_factor() const { return at<float>(params.at_row_factor); } // long rows: 1/total; or row blocks' shifts
+    DEVICE float* row_factor() const { return at<float>(params.at_row_factor); } // long rows: 1/total
+    // What row blocks' sums of unnormalised columns are relative to, in bits; in the same place.
+    template <class Words> DEVICE typename Words::Word* row_block_shift() const { return at<typename Words::Word>(params.at_row_factor); }
     DEVICE double* row_log() const { return at<double>(params.at_row_log); }     // log domain: log Σ e^(a + s/ε)
     // What a block told of its scalars, two words each. In two places by turns: a block without columns may still be reading the last ones,
     // and nobody waits for it.

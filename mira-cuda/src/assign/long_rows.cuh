@@ -105,7 +105,7 @@ struct LongRowPass {
         float block_shift = -INFINITY_F32;
         if (pass == PASS_COLUMNS) {
             for (int row = first; row < end; row++) block_shift = fmaxf(block_shift, context.row_shift()[row]);
-            if (j == 0) context.row_factor()[block] = block_shift;
+            if (j == 0) context.row_block_shift<Words>()[block] = block_shift;
         }
         const float weight = pass == PASS_WRITE ? context.weights<Words>()[j] : 0.0f;
         float sum = 0.0f;

@@ -47,6 +47,8 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
         }
     }
 
+    DEVICE void tell_shift(int block) { Words::tell(context.row_block_shift<Words>() + block, context.control().tag, block_shift); }
+
     // Logits as they lie in memory, −∞ beyond the last column.
     DEVICE void fetch_logits(int row, u32 (&bits)[C]) const {
         const long long at = (long long)row * context.params.logits_stride;

@@ -50,7 +50,7 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
                 for (int row = first; row < from_logits; row += KEPT) kept_group(rows, row, from_logits);
             }
             this->end_sums(block);
-            if (BUILD && opaque(pass) == PASS_COLUMNS && thread == 0) context.row_factor()[block] = block_shift;
+            if (BUILD && opaque(pass) == PASS_COLUMNS && thread == 0) this->tell_shift(block);
         }
         stats.publish(context, BUILD, 1);
     }

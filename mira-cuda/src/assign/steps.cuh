@@ -10,8 +10,7 @@
 // Do rows and columns exchange words that are waited for one by one? If not, whole blocks wait for each other. Decided alike by every block.
 template <class Words> DEVICE bool all_wait(const Context& context) {
     const Control& control = context.control();
-    // Sums of unnormalised columns come with what they are relative to.
-    return !Words::WAITED_FOR || control.pass == PASS_COLUMNS || (control.domain == LOGARITHMIC && control.pass != PASS_LOGITS);
+    return !Words::WAITED_FOR || (control.domain == LOGARITHMIC && control.pass != PASS_LOGITS);
 }
 
 template <class Words> DEVICE void begin(Context& context) {

@@ -271,7 +271,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
         }
         if (!is_last(group)) return;
         this->end_sums(group.block);
-        if (BUILD && pass == PASS_COLUMNS && thread == 0 && team.segment() == 0) context.row_factor()[group.block] = block_shift;
+        if (BUILD && pass == PASS_COLUMNS && thread == 0 && team.segment() == 0) this->tell_shift(group.block);
         this->begin_sums();
     }
 
