@@ -130,6 +130,32 @@ fn ranks_with_rows_of_any_length() {
     }
 }
 
+/// Whether products of elements and weights underflow depends on the lowest element, which the first pass finds: the later ones, a launch each,
+/// must know it. Offsets of columns, 100 bits apart, make weights as far apart the other way; where one logit is 95 bits lower, its element is
+/// normal and its label is, but the product of element and weight is not.
+#[test]
+fn ranks_remember_the_lowest_element() {
+    let bit = 0.1 * std::f64::consts::LN_2;
+    let shape = shape(12, 8);
+    let mut problem = Problem::new(Kind::Gaussian, shape, 0.1, 0.5, 5, F32::stored);
+    for (i, s) in problem.logits.iter_mut().enumerate() {
+        let (row, column) = (i / 8, i % 8);
+        let offset = if column % 2 == 0 { 50.0 } else { -50.0 };
+        let lower = if row == column && column % 2 == 0 { 95.0 } else { 0.0 };
+        *s = F32::stored(0.01 * *s + (offset - lower) * bit);
+    }
+    let method = problem.sinkhorn(StopRule::Sweeps(4));
+    let expected = oracle::answer(method, shape, &problem.logits).assignment;
+    let answers = on_ranks(method, &problem, &[5, 7], 40);
+    let together = answers.iter().flat_map(|a| a.as_ref().expect("valid logits").assignment.iter());
+    let mut tiny = 0;
+    for (ours, exact) in together.zip(&expected) {
+        tiny += u32::from(*exact < 2f64.powi(-80));
+        assert!((ours / exact - 1.0).abs() < 1e-4, "{ours:e} for {exact:e}");
+    }
+    assert_eq!(tiny, 4, "labels of a lower logit");
+}
+
 /// When the passes that were enqueued are used up, the best weights so far are written, and the report says that they are not the target's.
 #[test]
 fn passes_of_ranks_are_bounded() {
