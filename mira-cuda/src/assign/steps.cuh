@@ -7,7 +7,8 @@
 #include "rows.cuh"
 #include "wide_rows.cuh"
 
-// Do rows and columns exchange words that are waited for one by one? If not, whole blocks wait for each other. Decided alike by every block.
+// Must all blocks wait for each other before and after a pass, since what it reads and leaves is not words that are waited for one by one? Every
+// block says the same.
 template <class Words> DEVICE bool all_wait(const Context& context) {
     const Control& control = context.control();
     return !Words::WAITED_FOR || (control.domain == LOGARITHMIC && control.pass != PASS_LOGITS);
