@@ -34,9 +34,6 @@ fn main() {
     if hardware_fma() {
         build.flag_if_supported("-mfma"); // otherwise a call of the C library's, which is correct as well
     }
-    if env::var_os("CARGO_FEATURE_DEVICE_THREADS").is_some() {
-        build.define("EMULATION_DEVICE_THREADS", None);
-    }
     if env::var_os("MIRA_EMULATION_UCONTEXT").is_some() {
         build.define("EMULATION_FORCE_UCONTEXT", None);
     }

@@ -9,7 +9,8 @@
 //! - what would hang a GPU is an [`Error`] that says who waits where.
 //!
 //! What it cannot show: missing `__threadfence` (memory is sequentially consistent here), races between two statements of which one
-//! order is never drawn, the device's own rounding of `exp` and `log`, occupancy, speed.
+//! order is never drawn, what CUDA's compiler makes of the kernels, the device's own rounding of `exp` and `log`: `mira-ptx` shows those. Occupancy and
+//! speed neither does.
 //!
 //! Launches in several OS threads at once do not know of each other.
 
@@ -20,7 +21,6 @@ mod guarded;
 pub use error::{Error, Wait, WaitKind, Waits};
 pub use guarded::{Element, Guarded, Overrun};
 
-use std::ffi::c_void;
 use std::ptr;
 
 /// What a launch did.
@@ -61,31 +61,11 @@ pub unsafe fn launch<T: Copy>(
     params: &T,
     seed: u64,
 ) -> Result<Stats, Error> {
-    let params = (ptr::from_ref(params).cast(), size_of::<T>());
-    // SAFETY: by this function's contract.
-    unsafe { launch_with(name, grid, block_threads, shared_bytes, params, seed) }
-}
-
-/// [`launch`] with the struct as an address and a number of bytes.
-///
-/// # Errors
-/// As [`launch`].
-///
-/// # Safety
-/// As [`launch`]; there must be so many bytes, aligned as the kernel's struct is.
-pub unsafe fn launch_with(
-    name: &str,
-    grid: (u32, u32),
-    block_threads: u32,
-    shared_bytes: usize,
-    (params, params_bytes): (*const c_void, usize),
-    seed: u64,
-) -> Result<Stats, Error> {
     let request = ffi::Request {
         name: name.as_ptr(),
         name_bytes: name.len() as u64,
-        params,
-        params_bytes: params_bytes as u64,
+        params: ptr::from_ref(params).cast(),
+        params_bytes: size_of::<T>() as u64,
         grid: [grid.0, grid.1],
         block_threads,
         shared_bytes: shared_bytes as u64,

@@ -4,7 +4,7 @@
 #include "device.cuh"
 
 // Threads of a block; known to the compiler, since addresses of a thread's columns are then one register and constants.
-#if defined(__CUDACC__) || defined(EMULATION_DEVICE_THREADS)
+#ifdef __CUDACC__
 constexpr int THREADS = 512;
 #else
 constexpr int THREADS = 64;

@@ -6,33 +6,32 @@ mod kernels;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::env;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use mira_ptx::{Kernel, Module, Program, Refused};
+
 use crate::code::Code;
 use crate::memory::Memory;
-use crate::module::Kernel;
 use crate::stream::{Key, Moment, Stream, Work};
 
-/// Of an H100 or H200, like the compute capability.
-const SHARED_MEMORY: usize = 227 * 1024;
 /// What a kernel may have without asking.
 const SHARED_MEMORY_UNASKED: usize = 48 * 1024;
 /// `CUdevice_attribute`
-const ATTRIBUTES: [(i32, i32); 8] = [
-    (1, 1024),                  // MAX_THREADS_PER_BLOCK
-    (10, 32),                   // WARP_SIZE
-    (75, 9),                    // COMPUTE_CAPABILITY_MAJOR
-    (76, 0),                    // COMPUTE_CAPABILITY_MINOR
-    (81, 227 * 1024),           // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, less what the system takes
-    (95, 1),                    // COOPERATIVE_LAUNCH
-    (97, SHARED_MEMORY as i32), // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-    (115, 1),                   // MEMORY_POOLS_SUPPORTED
+const ATTRIBUTES: [(i32, i32); 6] = [
+    (1, 1024), // MAX_THREADS_PER_BLOCK
+    (10, 32),  // WARP_SIZE
+    (75, 9),   // COMPUTE_CAPABILITY_MAJOR
+    (76, 0),   // COMPUTE_CAPABILITY_MINOR
+    (95, 1),   // COOPERATIVE_LAUNCH
+    (115, 1),  // MEMORY_POOLS_SUPPORTED
 ];
 const MULTIPROCESSOR_COUNT: i32 = 16;
+/// `MAX_SHARED_MEMORY_PER_MULTIPROCESSOR`, less what the system takes, and `MAX_SHARED_MEMORY_PER_BLOCK_OPTIN`.
+const SHARED_MEMORY: [i32; 2] = [81, 97];
 /// The primary context's handle.
 pub(crate) const CONTEXT: usize = 0xc0;
 const PER_THREAD: usize = 2;
@@ -47,7 +46,9 @@ struct Event {
 
 #[derive(Debug)]
 struct Function {
-    kernel: Arc<Kernel>,
+    kernel: Kernel,
+    /// Or what of it is not known here.
+    program: Result<Arc<Program>, Refused>,
     module: usize,
     shared_limit: usize,
 }
@@ -57,8 +58,11 @@ pub(crate) struct Device {
     seed: u64,
     random: u64,
     multiprocessors: u32,
+    /// Of a block that asks for it, in bytes.
+    shared_memory: usize,
     /// Whether copies to the host are over on return.
     is_pageable: bool,
+    watch_races: bool,
     pub(crate) count: i32,
     pub(crate) is_initialized: bool,
     /// How often the primary context is retained.
@@ -66,9 +70,11 @@ pub(crate) struct Device {
     handles: usize,
     streams: HashMap<Key, Stream>,
     events: HashMap<usize, Event>,
-    modules: HashMap<usize, Vec<Arc<Kernel>>>,
+    modules: HashMap<usize, Module>,
     functions: HashMap<usize, Function>,
     graphs: HashMap<usize, Vec<Work>>,
+    /// Kernels that have run to their end.
+    launched: HashSet<String>,
     pub(crate) memory: Memory,
     /// What every call returns since something went wrong.
     pub(crate) lost: Option<Code>,
@@ -100,7 +106,10 @@ impl Device {
             seed,
             random: seed,
             multiprocessors: u32::try_from(setting("STAND_IN_MULTIPROCESSORS", 4)).unwrap_or(4),
+            // Of an H100 or H200, like the compute capability.
+            shared_memory: setting("STAND_IN_SHARED_MEMORY", 227 * 1024) as usize,
             is_pageable: setting("STAND_IN_PAGEABLE", 0) != 0,
+            watch_races: setting("STAND_IN_RACES", 1) != 0,
             count: i32::from(setting("STAND_IN_DEVICES", 1) != 0),
             is_initialized: false,
             retained: 0,
@@ -110,6 +119,7 @@ impl Device {
             modules: HashMap::new(),
             functions: HashMap::new(),
             graphs: HashMap::new(),
+            launched: HashSet::new(),
             memory: Memory::default(),
             lost: None,
         }
@@ -118,6 +128,9 @@ impl Device {
     pub(crate) fn attribute(&self, attribute: i32) -> Done<i32> {
         if attribute == MULTIPROCESSOR_COUNT {
             return Ok(self.multiprocessors as i32);
+        }
+        if SHARED_MEMORY.contains(&attribute) {
+            return Ok(self.shared_memory as i32);
         }
         let found = ATTRIBUTES.iter().find(|(number, _)| *number == attribute);
         found.map(|(_, value)| *value).ok_or_else(|| {
@@ -348,17 +361,20 @@ impl Device {
 
     /// Memory that a stream may use now.
     fn usable(&mut self, at: u64, len: usize, key: Key, what: &str) -> Done {
-        let found = self.memory.around(at, len).map(|allocation| allocation.since);
-        let problem = match found {
-            Err(message) => message,
-            Ok(Some(since)) if since.stream != key && !self.is_past(since) => {
-                format!(
-                    "{len} bytes at {at:#x} are used before their allocation on another stream is over"
-                )
-            }
-            Ok(_) => return Ok(()),
-        };
-        Err(self.lose(Code::ILLEGAL_ADDRESS, &format!("{what}: {problem}")))
+        let found = self.memory.around(at, len).map(|_| ());
+        found
+            .and_then(|()| self.has_begun(at, key))
+            .map_err(|problem| self.lose(Code::ILLEGAL_ADDRESS, &format!("{what}: {problem}")))
+    }
+
+    /// Whether the allocation around an address is certain to be over for a stream.
+    fn has_begun(&self, at: u64, key: Key) -> Result<(), String> {
+        match self.memory.around(at, 0)?.since {
+            Some(since) if since.stream != key && !self.is_past(since) => Err(format!(
+                "memory at {at:#x} is used before its allocation on another stream is over"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::ThreadId;
 
-use crate::module::Kernel;
+use mira_ptx::{Kernel, Program};
 
 /// A stream: its handle, and for the per-thread default stream whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,8 @@ pub(crate) struct Moment {
 /// A launch as it was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
-    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) kernel: Kernel,
+    pub(crate) program: Arc<Program>,
     pub(crate) module: usize,
     pub(crate) grid: (u32, u32),
     pub(crate) threads: u32,

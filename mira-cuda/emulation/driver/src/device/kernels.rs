@@ -1,26 +1,43 @@
 //! Modules, and launches of their kernels.
 
 use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 
-use mira_cuda_emulation::{kernels, launch_with};
+use mira_ptx::Module;
 
-use super::{Device, Done, Function, SHARED_MEMORY, SHARED_MEMORY_UNASKED};
-use crate::candle;
+use super::{Device, Done, Function, SHARED_MEMORY_UNASKED};
 use crate::code::Code;
-use crate::module::{self, Refused};
 use crate::stream::{Key, Launch, Work};
+
+/// The newest version of PTX that drivers of CUDA 13.0 know.
+const NEWEST: &str = "9.0";
 
 impl Device {
     pub(crate) fn load(&mut self, ptx: &str) -> Done<usize> {
-        let newest = env::var("STAND_IN_PTX_VERSION").ok();
-        let newest = newest.and_then(|text| module::version(&text)).unwrap_or(module::NEWEST);
-        let kernels = module::kernels(ptx, newest).map_err(|refused| match refused {
-            Refused::Version => Code::UNSUPPORTED_PTX_VERSION,
-            Refused::Image => Code::INVALID_IMAGE,
+        let mut module = Module::new(ptx).map_err(|malformed| {
+            eprintln!("stand-in: {malformed}");
+            Code::INVALID_IMAGE
         })?;
+        let newest = env::var("STAND_IN_PTX_VERSION").unwrap_or_else(|_| NEWEST.to_owned());
+        let newest = newest.split_once('.').and_then(|(major, minor)| {
+            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+        });
+        if newest.is_some_and(|newest| module.version() > newest) {
+            return Err(Code::UNSUPPORTED_PTX_VERSION);
+        }
+        if let Some((kernel, n)) =
+            env::var("STAND_IN_WEAKEN").ok().as_deref().and_then(|x| x.split_once(':'))
+            && module.kernels().any(|k| k.name == kernel)
+        {
+            let (count, which) = module.weaken(kernel, n.parse().unwrap_or(0));
+            let which = which.unwrap_or_else(|| "nothing".to_owned());
+            eprintln!("stand-in: of {count} in `{kernel}`, left out: {which}");
+        }
         let handle = self.handle();
-        self.modules.insert(handle, kernels.into_iter().map(Arc::new).collect());
+        self.modules.insert(handle, module);
         Ok(handle)
     }
 
@@ -30,11 +47,13 @@ impl Device {
         Ok(())
     }
 
-    pub(crate) fn function(&mut self, module: usize, name: &str) -> Done<usize> {
-        let kernels = self.modules.get(&module).ok_or(Code::INVALID_HANDLE)?;
-        let kernel = kernels.iter().find(|k| k.name == name).ok_or(Code::NOT_FOUND)?.clone();
+    pub(crate) fn function(&mut self, of: usize, name: &str) -> Done<usize> {
+        let module = self.modules.get(&of).ok_or(Code::INVALID_HANDLE)?;
+        let kernel = module.kernels().find(|kernel| kernel.name == name).ok_or(Code::NOT_FOUND)?;
+        let program = module.program(name).map(Arc::new);
         let handle = self.handle();
-        let function = Function { kernel, module, shared_limit: SHARED_MEMORY_UNASKED };
+        let function =
+            Function { kernel, program, module: of, shared_limit: SHARED_MEMORY_UNASKED };
         self.functions.insert(handle, function);
         Ok(handle)
     }
@@ -43,7 +62,7 @@ impl Device {
     pub(crate) fn allow_shared(&mut self, function: usize, bytes: i32) -> Done {
         let function = self.functions.get_mut(&function).ok_or(Code::INVALID_HANDLE)?;
         let bytes = usize::try_from(bytes).map_err(|_| Code::INVALID_VALUE)?;
-        if bytes > SHARED_MEMORY {
+        if bytes > self.shared_memory {
             return Err(Code::INVALID_VALUE);
         }
         function.shared_limit = bytes;
@@ -71,11 +90,11 @@ impl Device {
         params: Vec<u64>,
     ) -> Done {
         let function = self.functions.get(&function).ok_or(Code::INVALID_HANDLE)?;
-        let kernel = function.kernel.clone();
-        if !candle::knows(&kernel.name) && !kernels().contains(&kernel.name) {
-            eprintln!("stand-in: it has no kernel `{}`: mira's, and few of candle's", kernel.name);
-            return Err(Code::NOT_SUPPORTED);
-        }
+        let kernel = &function.kernel;
+        let program = function.program.clone().map_err(|refused| {
+            eprintln!("stand-in: `{}` cannot be run: {refused}", kernel.name);
+            Code::NOT_SUPPORTED
+        })?;
         let refuse = |what: &str, limit: usize, got: usize| {
             eprintln!(
                 "stand-in: `{}` is launched with {what}: at most {limit}, got {got}",
@@ -101,7 +120,16 @@ impl Device {
             return Err(Code::COOPERATIVE_LAUNCH_TOO_LARGE);
         }
         let module = function.module;
-        let launch = Launch { kernel, module, grid, threads, shared_bytes, cooperative, params };
+        let launch = Launch {
+            kernel: kernel.clone(),
+            program,
+            module,
+            grid,
+            threads,
+            shared_bytes,
+            cooperative,
+            params,
+        };
         self.enqueue(key, Work::Launch(launch))
     }
 
@@ -113,37 +141,52 @@ impl Device {
                 format!("the module of `{name}` was unloaded before a launch of it was over");
             return Err(self.lose(Code::ILLEGAL_ADDRESS, &message));
         }
-        for address in &launch.params {
-            if self.memory.is_freed(*address) {
-                let message = format!("`{name}` is given memory that was freed");
-                return Err(self.lose(Code::ILLEGAL_ADDRESS, &message));
-            }
-            if self.memory.around(*address, 0).is_ok() {
-                self.usable(*address, 0, key, name)?;
-            }
-        }
-        // SAFETY: what a kernel does with its pointers is for the one who launched it to answer, as on a device; so below.
-        if unsafe { candle::run(name, &launch.params) }.is_some() {
-            return Ok(());
-        }
-        let bytes = launch.kernel.params.iter().sum();
-        let params = (launch.params.as_ptr().cast(), bytes);
         let seed = self.draw();
-        // SAFETY: as above.
-        let stats = unsafe {
-            launch_with(name, launch.grid, launch.threads, launch.shared_bytes, params, seed)
+        let view = View { device: self, key };
+        let orders = mira_ptx::Launch {
+            grid: launch.grid,
+            threads: launch.threads,
+            shared_bytes: launch.shared_bytes,
+            resident: self.multiprocessors,
+            params: &launch.params,
+            seed,
+            watch_races: self.watch_races,
         };
-        let problem = match stats {
-            Err(error) => Some(error.to_string()),
-            Ok(stats) if stats.spins > 0 && !launch.cooperative => Some(format!(
+        // SAFETY: the view says what is there, and the device is locked.
+        let problem = match unsafe { mira_ptx::run(&launch.program, &orders, &view) } {
+            Err(fault) => Some(fault.to_string()),
+            Ok(stats) if stats.sleeps > 0 && !launch.cooperative => Some(format!(
                 "blocks of `{name}` wait for each other, and the launch is not cooperative"
             )),
-            Ok(_) => launch
-                .params
-                .iter()
-                .find_map(|address| self.memory.check(*address).err())
-                .map(|overrun| format!("`{name}` made {overrun}")),
+            Ok(_) => None,
         };
+        if problem.is_none() && !self.launched.contains(name) {
+            self.launched.insert(name.to_owned());
+            self.tell_launched(name);
+        }
         problem.map_or(Ok(()), |message| Err(self.lose(Code::LAUNCH_FAILED, &message)))
+    }
+
+    /// For who asks which kernels have run to their end.
+    fn tell_launched(&self, name: &str) {
+        let Ok(path) = env::var("STAND_IN_LAUNCHED") else { return };
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        if let Err(error) = file.and_then(|mut file| writeln!(file, "{name}")) {
+            eprintln!("stand-in: STAND_IN_LAUNCHED={path}: {error}");
+        }
+    }
+}
+
+/// The device's memory, as a launch on a stream may use it.
+struct View<'a> {
+    device: &'a Device,
+    key: Key,
+}
+
+impl mira_ptx::Memory for View<'_> {
+    fn around(&self, address: u64) -> Result<Range<u64>, String> {
+        let bounds = self.device.memory.around(address, 1)?.bounds();
+        self.device.has_begun(address, self.key)?;
+        Ok(bounds)
     }
 }

@@ -103,19 +103,54 @@ fn memory_is_used_between_its_allocation_and_its_end() {
     after.enqueue(key, Work::Free { base: at }).unwrap();
     after.enqueue(key, Work::Fill { at, byte: 0, len: 4 }).unwrap();
     assert_eq!(after.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS));
-    assert!(after.memory.is_freed(at) && !after.memory.is_base(at));
+    assert!(after.memory.around(at, 4).unwrap_err().contains("freed") && !after.memory.is_base(at));
+}
+
+const HEAD: &str = ".version 9.0\n.target sm_80\n";
+
+/// A kernel that takes an address, in `%rd1`.
+fn kernel(device: &mut Device, body: &str) -> usize {
+    let ptx = format!(
+        "{HEAD}.visible .entry k(.param .u64 p)\n{{\n.reg .b64 %rd<4>;\nld.param.u64 %rd1, [p];\n{body}\nret;\n}}\n"
+    );
+    let module = device.load(&ptx).unwrap();
+    device.function(module, "k").unwrap()
+}
+
+/// What a kernel does with memory is seen as well as what is asked of the driver.
+#[test]
+fn kernels_use_what_is_theirs() {
+    for (offset, frees, is_right) in [(0, false, true), (8, false, false), (0, true, false)] {
+        let mut device = device(0);
+        let key = stream(&mut device);
+        let at = allocate(&mut device, key, 8);
+        let store = kernel(&mut device, "st.global.u64 [%rd1], 5;");
+        if frees {
+            device.enqueue(key, Work::Free { base: at }).unwrap();
+        }
+        device.launch(key, store, ((1, 1), 1), 0, false, vec![at + offset]).unwrap();
+        let expected = if is_right { Ok(()) } else { Err(Code::LAUNCH_FAILED) };
+        assert_eq!(device.synchronize_stream(key), expected, "{offset}, freed: {frees}");
+        assert!(!is_right || byte(at) == 5);
+    }
+    let mut before = device(0);
+    let (owner, other) = (stream(&mut before), stream(&mut before));
+    let at = allocate(&mut before, owner, 8);
+    let store = kernel(&mut before, "st.global.u64 [%rd1], 5;");
+    before.launch(other, store, ((1, 1), 1), 0, false, vec![at]).unwrap();
+    assert_eq!(before.synchronize_stream(other), Err(Code::LAUNCH_FAILED), "not allocated yet");
 }
 
 #[test]
-fn a_write_beside_memory_is_found_when_it_is_freed() {
-    let mut device = device(0);
-    let key = stream(&mut device);
-    let at = allocate(&mut device, key, 4);
-    device.synchronize_stream(key).unwrap();
-    // SAFETY: the guard behind the allocation.
-    unsafe { pointer(at + 4).write(0) };
-    device.enqueue(key, Work::Free { base: at }).unwrap();
-    assert_eq!(device.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS));
+fn blocks_that_wait_for_each_other_are_launched_together() {
+    for cooperative in [false, true] {
+        let mut device = device(0);
+        let key = stream(&mut device);
+        let at = allocate(&mut device, key, 8);
+        let polls = kernel(&mut device, "nanosleep.u32 32;");
+        device.launch(key, polls, ((2, 1), 32), 0, cooperative, vec![at]).unwrap();
+        assert_eq!(device.synchronize_stream(key).is_ok(), cooperative);
+    }
 }
 
 #[test]
@@ -170,27 +205,37 @@ fn queues_move_on_by_themselves_in_order() {
 
 #[test]
 fn launches_are_checked() {
-    const PTX: &str = ".version 9.0\n.target sm_80\n.visible .entry certify(\n.param .align 8 .b8 p[16]\n)\n.maxntid 512, 1, 1\n{\n}\n";
     let mut device = device(0);
     let key = stream(&mut device);
-    let module = device.load(PTX).unwrap();
+    let ptx = format!(
+        "{HEAD}.visible .entry k(\n.param .align 8 .b8 p[16]\n)\n.maxntid 512, 1, 1\n{{\nret;\n}}\n"
+    );
+    let module = device.load(&ptx).unwrap();
     assert_eq!(device.function(module, "other"), Err(Code::NOT_FOUND));
-    let function = device.function(module, "certify").unwrap();
+    let function = device.function(module, "k").unwrap();
     let mut launch = |grid, threads, shared, cooperative| {
         device.launch(key, function, (grid, threads), shared, cooperative, vec![0; 2])
     };
     assert_eq!(launch((1, 1), 513, 0, false), Err(Code::INVALID_VALUE));
     assert_eq!(launch((0, 1), 512, 0, false), Err(Code::INVALID_VALUE));
-    assert_eq!(launch((1, 1), 512, SHARED_MEMORY, false), Err(Code::INVALID_VALUE));
+    assert_eq!(launch((1, 1), 512, 49 * 1024, false), Err(Code::INVALID_VALUE));
     assert_eq!(launch((5, 1), 512, 0, true), Err(Code::COOPERATIVE_LAUNCH_TOO_LARGE));
     launch((5, 1), 512, 0, false).unwrap();
-    device.allow_shared(function, SHARED_MEMORY as i32).unwrap();
-    assert_eq!(device.allow_shared(function, SHARED_MEMORY as i32 + 1), Err(Code::INVALID_VALUE));
-    let unknown = device.load(&PTX.replace("certify", "gelu_f32")).unwrap();
-    let unknown = device.function(unknown, "gelu_f32").unwrap();
+    device.allow_shared(function, 227 * 1024).unwrap();
+    assert_eq!(device.allow_shared(function, 227 * 1024 + 1), Err(Code::INVALID_VALUE));
+    let unknown = device.load(&ptx.replace("ret;", "brkpt;")).unwrap();
+    let unknown = device.function(unknown, "k").unwrap();
     let refused = device.launch(key, unknown, ((1, 1), 1), 0, false, vec![0; 2]);
     assert_eq!((refused, device.lost), (Err(Code::NOT_SUPPORTED), None));
-    // Its struct is larger, which only doing it shows; but the module is gone before.
+    // What was enqueued still needs it.
     device.unload(module).unwrap();
     assert_eq!(device.synchronize_stream(key), Err(Code::ILLEGAL_ADDRESS));
+}
+
+#[test]
+fn modules_are_checked() {
+    let mut device = device(0);
+    assert_eq!(device.load("\u{7f}ELF"), Err(Code::INVALID_IMAGE));
+    assert_eq!(device.load(&HEAD.replace("9.0", "9.1")), Err(Code::UNSUPPORTED_PTX_VERSION));
+    device.load(HEAD).unwrap();
 }
