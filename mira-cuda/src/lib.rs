@@ -10,7 +10,8 @@
 //! each the ranks gather one K-vector from every rank. How many launches are enqueued is decided beforehand, since nobody waits for the
 //! device; those after the stop do nothing.
 //!
-//! **Nothing of this crate has run on a device yet.** Its kernels compile for `sm_80`, `sm_90a` and `sm_100` and pass the conformance suite under emulation.
+//! **Nothing of this crate has run on a device yet.** Its kernels compile for `sm_80`, `sm_90a` and `sm_100`; the conformance suite passes under emulation of their
+//! source, and over an interpreter of the PTX that the crate carries.
 //!
 //! Building needs no CUDA toolkit and no device; running needs an NVIDIA driver, 580 or later, and a device of compute capability 8.0
 //! or later. [`device`] says what is missing.
@@ -24,8 +25,8 @@
 //! | `*.ptx.gz` | what the kernels compile to, made by `dev/check_kernels --update` |
 //! | [`plan`], [`params`] | layout of a problem over a device; what a launch is told |
 //!
-//! The kernels' source also runs on the CPU, under `mira-cuda-emulation`; that is how the conformance suite covers them without a device. Over the
-//! same emulation stands a `libcuda.so.1` (`emulation/driver`), on which the rest of the crate is tested (`dev/check_driver`).
+//! The kernels' source also runs on the CPU, under `mira-cuda-emulation`; that is how the conformance suite covers them without a device. What they
+//! compile to runs under `mira-ptx` (`emulation/ptx`), behind a `libcuda.so.1` (`emulation/driver`) on which the whole crate is tested (`dev/check_driver`).
 
 mod assigner;
 mod collective;

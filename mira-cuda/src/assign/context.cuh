@@ -36,7 +36,7 @@ struct Context {
     template <class T> DEVICE T* at(unsigned long long offset) const {
         return (T*)(params.workspace + blockIdx.y * params.workspace_stride + offset);
     }
-    DEVICE unsigned* kept_tag() const { return at<unsigned>(AT_TAG); }
+    DEVICE u64* kept_tag() const { return at<u64>(AT_TAG); }
     DEVICE double* vector(int v) const { return at<double>(params.at_vectors) + (long long)v * params.padded_columns; }
     // A column's part of the K-vectors from IMAGE on.
     DEVICE History history(int j) const {
@@ -60,6 +60,8 @@ struct Context {
     DEVICE u64* told(int block, int scalar) const {
         return at<u64>(params.at_scalars) + ((long long)((control().tag & 1) * blocks() + block) * NUM_SCALARS + scalar) * 2;
     }
+    // Block 0 leaves both when it has heard of every block, which have read what the last run left by then: words that are only relaxed, for
+    // nothing else orders the two.
     DEVICE Control* kept_control() const { return at<Control>(params.at_control); }
     DEVICE Summary* summary() const { return at<Summary>(params.at_summary); }
 

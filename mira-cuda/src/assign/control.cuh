@@ -280,10 +280,9 @@ DEVICE double join_scalars(int scalar, double x, double y) {
 // Scalars that are told: a fixed number of sweeps asks for no sums.
 DEVICE int num_told(const AssignParams& params) { return params.stop == STOP_SWEEPS ? MARGINAL_ERROR : NUM_SCALARS; }
 
-// This block's scalars, to all blocks.
+// This block's scalars, to all blocks, a barrier of the block after they were found.
 DEVICE void tell_scalars(const Context& context) {
     static_assert(NUM_SCALARS <= LANES, "a lane tells one");
-    __syncthreads();
     const int s = threadIdx.x;
     if (s < num_told(context.params)) tell(context.told(context.block(), s), context.control().tag, context.own(s));
 }
@@ -321,7 +320,7 @@ DEVICE void reduce_scalars(const Context& context) {
             if (is_told && first + i * WARPS < context.blocks()) value = join_scalars(s, value, arrived(told + i * STEP, found[i], tag));
         }
     }
-    // Both buffers of the exchange: everyone has come through `tell_scalars` since they were read.
+    // Both buffers of the exchange: everyone has come through the barrier before `tell_scalars` since they were read.
     double* of_warps = shared_memory<double>();
     of_warps[threadIdx.x] = value;
     __syncthreads();

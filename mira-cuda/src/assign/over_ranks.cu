@@ -8,23 +8,27 @@
 template <class Words> __device__ __noinline__ void contribute(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
     ColumnPhase<true, Words>(context).tell();
-    tell_scalars(context);
+    tell_scalars(context); // the block's own are known since the barrier that came with its column sums, or between rows and columns in the log domain
     if (context.block() != 0) return;
     reduce_scalars(context);
     const int i = threadIdx.x;
     if (i < NUM_TOLD) context.contribution()[i] = i == TOLD_BATCH ? params.batch : context.reduced()[scalar_told(i)];
-    if (i != 0) return;
-    context.control().tag++;
+    if (i == 0) context.control().tag++;
+    __syncwarp();
     leave(context);
 }
 
 // Where the last launch left the run.
 DEVICE void take_up(Context& context) {
+    if (threadIdx.x < WARP) {
+        u64* control = (u64*)&context.control();
+        for (int i = threadIdx.x; i < CONTROL_WORDS; i += WARP) control[i] = load_relaxed((const u64*)context.kept_control() + i);
+        __syncwarp();
+    }
     if (threadIdx.x == 0) {
-        Control& control = context.control();
-        control = *context.kept_control();
-        control.batch = 0.0;
-        for (int r = 0; r < context.params.ranks; r++) control.batch += context.gathered(r)[TOLD_BATCH];
+        double batch = 0.0;
+        for (int r = 0; r < context.params.ranks; r++) batch += context.gathered(r)[TOLD_BATCH];
+        context.control().batch = batch;
     }
     if (threadIdx.x < NUM_SCALARS) context.own(threadIdx.x) = 0.0;
     __syncthreads();
@@ -45,8 +49,9 @@ template <class Rows> DEVICE void pass_over_ranks(const AssignParams& params) {
     contribute<Words>(params, context.exchange);
 }
 
+// Nothing stays on chip from launch to launch.
 #define SHORT_ROWS(C, R) \
-    KERNEL(over_ranks_##C, AssignParams, THREADS) { pass_over_ranks<ShortRows<C, R, R>>(params); }
+    KERNEL(over_ranks_##C, AssignParams, THREADS) { pass_over_ranks<ShortRows<C, R, 0>>(params); }
 
 SHORT_ROWS(1, 8)
 SHORT_ROWS(2, 8)

@@ -12,7 +12,7 @@
 // Rows that the next smaller kernel has room for are its own (plan.rs), so only a thread's last columns may be missing.
 constexpr int certain_columns(int c) { return c <= 2 ? c - 1 : c - 2; }
 
-// BUILD: nothing is known of the rows yet.
+// BUILD: nothing is known of the rows yet. KEPT is 0 where none stay on chip.
 template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, certain_columns(C), TaggedWords> {
     using Own = OwnColumns<C, certain_columns(C), TaggedWords>;
     using Own::block_shift;
@@ -33,7 +33,7 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
         const AssignParams& params = context.params;
         for (int block = context.block(); block < params.row_blocks; block += context.blocks()) {
             const int first = block * params.rows_per_block, end = min(first + params.rows_per_block, params.batch);
-            const Rows rows{first, block == context.block() ? min(params.rows_on_chip, end - first) : 0, end};
+            const Rows rows{first, KEPT > 0 && block == context.block() ? min(params.rows_on_chip, end - first) : 0, end};
             const int from_logits = BUILD || pass == PASS_LOGITS ? first : first + rows.kept;
             fetch(from_logits, end);
             // On the way meanwhile.
@@ -47,7 +47,9 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
                     __syncthreads();
                 }
                 for (int row = from_logits; row < end; row += R) group(rows, row);
-                for (int row = first; row < from_logits; row += KEPT) kept_group(rows, row, from_logits);
+                if constexpr (KEPT > 0) {
+                    for (int row = first; row < from_logits; row += KEPT) kept_group(rows, row, from_logits);
+                }
             }
             this->end_sums(block);
             if (BUILD && opaque(pass) == PASS_COLUMNS && thread == 0) this->tell_shift(block);
@@ -113,7 +115,7 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
             if (r >= here) continue;
             const int local = row + r - rows.first;
             this->to_elements(k[r], BUILD ? shifts[r] : context.block_shifts()[local]);
-            if (!BUILD || local >= rows.kept) continue;
+            if (!BUILD || KEPT == 0 || local >= rows.kept) continue;
             float* kept = this->chip(local);
 #pragma unroll
             for (int c = 0; c < C; c++) kept[c * THREADS] = k[r][c];

@@ -7,8 +7,7 @@
 #include "rows.cuh"
 #include "wide_rows.cuh"
 
-// Must all blocks wait for each other before and after a pass, since what it reads and leaves is not words that are waited for one by one? Every
-// block says the same.
+// Must all blocks wait for each other before a pass, since what it reads is not words that are waited for one by one? Every block says the same.
 template <class Words> DEVICE bool all_wait(const Context& context) {
     const Control& control = context.control();
     return !Words::WAITED_FOR || (control.domain == LOGARITHMIC && control.pass != PASS_LOGITS);
@@ -18,14 +17,14 @@ template <class Words> DEVICE void begin(Context& context) {
     const AssignParams& params = context.params;
     if (threadIdx.x == 0) {
         Control& control = context.control();
-        const double middle = params.warm ? context.kept_control()->middle : 0.0;
+        const double middle = params.warm ? __longlong_as_double((long long)load_relaxed((const u64*)&context.kept_control()->middle)) : 0.0;
         control = Control{};
         control.middle = middle;
         control.batch = params.batch;
         control.bad = control.best = control.last_distance = control.milestone = INFINITY_F64;
         control.pass = params.method == SINKHORN ? PASS_COLUMNS : PASS_SWEEP;
         control.count = params.warm ? 0 : -1;
-        control.tag = *context.kept_tag() + 1;
+        control.tag = (u32)load_relaxed(context.kept_tag()) + 1;
         if (params.method == SOFTMAX || params.method == CENTERED) {
             control.count = 0;
             control.pass = PASS_WRITE;
@@ -44,11 +43,15 @@ template <class Words> DEVICE void begin(Context& context) {
     if (!Words::WAITED_FOR) context.all_blocks();
 }
 
-// For the report, for the launches to come, and for the runs.
+constexpr int CONTROL_WORDS = sizeof(Control) / sizeof(u64);
+static_assert(sizeof(Control) % sizeof(u64) == 0, "it is copied by words");
+
+// For the report, for the launches to come, and for the runs. The first warp of the problem's first block does it.
 DEVICE void leave(const Context& context) {
-    if (blockIdx.x != 0 || threadIdx.x != 0) return;
-    *context.kept_control() = context.control();
-    *context.kept_tag() = context.control().tag;
+    if (blockIdx.x != 0 || threadIdx.x >= WARP) return;
+    const u64* control = (const u64*)&context.control();
+    for (int i = threadIdx.x; i < CONTROL_WORDS; i += WARP) store_relaxed((u64*)context.kept_control() + i, control[i]);
+    if (threadIdx.x == 0) store_relaxed(context.kept_tag(), context.control().tag);
 }
 
 __device__ __noinline__ void log_pass(const AssignParams& params, Exchange exchange) {
@@ -64,7 +67,8 @@ template <class Rows> DEVICE void row_pass(Context& context) {
     } else {
         Rows{context}.run();
     }
-    if (all_wait<typename Rows::Words>(context)) context.all_blocks();
+    // In the log domain a block has summed its own columns, and the next pass comes after a barrier.
+    if (!Rows::Words::WAITED_FOR) context.all_blocks();
 }
 
 // From column sums to the weights of the next pass, or to the end of the run. Not inlined: what either knows of a thread and its columns
@@ -72,6 +76,7 @@ template <class Rows> DEVICE void row_pass(Context& context) {
 template <bool OVER_RANKS, class Words> __device__ __noinline__ Exchange between_passes(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
     ColumnPhase<OVER_RANKS, Words>(context).run();
+    __syncthreads();
     tell_scalars(context);
     reduce_scalars(context);
     if (threadIdx.x < LANES) {
