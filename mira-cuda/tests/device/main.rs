@@ -7,6 +7,8 @@ mod hot_path;
 #[path = "../opening.rs"]
 mod opening;
 mod ranks;
+#[path = "../cross_entropy/reference.rs"]
+mod reference;
 mod refusals;
 mod shapes;
 
