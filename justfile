@@ -33,6 +33,10 @@ check-kernels *args:
 check-driver *args:
     dev/check_driver {{args}}
 
+# Takes each barrier, fence and order of memory out of the kernels by itself, to see that a test misses it; after check-driver (most of an hour)
+check-orders *args:
+    dev/check_orders {{args}}
+
 # candle tensors on CUDA, without a GPU: lints and types; with --build everything, by nvcc (installs it; takes minutes)
 check-candle-cuda *args:
     dev/check_candle_cuda {{args}}
