@@ -6,7 +6,7 @@ mod kernels;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::env;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -73,8 +73,6 @@ pub(crate) struct Device {
     modules: HashMap<usize, Module>,
     functions: HashMap<usize, Function>,
     graphs: HashMap<usize, Vec<Work>>,
-    /// Kernels that have run to their end.
-    launched: HashSet<String>,
     pub(crate) memory: Memory,
     /// What every call returns since something went wrong.
     pub(crate) lost: Option<Code>,
@@ -119,7 +117,6 @@ impl Device {
             modules: HashMap::new(),
             functions: HashMap::new(),
             graphs: HashMap::new(),
-            launched: HashSet::new(),
             memory: Memory::default(),
             lost: None,
         }

@@ -28,7 +28,7 @@
 //! | `STAND_IN_PAGEABLE` | whether copies to the host are over on return; 0 |
 //! | `STAND_IN_PTX_VERSION` | the newest that is taken; 9.0 |
 //! | `STAND_IN_RACES` | whether accesses that nothing orders are faults; 1 |
-//! | `STAND_IN_LAUNCHED` | a file, to which the names of kernels that have run are added |
+//! | `STAND_IN_LAUNCHED` | a file, to which a line is added for each launch that is over: kernel, blocks, threads, instructions of warps, polls in vain |
 //! | `STAND_IN_WEAKEN` | `kernel:n`: leaves the kernel's n-th barrier, fence or order of memory out, and says which |
 //!
 //! The same file is `libnccl.so.2` as well, for worlds of one rank.

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
-use mira_ptx::Module;
+use mira_ptx::{Module, Stats};
 
 use super::{Device, Done, Function, SHARED_MEMORY_UNASKED};
 use crate::code::Code;
@@ -158,22 +158,25 @@ impl Device {
             Ok(stats) if stats.sleeps > 0 && !launch.cooperative => Some(format!(
                 "blocks of `{name}` wait for each other, and the launch is not cooperative"
             )),
-            Ok(_) => None,
+            Ok(stats) => {
+                tell_launched(launch, &stats);
+                None
+            }
         };
-        if problem.is_none() && !self.launched.contains(name) {
-            self.launched.insert(name.to_owned());
-            self.tell_launched(name);
-        }
         problem.map_or(Ok(()), |message| Err(self.lose(Code::LAUNCH_FAILED, &message)))
     }
+}
 
-    /// For who asks which kernels have run to their end.
-    fn tell_launched(&self, name: &str) {
-        let Ok(path) = env::var("STAND_IN_LAUNCHED") else { return };
-        let file = OpenOptions::new().append(true).create(true).open(&path);
-        if let Err(error) = file.and_then(|mut file| writeln!(file, "{name}")) {
-            eprintln!("stand-in: STAND_IN_LAUNCHED={path}: {error}");
-        }
+/// For who asks which kernels have run to their end, and what that took: the kernel, blocks, threads of each, instructions of all warps, and how
+/// often a warp has polled in vain.
+fn tell_launched(launch: &Launch, stats: &Stats) {
+    let Ok(path) = env::var("STAND_IN_LAUNCHED") else { return };
+    let file = OpenOptions::new().append(true).create(true).open(&path);
+    let (name, blocks) = (&launch.kernel.name, launch.grid.0 * launch.grid.1);
+    let (threads, instructions, sleeps) = (launch.threads, stats.instructions, stats.sleeps);
+    let line = format!("{name} {blocks} {threads} {instructions} {sleeps}\n");
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        eprintln!("stand-in: STAND_IN_LAUNCHED={path}: {error}");
     }
 }
 
