@@ -33,7 +33,7 @@ check-kernels *args:
 check-driver *args:
     dev/check_driver {{args}}
 
-# Takes each barrier, fence and order of memory out of the kernels by itself, to see that a test misses it; after check-driver (most of an hour)
+# Takes each barrier, fence and order of memory out of the kernels by itself, to see that a test misses it; after check-driver (half an hour)
 check-orders *args:
     dev/check_orders {{args}}
 

@@ -10,7 +10,10 @@
 //! - warps, blocks and lanes that went apart go on in an order drawn from a seed;
 //! - `ex2.approx` and its like are off by up to the two units in the last place that PTX allows.
 //!
-//! What it cannot show: what the driver's compiler makes of PTX, registers, occupancy, speed, and orders of memory that only hardware has.
+//! What it cannot show: what the driver's compiler makes of PTX, registers, occupancy, speed, and orders of memory that only hardware has. Of those who
+//! read a word before it is written it remembers the last of two warps; accesses of single bytes are not looked at for order; `bar.warp.sync` counts
+//! for the whole warp; a relaxed write after a thread's own release of the word does not release again, as PTX would have it. A kernel that loops for
+//! ever without `nanosleep` is not stopped.
 //!
 //! Of PTX it knows what our kernels and some of candle's use; [`Refused::Unsupported`] says what more is needed.
 
