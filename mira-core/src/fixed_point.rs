@@ -227,7 +227,8 @@ impl<S: Sweep> Run<'_, S> {
     /// Safeguarded Anderson acceleration until the target is met; returns the published iteration count.
     fn accelerated(&mut self, target: &Target, first: isize) -> Result<(usize, Global), S::Error> {
         let published = |count: isize| usize::try_from(count).unwrap_or(0);
-        let (mut best, mut last_distance) = (f64::INFINITY, f64::INFINITY);
+        // Of the first pass nothing says how fast it goes.
+        let (mut best, mut last_distance) = (f64::INFINITY, 0.0);
         let (mut milestone, mut since_milestone) = (f64::INFINITY, 0);
         let mut pass = Pass::Sweep;
         let mut count = first;

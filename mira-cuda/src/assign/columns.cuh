@@ -7,8 +7,8 @@
 #include "context.cuh"
 #include "log_sum.cuh"
 
-// Loads that a thread has in flight: one after another their latencies would be all the time this takes.
-constexpr int COLUMN_LOADS = 8;
+// Loads that a thread has in flight, of two columns each: one after another their latencies would be all the time this takes.
+constexpr int COLUMN_LOADS = 4;
 
 // What is known of a column before its sum is.
 struct Column {
@@ -29,7 +29,7 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
     // As the scalars from LOWEST_RESIDUAL on, with the sign changed, and then from HIGHEST_RESIDUAL on.
     static constexpr int LOWEST = LOWEST_SUM - LOWEST_RESIDUAL + 1, EXTREMES = LOWEST + LARGEST_EXPONENT - HIGHEST_RESIDUAL + 1;
     double extremes[EXTREMES];
-    double sums[NUM_SCALARS - MARGINAL_ERROR] = {}; // as the scalars from MARGINAL_ERROR on
+    double marginal_error = 0.0;
 
     DEVICE ColumnPhase(Context& context)
         : context(context), control(context.control()), first(context.first_column()), end(context.end_column()) {
@@ -43,8 +43,6 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
     }
     DEVICE void no_less_than(int scalar, double value) { extreme(scalar) = fmax(extreme(scalar), -value); }
     DEVICE void no_more_than(int scalar, double value) { extreme(scalar) = fmax(extreme(scalar), value); }
-    DEVICE double& sum(int scalar) { return sums[scalar - MARGINAL_ERROR]; }
-
     DEVICE void run() {
         double highest_shift = 0.0;
         Column column;
@@ -67,6 +65,8 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             }
         }
         publish();
+        // A fixed number of sweeps asks for nothing else.
+        if (context.params.stop != STOP_SWEEPS) remember_all();
     }
 
     // This rank's part, relative to its own highest shift.
@@ -84,7 +84,10 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
         double highest = -INFINITY_F64;
         for (int b = threadIdx.x % LANES; b < context.params.row_blocks; b += LANES) {
             const typename Words::Word* word = context.row_block_shift<Words>() + b;
-            highest = fmax(highest, (double)Words::arrived(word, Words::look_at(word), control.tag));
+            typename Words::Word found[1][1];
+            Words::look_at(word, found[0]);
+            Words::wait_for(found, control.tag, [&](int) { return word; });
+            highest = fmax(highest, (double)Words::value_of(found[0][0]));
         }
         return over_warp<Max>(highest);
     }
@@ -119,51 +122,72 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
     // Parts of a tile go to different warps where there are fewer tiles than warps.
     DEVICE int parts() const { return 1 << context.params.parts_log2; }
 
-    // One part of a column's sum; RELATIVE: each row block's is relative to its own shift.
-    template <int LOADS, bool RELATIVE> DEVICE double sum_of_blocks(int j, int part, double highest_shift) const {
-        const AssignParams& params = context.params;
-        const int step = parts();
-        double sum = 0.0;
+    // Two columns' sums over every `step`-th row block from `next` on; RELATIVE: each row block's is relative to its own shift.
+    template <int LOADS, bool RELATIVE>
+    DEVICE void add_row_blocks_of(int j, int next, int step, double highest_shift, double (&totals)[2]) const {
+        using Word = typename Words::Word;
+        const int row_blocks = context.params.row_blocks;
+        const u32 tag = control.tag;
+        const Word *words = context.partial<Words>(next) + j, *shifts = context.row_block_shift<Words>() + next;
+        const long long apart = (long long)step * context.params.padded_columns;
 #pragma unroll 1
-        for (int next = part; next < params.row_blocks; next += LOADS * step) {
-            const typename Words::Word *words = context.partial<Words>(next) + j, *shifts = context.row_block_shift<Words>() + next;
-            const long long apart = (long long)step * params.padded_columns;
-            typename Words::Word found[LOADS], found_shifts[LOADS];
+        for (; next < row_blocks; next += LOADS * step, words += LOADS * apart, shifts += LOADS * step) {
+            Word found[LOADS][2], found_shifts[LOADS][1];
 #pragma unroll
             for (int i = 0; i < LOADS; i++) {
-                const bool exists = next + i * step < params.row_blocks;
-                found[i] = exists ? Words::look_at(words + i * apart) : 0;
-                found_shifts[i] = exists && RELATIVE ? Words::look_at(shifts + i * step) : 0;
+                found[i][0] = found[i][1] = found_shifts[i][0] = Words::absent(tag);
+                if (next + i * step >= row_blocks) continue;
+                Words::look_at(words + i * apart, found[i]);
+                if (RELATIVE) Words::look_at(shifts + i * step, found_shifts[i]);
             }
+            Words::wait_for(found, tag, [&](int i) { return words + i * apart; });
+            if (RELATIVE) Words::wait_for(found_shifts, tag, [&](int i) { return shifts + i * step; });
 #pragma unroll
             for (int i = 0; i < LOADS; i++) {
-                if (next + i * step >= params.row_blocks) continue;
-                const double of_block = Words::arrived(words + i * apart, found[i], control.tag);
-                sum += RELATIVE ? of_block * exp2(Words::arrived(shifts + i * step, found_shifts[i], control.tag) - highest_shift) : of_block;
+                const double factor = RELATIVE ? exp2(Words::value_of(found_shifts[i][0]) - highest_shift) : 1.0;
+#pragma unroll
+                for (int c = 0; c < 2; c++) {
+                    const double of_block = Words::value_of(found[i][c]);
+                    totals[c] += RELATIVE ? of_block * factor : of_block;
+                }
             }
         }
-        return sum;
     }
 
+    // A lane has two columns of a tile, for one half of the warp's row blocks.
     DEVICE void add_row_blocks(double highest_shift) {
         const AssignParams& params = context.params;
-        const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, part = warp % parts();
+        const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, part = warp % parts(), half = lane / (LANES / 2);
 #pragma unroll 1
         for (int tile = warp >> params.parts_log2; tile < tiles(); tile += WARPS) {
-            const int local = tile * LANES + lane, j = first + local;
-            if (j >= end) continue;
-            const double sum = control.pass == PASS_COLUMNS ? sum_of_blocks<COLUMN_LOADS / 2, true>(j, part, highest_shift)
-                                                            : sum_of_blocks<COLUMN_LOADS, false>(j, part, highest_shift);
-            context.slice_sums()[part * params.slice + local] = sum;
+            const int local = tile * LANES + lane % (LANES / 2) * 2, j = first + local, step = 2 * parts();
+            double totals[2] = {};
+            if (j < end && control.pass == PASS_COLUMNS) {
+                add_row_blocks_of<COLUMN_LOADS / 2, true>(j, 2 * part + half, step, highest_shift, totals);
+            } else if (j < end) {
+                add_row_blocks_of<COLUMN_LOADS, false>(j, 2 * part + half, step, highest_shift, totals);
+            }
+            __syncwarp();
+#pragma unroll
+            for (int c = 0; c < 2; c++) {
+                totals[c] += __shfl_xor_sync(FULL_WARP, totals[c], LANES / 2);
+                if (half == 0 && local < params.slice) context.slice_sums()[part * params.slice + local + c] = totals[c];
+            }
         }
         __syncthreads();
     }
 
     DEVICE double total(int j) const {
-        double sum = 0.0;
-#pragma unroll 8
-        for (int part = 0; part < parts(); part++) sum += context.slice_sums()[part * context.params.slice + (j - first)];
-        return sum;
+        const double* sums = context.slice_sums() + (j - first);
+        const int parts = this->parts(), slice = context.params.slice;
+        if (parts == 1) return sums[0];
+        double even = 0.0, odd = 0.0;
+#pragma unroll 4
+        for (int part = 0; part < parts; part += 2) {
+            even += sums[part * slice];
+            odd += sums[(part + 1) * slice];
+        }
+        return even + odd;
     }
 
     // Sinkhorn–Knopp starts at the inverse column sums of the unnormalised kernel.
@@ -203,7 +227,7 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             double sum = sum_of(j, 0.0);
             if (control.pass == PASS_SWEEP) sum *= column.weight;
             bounds_of(sum);
-            marginal = sum / control.batch;
+            marginal = sum * control.inverse_batch;
             log_marginal = log(marginal);
         } else {
             log_marginal = log_sum_of(j) - log(control.batch);
@@ -212,7 +236,7 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
         context.vector(LOG_MARGINAL)[j] = log_marginal;
         const bool active = log_marginal > -INFINITY_F64;
         // Sinkhorn–Knopp's map moves all weights by log K at its fixed point: that is taken out, so that residuals vanish.
-        const double gauge = params.method == SINKHORN ? log((double)params.columns) : 0.0;
+        const double gauge = params.method == SINKHORN ? params.log_columns : 0.0;
         const double image = active ? params.rho * (a - log_marginal) - gauge : 0.0;
         const double residual = active ? image - a : 0.0;
         const History history = context.history(j);
@@ -226,18 +250,36 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             no_more_than(HIGHEST_IMAGE, image);
             no_more_than(LARGEST_EXPONENT, fmax(fabs(a - control.middle), fabs(log_marginal)));
         }
-        sum(MARGINAL_ERROR) += fabs(marginal - 1.0 / params.columns);
-        if (params.stop != STOP_SWEEPS) remember(history, residual, image, marginal);
+        marginal_error += fabs(marginal - params.inverse_columns);
+        if (params.stop == STOP_SWEEPS) return;
+        // For `remember`, in its place.
+        history[DELTA_RESIDUAL + control.next] = residual;
+        if (!control.primed) history[RESIDUAL_WEIGHT] = marginal;
+    }
+
+    // As the scalars from MARGINAL_ERROR on.
+    struct Sums {
+        double values[NUM_SCALARS - MARGINAL_ERROR] = {};
+        DEVICE double& operator()(int scalar) { return values[scalar - MARGINAL_ERROR]; }
+    };
+
+    // What the acceleration needs; after the extremes, since the two together are more than registers hold.
+    DEVICE void remember_all() {
+        Sums sums;
+        sums(MARGINAL_ERROR) = marginal_error;
+        if (control.pass != PASS_LOGITS && control.pass != PASS_COLUMNS) {
+            for (int j = first + threadIdx.x; j < end; j += THREADS) remember(context.history(j), sums);
+        }
+        const double sum = over_block_by_lanes<Sum, double>(context.exchange, sums.values, min(tiles(), WARPS));
+        const int s = lane_to_tell<NUM_SCALARS - MARGINAL_ERROR>();
+        if (s >= 0) context.own(MARGINAL_ERROR + s) = sum;
     }
 
     // History of the acceleration, and the inner products it needs. Whether the step is taken is not known yet: if it is not, the
     // history starts anew and nothing of this is read.
-    DEVICE void remember(const History& history, double residual, double image, double marginal) {
-        double weight;
-        if (!control.primed) {
-            history[RESIDUAL_WEIGHT] = weight = marginal;
-        } else {
-            weight = history[RESIDUAL_WEIGHT];
+    DEVICE void remember(const History& history, Sums& sum) {
+        const double residual = history[DELTA_RESIDUAL + control.next], image = history[IMAGE], weight = history[RESIDUAL_WEIGHT];
+        if (control.primed) {
             const double delta = residual - history[PREVIOUS_RESIDUAL];
             double deltas[DEPTH];
 #pragma unroll
@@ -264,11 +306,6 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
         const int e = lane_to_tell<EXTREMES>();
         if (e >= LOWEST) context.own(HIGHEST_RESIDUAL + e - LOWEST) = extreme;
         if (e >= 0 && e < LOWEST) context.own(LOWEST_RESIDUAL + e) = -extreme;
-        // A fixed number of sweeps asks for nothing else.
-        if (context.params.stop == STOP_SWEEPS) return;
-        const double sum = over_block_by_lanes<Sum, double>(context.exchange, sums, active);
-        const int s = lane_to_tell<NUM_SCALARS - MARGINAL_ERROR>();
-        if (s >= 0) context.own(MARGINAL_ERROR + s) = sum;
     }
 
     // Which of N values reduced together this thread writes; −1 for none.

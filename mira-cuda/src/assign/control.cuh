@@ -10,10 +10,32 @@ constexpr double STUCK = 0.999;         // as fixed_point.rs has it
 constexpr double REGULARISATION = 1e-10;
 constexpr double LEAST_PIVOT = 1e-30; // far below what rounding leaves of the regularisation
 
+DEVICE double larger(double x, double y) { return y > x ? y : x; } // not that of a NaN
+
+// Of the parameters, what a decision depends on.
+struct Terms {
+    double epsilon, beta, amplification, tolerance, unit_roundoff, noise;
+    int columns, method, stop, max_sweeps, patience, max_passes, warm;
+
+    DEVICE Terms(const AssignParams& params)
+        : epsilon(params.epsilon), beta(params.beta), amplification(params.amplification), tolerance(params.tolerance),
+          unit_roundoff(params.unit_roundoff), noise(params.noise), columns(params.columns), method(params.method), stop(params.stop),
+          max_sweeps(params.max_sweeps), patience(params.patience), max_passes(params.max_passes), warm(params.warm) {}
+};
+
+// One thread decides while all others wait, so what it needs is fetched at once: where it is needed, one after another, the latencies would be
+// most of the time this takes.
 struct Decision {
-    const AssignParams& params;
     Control& control;
-    const double* reduced;
+    const Terms params;
+    const double *gram, *right; // of this pass
+    double reduced[GRAM];
+
+    DEVICE Decision(const AssignParams& params, Control& control, const double* of_all_blocks)
+        : control(control), params(params), gram(of_all_blocks + GRAM), right(of_all_blocks + RIGHT) {
+#pragma unroll
+        for (int i = 0; i < GRAM; i++) reduced[i] = of_all_blocks[i];
+    }
 
     // May the pass's linear sums be relied on?
     DEVICE bool is_reliable() const {
@@ -178,8 +200,10 @@ struct Decision {
             forget_history();
         }
         // The sweep that is likely the last writes while it sums.
-        const double ratio = distance / control.last_distance;
-        control.pass = distance * fmin(ratio, 1.0) <= params.tolerance ? PASS_WRITE : PASS_SWEEP;
+        // `distance · min(distance / last, 1) ≤ tolerance`; of the first pass nothing says how fast it goes.
+        const double last = control.last_distance;
+        const bool is_near = last > 0.0 && distance < INFINITY_F64 && distance * fmin(distance, last) <= params.tolerance * last;
+        control.pass = is_near ? PASS_WRITE : PASS_SWEEP;
         control.last_distance = distance;
         control.count++;
     }
@@ -196,7 +220,7 @@ struct Decision {
             for (int i = 0; i < DEPTH; i++) {
                 if (i >= control.filled) continue;
                 // Inner products of residuals less their weighted means: a constant is a gauge.
-                const double product = reduced[GRAM + i] - reduced[DELTA] * control.delta_sum[i] * control.inverse_mass;
+                const double product = gram[i] - reduced[DELTA] * control.delta_sum[i] * control.inverse_mass;
                 control.gram[slot][i] = control.gram[i][slot] = product;
             }
         } else {
@@ -224,17 +248,23 @@ struct Decision {
         return y;
     }
 
+    // `2^−⌊log₂ x⌋`; anything for what is not positive, normal and finite.
+    DEVICE static double inverse_power_of_two(double x) {
+        const u64 exponent = (u64)__double_as_longlong(x) >> 52;
+        return __longlong_as_double((long long)((2046 - exponent) << 52));
+    }
+
     // Cholesky solution of the regularised normal equations, N of them; false if they are singular or not finite. One thread does it while
     // all others wait. So all is in registers, for which N and every index must be constants; the equations are scaled to a largest diagonal
-    // of 1, and the factor has its diagonal's inverses on the diagonal: a division takes longer than all the rest of a row.
+    // between 1 and 2, and the factor has its diagonal's inverses on the diagonal: a division takes longer than all the rest of a row.
     template <int N = 1> DEVICE bool solve(double (&x)[DEPTH]) const {
         if constexpr (N < DEPTH) {
             if (control.filled > N) return solve<N + 1>(x);
         }
         double largest = 0.0, lower[N][N];
 #pragma unroll
-        for (int i = 0; i < N; i++) largest = fmax(largest, control.gram[i][i]);
-        const double scale = 1.0 / largest;
+        for (int i = 0; i < N; i++) largest = larger(largest, control.gram[i][i]);
+        const double scale = inverse_power_of_two(largest);
         bool definite = true;
 #pragma unroll
         for (int i = 0; i < N; i++) {
@@ -253,7 +283,7 @@ struct Decision {
         }
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            x[i] = scale * (reduced[RIGHT + i] - control.delta_sum[i] * reduced[RESIDUAL] * control.inverse_mass);
+            x[i] = scale * (right[i] - control.delta_sum[i] * reduced[RESIDUAL] * control.inverse_mass);
 #pragma unroll
             for (int k = 0; k < i; k++) x[i] -= lower[i][k] * x[k];
             x[i] *= lower[i][i];
@@ -269,64 +299,89 @@ struct Decision {
     }
 };
 
-DEVICE double neutral_of(int scalar) {
-    return scalar < NUM_MINIMA ? INFINITY_F64 : scalar < END_MAXIMA ? -INFINITY_F64 : 0.0;
+constexpr u32 bits_from(int first, int end) { return (u32)((1ull << end) - (1ull << first)); } // a bit a scalar
+
+// Those that are found by looking at rows, and then those that are found between passes: bits of what anybody will ask for, given where the
+// run stands. Everybody says the same.
+DEVICE u32 asked_of_rows(const Context& context) {
+    const Control& control = context.control();
+    u32 asked = 0;
+    if (!control.built) asked |= bits_from(BAD, LOWEST_ELEMENT + 1) | bits_from(LARGEST_ARGUMENT, HIGHEST_SHIFT + 1);
+    // Totals matter where elements may have been lost.
+    if (!(control.lowest_element >= MIN_EXPONENT + MOST_BITS)) asked |= bits_from(LOWEST_TOTAL, LOWEST_TOTAL + 1);
+    if (control.pass == PASS_WRITE) asked |= bits_from(LOG_ROW, LOG_ROW + 1);
+    return asked;
+}
+DEVICE u32 asked_of_columns(const Context& context) {
+    const Control& control = context.control();
+    u32 asked = bits_from(LOWEST_RESIDUAL, LOWEST_SUM + 1) | bits_from(HIGHEST_RESIDUAL, LARGEST_EXPONENT + 1);
+    if (context.params.stop == STOP_SWEEPS) return asked;
+    asked |= bits_from(MASS, RESIDUAL + 1);
+    if (context.params.method == SINKHORN) asked |= bits_from(MARGINAL_ERROR, MARGINAL_ERROR + 1);
+    if (!control.primed) return asked;
+    const int differences = min(control.filled + 1, DEPTH); // with this pass's
+    return asked | bits_from(DELTA, GRAM + differences) | bits_from(RIGHT, RIGHT + differences);
 }
 
-DEVICE double join_scalars(int scalar, double x, double y) {
-    return scalar < NUM_MINIMA ? fmin(x, y) : scalar < END_MAXIMA ? fmax(x, y) : x + y;
-}
+DEVICE bool is_asked(u32 asked, int scalar) { return scalar < NUM_SCALARS && (asked >> scalar & 1) != 0; }
 
-// Scalars that are told: a fixed number of sweeps asks for no sums.
-DEVICE int num_told(const AssignParams& params) { return params.stop == STOP_SWEEPS ? MARGINAL_ERROR : NUM_SCALARS; }
-
-// This block's scalars, to all blocks, a barrier of the block after they were found.
-DEVICE void tell_scalars(const Context& context) {
+// This block's scalars, to all blocks, a barrier of the block after they were found. Minima are told as maxima, with the sign changed.
+DEVICE void tell_scalars(const Context& context, u32 asked) {
     static_assert(NUM_SCALARS <= LANES, "a lane tells one");
     const int s = threadIdx.x;
-    if (s < num_told(context.params)) tell(context.told(context.block(), s), context.control().tag, context.own(s));
-}
-
-// N values, LANES apart, as a tree.
-template <int N> DEVICE double join_of_warps(int scalar, const double* values) {
-    if constexpr (N == 1) {
-        return values[0];
-    } else {
-        return join_scalars(scalar, join_of_warps<N / 2>(scalar, values), join_of_warps<N / 2>(scalar, values + N / 2 * LANES));
-    }
+    if (s >= LANES || !is_asked(asked, s)) return;
+    u64 words[2];
+    to_words(context.control().tag, s < NUM_MINIMA ? -context.own(s) : context.own(s), words);
+    store_relaxed(context.told(context.block(), s), words);
 }
 
 // The scalars of all blocks, as soon as they have told them, for the first warp. A lane takes a scalar, warps take blocks by turns, several
-// on the way.
-DEVICE void reduce_scalars(const Context& context) {
-    constexpr int ON_THE_WAY = 9; // of 16 warps, 144 blocks at once: most devices have no more
+// on the way. Every lane finds a maximum and a sum, and knows in the end which of them it was for.
+DEVICE void reduce_scalars(const Context& context, u32 asked) {
+    constexpr int ON_THE_WAY = 8; // of 16 warps, 128 blocks at once
     static_assert(WARPS * LANES * sizeof(double) <= Exchange::BYTES, "what warps have found lies there");
     const int s = threadIdx.x % LANES, warp = threadIdx.x / LANES;
-    const bool is_told = s < num_told(context.params);
+    const u32 of_columns = bits_from(LOWEST_RESIDUAL, LOWEST_SUM + 1) | bits_from(HIGHEST_RESIDUAL, LARGEST_EXPONENT + 1) | bits_from(MARGINAL_ERROR, NUM_SCALARS);
+    const int most = (asked & ~of_columns) != 0 ? context.blocks() : context.params.column_blocks;
+    const int blocks = !is_asked(asked, s) ? 0 : is_asked(of_columns, s) ? context.params.column_blocks : context.blocks();
     const u32 tag = context.control().tag;
-    double value = neutral_of(s);
+    const double neutral = s < END_MAXIMA ? -INFINITY_F64 : 0.0;
+    double highest = -INFINITY_F64, sum = 0.0;
 #pragma unroll 1
-    for (int first = warp; first < context.blocks(); first += WARPS * ON_THE_WAY) {
+    for (int first = warp; first < most; first += WARPS * ON_THE_WAY) {
         constexpr int STEP = WARPS * NUM_SCALARS * 2;
         const u64* told = context.told(first, s);
         u64 found[ON_THE_WAY][2];
 #pragma unroll
         for (int i = 0; i < ON_THE_WAY; i++) {
-            found[i][0] = found[i][1] = 0;
-            if (is_told && first + i * WARPS < context.blocks()) load_relaxed(told + i * STEP, found[i]);
+            to_words(tag, neutral, found[i]);
+            if (first + i * WARPS < blocks) load_relaxed(told + i * STEP, found[i]);
         }
+        wait_for(found, tag, [&](int i) { return told + i * STEP; });
 #pragma unroll
         for (int i = 0; i < ON_THE_WAY; i++) {
-            if (is_told && first + i * WARPS < context.blocks()) value = join_scalars(s, value, arrived(told + i * STEP, found[i], tag));
+            const double value = from_words(found[i]);
+            highest = larger(highest, value);
+            sum += value;
         }
     }
     // Both buffers of the exchange: everyone has come through the barrier before `tell_scalars` since they were read.
     double* of_warps = shared_memory<double>();
-    of_warps[threadIdx.x] = value;
+    of_warps[threadIdx.x] = s < END_MAXIMA ? highest : sum;
     __syncthreads();
     if (warp != 0) return;
-    value = join_of_warps<WARPS>(s, of_warps + s);
-    if (is_told) context.reduced()[s] = value;
+    double values[WARPS];
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) values[w] = of_warps[w * LANES + s];
+#pragma unroll
+    for (int apart = 1; apart < WARPS; apart *= 2) {
+#pragma unroll
+        for (int w = 0; w < WARPS; w += 2 * apart) {
+            const double x = values[w], y = values[w + apart];
+            values[w] = s < END_MAXIMA ? larger(x, y) : x + y;
+        }
+    }
+    if (s < NUM_SCALARS) context.reduced()[s] = s < NUM_MINIMA ? -values[0] : values[0];
     __syncwarp();
 }
 

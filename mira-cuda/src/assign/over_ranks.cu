@@ -8,9 +8,10 @@
 template <class Words> __device__ __noinline__ void contribute(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
     ColumnPhase<true, Words>(context).tell();
-    tell_scalars(context); // the block's own are known since the barrier that came with its column sums, or between rows and columns in the log domain
+    const u32 asked = asked_of_rows(context);
+    tell_scalars(context, asked); // the block's own are known since the barrier that came with its column sums, or between rows and columns in the log domain
     if (context.block() != 0) return;
-    reduce_scalars(context);
+    reduce_scalars(context, asked);
     const int i = threadIdx.x;
     if (i < NUM_TOLD) context.contribution()[i] = i == TOLD_BATCH ? params.batch : context.reduced()[scalar_told(i)];
     if (i == 0) context.control().tag++;
@@ -29,6 +30,7 @@ DEVICE void take_up(Context& context) {
         double batch = 0.0;
         for (int r = 0; r < context.params.ranks; r++) batch += context.gathered(r)[TOLD_BATCH];
         context.control().batch = batch;
+        context.control().inverse_batch = 1.0 / batch;
     }
     if (threadIdx.x < NUM_SCALARS) context.own(threadIdx.x) = 0.0;
     __syncthreads();

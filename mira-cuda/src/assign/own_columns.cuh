@@ -21,15 +21,22 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
     // Also of those who told them: they have read what was theirs of the last pass, so that it may be written anew.
     DEVICE void wait_for_weights() {
         const typename Words::Word* words = own(context.weights<Words>());
-        typename Words::Word found[C];
+        const u32 tag = context.control().tag;
+        typename Words::Word found[C][1];
 #pragma unroll
-        for (int c = 0; c < C; c++) found[c] = is_real(c) ? Words::look_at(words + c * THREADS) : 0;
+        for (int c = 0; c < C; c++) {
+            found[c][0] = Words::absent(tag);
+            if (is_real(c)) Words::look_at(words + c * THREADS, found[c]);
+        }
+        Words::wait_for(found, tag, [&](int c) { return words + c * THREADS; });
 #pragma unroll
-        for (int c = 0; c < C; c++) weights[c] = is_real(c) ? Words::arrived(words + c * THREADS, found[c], context.control().tag) : 0.0f;
+        for (int c = 0; c < C; c++) weights[c] = Words::value_of(found[c][0]);
     }
 
     template <class T> DEVICE T* own(T* row) const { return row + first + thread; }
     DEVICE bool is_real(int c) const { return c < CERTAIN || thread < count - c * THREADS; }
+    // Sums are looked at in pairs, so that of an odd number of columns has one more, 0.
+    DEVICE bool is_told(int c) const { return c < CERTAIN || (thread & ~1) < count - c * THREADS; }
     // Of a row on chip, where only the block's columns lie.
     DEVICE float* chip(int row) const { return context.chip(row, C * THREADS) + thread; }
 
@@ -41,9 +48,10 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
 
     DEVICE void end_sums(int block) {
         typename Words::Word* partial = own(context.partial<Words>(block));
+        const u32 tag = context.control().tag;
 #pragma unroll
         for (int c = 0; c < C; c++) {
-            if (is_real(c)) Words::tell(partial + c * THREADS, context.control().tag, sums[c]);
+            if (is_told(c)) Words::tell(partial + c * THREADS, tag, sums[c]);
         }
     }
 

@@ -20,6 +20,7 @@ struct AssignParams {
     long long logits_stride, assignment_stride; // elements from row to row
     double scale;                               // log2(e)/ε; also in two floats, `scale_high + scale_low`, and its inverse
     double epsilon, rho, beta, momentum;
+    double inverse_columns, log_columns, inverse_batch; // 1/columns, ln(columns), 1/batch
     double amplification; // 1/(1 − β): what a step's length is multiplied by to bound the way that is left
     double temperature; // τ of MIRA and of the centring
     double tolerance, unit_roundoff, noise;
@@ -30,7 +31,8 @@ struct AssignParams {
     int rows_per_block;  // at most MAX_ROWS_PER_BLOCK
     int row_blocks;      // ceil(batch / rows_per_block)
     int rows_on_chip;    // rows of the first row block of each block that are kept in shared memory
-    int slice;           // columns a block looks after between sweeps
+    int slice;           // columns a block looks after between sweeps; a multiple of 8
+    int column_blocks;   // blocks that have some
     int parts_log2;      // of warps that share a tile of LANES of them
     int at_history;      // in shared memory, bytes: K-vectors from IMAGE on, of the slice; 0: they are in the workspace
     int logits_dtype, assignment_dtype;
@@ -121,7 +123,7 @@ struct Control {
     double best, last_distance, milestone;
     double best_middle, previous_middle;
     double inverse_mass;
-    double batch; // of all ranks
+    double batch, inverse_batch; // of all ranks
     double lowest_element, largest_argument; // as the scalars, of the whole problem
     double delta_sum[DEPTH], delta_middle[DEPTH];
     double gram[DEPTH][DEPTH];

@@ -42,7 +42,8 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
             if (!BUILD && pass == PASS_LOGITS) {
                 add_logits(rows);
             } else {
-                if constexpr (!BUILD) {
+                // Rows on chip are elements already.
+                if (!BUILD && from_logits < end) {
                     if (first + thread < end) context.block_shifts()[thread] = context.row_shift()[first + thread];
                     __syncthreads();
                 }

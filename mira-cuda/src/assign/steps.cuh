@@ -21,7 +21,8 @@ template <class Words> DEVICE void begin(Context& context) {
         control = Control{};
         control.middle = middle;
         control.batch = params.batch;
-        control.bad = control.best = control.last_distance = control.milestone = INFINITY_F64;
+        control.inverse_batch = params.inverse_batch;
+        control.bad = control.best = control.milestone = INFINITY_F64;
         control.pass = params.method == SINKHORN ? PASS_COLUMNS : PASS_SWEEP;
         control.count = params.warm ? 0 : -1;
         control.tag = (u32)load_relaxed(context.kept_tag()) + 1;
@@ -77,11 +78,12 @@ template <bool OVER_RANKS, class Words> __device__ __noinline__ Exchange between
     Context context{params, exchange};
     ColumnPhase<OVER_RANKS, Words>(context).run();
     __syncthreads();
-    tell_scalars(context);
-    reduce_scalars(context);
+    const u32 asked = asked_of_columns(context) | (OVER_RANKS ? 0u : asked_of_rows(context)); // rows' are agreed upon by the ranks
+    tell_scalars(context, asked);
+    reduce_scalars(context, asked);
     if (threadIdx.x < LANES) {
         if constexpr (OVER_RANKS) reduce_over_ranks(context);
-        if (threadIdx.x == 0) Decision{params, context.control(), context.reduced()}.run();
+        if (threadIdx.x == 0) Decision(params, context.control(), context.reduced()).run();
     }
     __syncthreads();
     if (!context.control().done) {

@@ -21,13 +21,24 @@ DEVICE void grid_barrier(u32* arrivals) {
 DEVICE u64 tagged(u32 tag, u32 value) { return (u64)tag << 32 | value; }
 DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 
-// What `word` says with this tag; `found` is what it said when it was first looked at, so that several can be on the way.
-DEVICE u32 arrived(const u64* word, u64 found, u32 tag) {
-    while (tag_of(found) != tag) {
-        spin_wait();
-        found = load_relaxed(word);
+// Waits until all of N places have this tag, W words side by side each; `found` is what was there when they were first looked at, on the
+// way together, and then what has come. Most of the time all are there, which takes one comparison a word and few branches.
+template <int N, int W, class Place> DEVICE void wait_for(u64 (&found)[N][W], u32 tag, Place place) {
+    constexpr int TOGETHER = 4;
+#pragma unroll
+    for (int first = 0; first < N * W; first += TOGETHER) {
+        bool all = true;
+#pragma unroll
+        for (int i = first; i < first + TOGETHER && i < N * W; i++) all = all && tag_of(found[i / W][i % W]) == tag;
+        if (all) continue;
+#pragma unroll
+        for (int i = first; i < first + TOGETHER && i < N * W; i++) {
+            while (tag_of(found[i / W][i % W]) != tag) {
+                spin_wait();
+                found[i / W][i % W] = load_relaxed(place(i / W) + i % W);
+            }
+        }
     }
-    return (u32)found;
 }
 
 // An f32 by such words, or without tags and with a barrier in between; WAITED_FOR says which.
@@ -35,25 +46,29 @@ struct TaggedWords {
     using Word = u64;
     static constexpr bool WAITED_FOR = true;
     DEVICE static void tell(Word* word, u32 tag, float value) { store_relaxed(word, tagged(tag, __float_as_uint(value))); }
-    DEVICE static Word look_at(const Word* word) { return load_relaxed(word); }
-    DEVICE static float arrived(const Word* word, Word found, u32 tag) { return bits_to_float(::arrived(word, found, tag)); }
+    DEVICE static void look_at(const Word* word, Word (&found)[1]) { found[0] = load_relaxed(word); }
+    DEVICE static void look_at(const Word* words, Word (&found)[2]) { load_relaxed(words, found); }
+    DEVICE static Word absent(u32 tag) { return tagged(tag, 0); } // a zero that nobody tells, nor waits for
+    template <int N, int W, class Place> DEVICE static void wait_for(Word (&found)[N][W], u32 tag, Place place) { ::wait_for(found, tag, place); }
     DEVICE static float value_of(Word word) { return bits_to_float((u32)word); } // of which is known that it is there
 };
 struct PlainWords {
     using Word = float;
     static constexpr bool WAITED_FOR = false;
     DEVICE static void tell(Word* word, u32, float value) { *word = value; }
-    DEVICE static Word look_at(const Word* word) { return *word; }
-    DEVICE static float arrived(const Word*, Word found, u32) { return found; }
+    template <int W> DEVICE static void look_at(const Word* words, Word (&found)[W]) {
+#pragma unroll
+        for (int i = 0; i < W; i++) found[i] = words[i];
+    }
+    DEVICE static Word absent(u32) { return 0.0f; }
+    template <int N, int W, class Place> DEVICE static void wait_for(Word (&)[N][W], u32, Place) {}
     DEVICE static float value_of(Word word) { return word; }
 };
 
 // An f64 in two of them.
-DEVICE void tell(u64* words, u32 tag, double value) {
-    const u64 bits = (u64)__double_as_longlong(value), both[2] = {tagged(tag, (u32)bits), tagged(tag, (u32)(bits >> 32))};
-    store_relaxed(words, both);
+DEVICE void to_words(u32 tag, double value, u64 (&words)[2]) {
+    const u64 bits = (u64)__double_as_longlong(value);
+    words[0] = tagged(tag, (u32)bits);
+    words[1] = tagged(tag, (u32)(bits >> 32));
 }
-DEVICE double arrived(const u64* words, const u64 (&found)[2], u32 tag) {
-    const u32 lower = arrived(words, found[0], tag), upper = arrived(words + 1, found[1], tag);
-    return __longlong_as_double((long long)((u64)upper << 32 | lower));
-}
+DEVICE double from_words(const u64 (&words)[2]) { return __longlong_as_double((long long)(words[1] << 32 | (u32)words[0])); }

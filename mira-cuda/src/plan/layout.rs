@@ -16,6 +16,8 @@ pub(super) const ENTRIES: usize = 8 * 4 * 32;
 
 /// Bytes of a word that is waited for: 32 bits, and their tag.
 pub(super) const TAGGED: usize = 8;
+/// Columns whose words or f64 fill two sectors of memory.
+const COLUMNS_TOGETHER: usize = 8;
 
 /// What blocks of a team find out of two groups of rows, in f64.
 const FOUND: usize = 2 * 8;
@@ -105,7 +107,15 @@ impl Layout {
             }
             _ => common,
         };
-        let slice = columns.div_ceil(blocks);
+        // They are read in pairs, and whole sectors of memory.
+        let slice = columns.div_ceil(blocks).next_multiple_of(COLUMNS_TOGETHER);
+        // Nobody is without rows and columns, since nobody would wait for it.
+        let blocks = match short {
+            Some(_) if ranks.is_none() => {
+                batch.div_ceil(rows(resident)).max(columns.div_ceil(slice)).min(resident)
+            }
+            _ => blocks,
+        };
         let warps = threads / WARP;
         let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
         let f64s =

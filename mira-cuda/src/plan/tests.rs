@@ -21,7 +21,14 @@ fn every_row_and_column_has_a_block_and_everything_fits() {
                 assert!(p.rows_per_block * p.row_blocks >= p.batch, "{context}");
                 assert!(p.rows_per_block * (p.row_blocks - 1) < p.batch, "{context}");
                 assert!(p.rows_per_block <= 64, "{context}");
-                assert!(p.slice * plan.blocks.cast_signed() >= p.columns, "{context}");
+                assert!(p.slice * p.column_blocks >= p.columns, "{context}");
+                assert!(p.slice * (p.column_blocks - 1) < p.columns, "{context}");
+                assert!(p.column_blocks <= plan.blocks.cast_signed(), "{context}");
+                if columns <= 4096 {
+                    // Who has neither rows nor columns is waited for by nobody, and could fall behind.
+                    let needed = p.row_blocks.max(p.column_blocks);
+                    assert!(needed >= plan.blocks.cast_signed(), "{context}");
+                }
                 assert!(plan.blocks as usize * num_problems <= 132, "{context}");
                 assert!(plan.shared_bytes <= 232_448, "{context}");
                 assert!(p.padded_columns >= p.columns, "{context}");
