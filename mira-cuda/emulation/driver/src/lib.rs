@@ -16,7 +16,7 @@
 //!
 //! The first fault is said on standard error, and every later call fails, as on a device whose context is lost.
 //!
-//! It says nothing of speed, of registers, of what the driver's compiler makes of PTX, and nothing of how a real driver
+//! It says nothing of registers, of speed but by a clock that is a model, of what the driver's compiler makes of PTX, and nothing of how a real driver
 //! understands our calls: only that they keep to what is documented, as its authors read it.
 //!
 //! | variable | |
@@ -29,6 +29,8 @@
 //! | `STAND_IN_PTX_VERSION` | the newest that is taken; 9.0 |
 //! | `STAND_IN_RACES` | whether accesses that nothing orders are faults; 1 |
 //! | `STAND_IN_LAUNCHED` | a file, to which a line is added for each launch that is over: kernel, blocks, threads, instructions of warps, polls in vain |
+//! | `STAND_IN_CLOCK` | a file, to which is added what each launch would take by the interpreter's rough clock: cycles, and what its barriers waited for |
+//! | `STAND_IN_TRACE` | `block:warp`, of which it is added what each instruction that was held up waited |
 //! | `STAND_IN_WEAKEN` | `kernel:n`: leaves the kernel's n-th barrier, fence or order of memory out, and says which |
 //!
 //! The same file is `libnccl.so.2` as well, for worlds of one rank.

@@ -1,5 +1,6 @@
 //! Loads, stores and atomic additions.
 
+use crate::clock::{Spot, Touch};
 use crate::error::{Misdeed, Space};
 use crate::execute::{Block, Machine, lanes_of};
 use crate::lanes::{LANES, Lanes};
@@ -128,6 +129,20 @@ impl Machine<'_> {
         Ok(())
     }
 
+    fn count_time(&mut self, block: &Block, access: &Access, loads: &[Register]) {
+        let Some(clock) = &mut self.clock else { return };
+        let addresses: Vec<u64> = lanes_of(access.mask).map(|lane| access.place(lane).1).collect();
+        let touch = Touch {
+            memory: access.place(access.mask.trailing_zeros() as usize).0,
+            addresses: &addresses,
+            bytes: access.element * access.count,
+            loads,
+            stores: access.writes,
+            is_strong: access.strength != Strength::Weak,
+        };
+        clock.touch(Spot { block: block.number, warp: access.warp }, &touch);
+    }
+
     /// What is there of a lane's `i`-th element, after [`check`](Self::check).
     fn peek(&self, block: &Block, access: &Access, lane: usize, i: usize) -> u64 {
         let (memory, at) = access.place(lane);
@@ -181,6 +196,8 @@ impl Machine<'_> {
             access.mask = 1 << mask.trailing_zeros();
         }
         self.check(block, &access)?;
+        let registers: Vec<Register> = to.iter().map(|(register, _)| *register).collect();
+        self.count_time(block, &access, &registers);
         let above = 64 - 8 * element.bytes;
         for (i, (register, width)) in to.iter().enumerate() {
             let mut result = block.warps[warp].registers[*register as usize];
@@ -210,6 +227,7 @@ impl Machine<'_> {
         let size = (element.bytes, from.len());
         let access = Access::new(block, (warp, mask), to, size, (false, true), strength);
         self.check(block, &access)?;
+        self.count_time(block, &access, &[]);
         for (i, source) in from.iter().enumerate() {
             let values = *self.read(block, warp, *source, &mut Lanes::all(0));
             for lane in lanes_of(mask) {
@@ -231,6 +249,7 @@ impl Machine<'_> {
         let values = *self.read(block, warp, value, &mut Lanes::all(0));
         let access = Access::new(block, (warp, mask), to, (4, 1), (true, true), strength);
         self.check(block, &access)?;
+        self.count_time(block, &access, old.as_slice());
         let mut before = Lanes::all(0);
         for lane in lanes_of(mask) {
             before.0[lane] = self.peek(block, &access, lane, 0);

@@ -1,5 +1,6 @@
 //! Barriers, exchanges between lanes, calls and ends.
 
+use crate::clock::Spot;
 use crate::error::Misdeed;
 use crate::execute::{Block, Machine, Next, lanes_of};
 use crate::lanes::{LANES, Lanes};
@@ -23,6 +24,9 @@ impl Machine<'_> {
             }
             Operation::Sleep => {
                 self.stats.sleeps += 1;
+                if let Some(clock) = &mut self.clock {
+                    clock.poll(Spot { block: block.number, warp });
+                }
                 let group = &mut block.warps[warp].groups[current];
                 group.state = State::Slept;
                 group.at += 1;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::costs::Timing;
 use crate::error::{Place, Refused};
 use crate::operands::{constant, special};
 use crate::program::{
@@ -61,6 +62,7 @@ pub(crate) fn decode(text: &Text, name: &str) -> Decoded<Program> {
         kernel: name.to_owned(),
         code: vec![],
         places: vec![],
+        timings: vec![],
         num_registers: 0,
         num_predicates: 0,
         thread_bytes: 0,
@@ -76,7 +78,10 @@ pub(crate) fn decode(text: &Text, name: &str) -> Decoded<Program> {
         statement: (0, String::new()),
     };
     decoder.function(kernel)?;
-    Ok(decoder.program)
+    let mut program = decoder.program;
+    let instructions = program.code.iter_mut().zip(&program.places);
+    program.timings = instructions.map(|(i, place)| Timing::new(i, &place.text)).collect();
+    Ok(program)
 }
 
 impl Decoder<'_> {

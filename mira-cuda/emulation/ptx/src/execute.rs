@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::arithmetic::{Arithmetic, insert};
+use crate::clock::{Clock, Spot};
 use crate::error::{Fault, Misdeed};
 use crate::lanes::{LANES, Lanes};
 use crate::launch::{Launch, Stats};
@@ -87,6 +88,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) params: Vec<u8>,
     pub(crate) regions: Regions<'a>,
     pub(crate) races: Option<Races>,
+    pub(crate) clock: Option<Clock>,
     random: u64,
 }
 
@@ -112,6 +114,7 @@ impl<'a> Machine<'a> {
             params,
             regions: Regions::new(memory),
             races: launch.watch_races.then(|| Races::new(blocks, launch.threads)),
+            clock: launch.watch_time.then(|| Clock::new(launch.threads, launch.trace)),
             random: launch.seed,
         }
     }
@@ -154,6 +157,9 @@ impl<'a> Machine<'a> {
         if let Some(races) = &mut self.races {
             races.barrier(block.number);
         }
+        if let Some(clock) = &mut self.clock {
+            clock.barrier(block.number, self.program.places[at as usize].line);
+        }
         Ok(())
     }
 
@@ -167,7 +173,11 @@ impl<'a> Machine<'a> {
         let program = self.program;
         loop {
             block.warps[warp].merge();
-            let Some((mut current, mut limit)) = block.warps[warp].next() else {
+            // On a device lanes that went apart mostly meet where their ways do, so none goes ahead of those that poll when time is counted.
+            let next = block.warps[warp].next();
+            let slept = |warp: &Warp| warp.groups.iter().any(|group| group.state == State::Slept);
+            let wait = self.clock.is_some() && slept(&block.warps[warp]);
+            let Some((mut current, mut limit)) = next.filter(|_| !wait) else {
                 let groups = &mut block.warps[warp].groups;
                 let mut slept = groups.iter_mut().filter(|g| g.state == State::Slept).peekable();
                 if slept.peek().is_none() {
@@ -197,12 +207,21 @@ impl<'a> Machine<'a> {
                     let value = block.warps[warp].predicates[predicate as usize];
                     mask &= if holds { value } else { !value };
                 }
+                let spot = Spot { block: block.number, warp };
+                if let Some(clock) = &mut self.clock {
+                    clock.issue(program, spot, at);
+                }
                 let next = self
                     .execute(block, warp, current, mask, &instruction.operation)
                     .map_err(|(thread, what)| self.fault(block, thread, at, what))?;
                 let to = match next {
                     Next::Step => at + 1,
-                    Next::Jump(to) => to,
+                    Next::Jump(to) => {
+                        if let Some(clock) = &mut self.clock {
+                            clock.jump(spot);
+                        }
+                        to
+                    }
                     Next::Choose => break,
                 };
                 block.warps[warp].groups[current].at = to;

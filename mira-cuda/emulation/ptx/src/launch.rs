@@ -1,5 +1,6 @@
 //! A launch: which blocks and warps go on when.
 
+use crate::clock::{Clock, Time};
 use crate::error::{Fault, Misdeed, Place};
 use crate::execute::{Block, Machine, Outcome};
 use crate::memory::Memory;
@@ -23,10 +24,14 @@ pub struct Launch<'a> {
     pub seed: u64,
     /// Whether to look for accesses that nothing orders.
     pub watch_races: bool,
+    /// Whether to count time, for [`Stats::time`].
+    pub watch_time: bool,
+    /// The block and its warp of which [`Time::waits`] tell.
+    pub trace: Option<(u32, u32)>,
 }
 
 /// What a launch did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Instructions of warps.
@@ -35,6 +40,8 @@ pub struct Stats {
     pub barriers: u64,
     /// `nanosleep`s: how often a warp polled in vain.
     pub sleeps: u64,
+    /// Where it was counted.
+    pub time: Option<Time>,
 }
 
 /// Runs a kernel to its end.
@@ -64,7 +71,7 @@ pub unsafe fn run(
             blocks.push(Block::new(program, launch, number));
         }
         if blocks.is_empty() {
-            return Ok(machine.stats);
+            return Ok(Stats { time: machine.clock.map(Clock::time), ..machine.stats });
         }
         let at = machine.draw() as usize % blocks.len();
         // Some warps of it, one after another.
@@ -74,7 +81,10 @@ pub unsafe fn run(
             }
         }
         if blocks[at].is_over() {
-            blocks.swap_remove(at);
+            let block = blocks.swap_remove(at);
+            if let Some(clock) = &mut machine.clock {
+                clock.end(block.number);
+            }
         } else if machine.idle > 4 {
             machine.idle = 0;
             // Those that wait for room on the device will not help.

@@ -10,6 +10,8 @@
 //! - warps, blocks and lanes that went apart go on in an order drawn from a seed;
 //! - `ex2.approx` and its like are off by up to the two units in the last place that PTX allows.
 //!
+//! A rough clock may run beside it ([`Launch::watch_time`]), to find what a kernel waits for; it is a model that nobody has held against a device.
+//!
 //! What it cannot show: what the driver's compiler makes of PTX, registers, occupancy, speed, and orders of memory that only hardware has. Of those who
 //! read a word before it is written it remembers the last of two warps; accesses of single bytes are not looked at for order; `bar.warp.sync` counts
 //! for the whole warp; a relaxed write after a thread's own release of the word does not release again, as PTX would have it. A kernel that loops for
@@ -22,7 +24,9 @@
 
 mod access;
 mod arithmetic;
+mod clock;
 mod control;
+mod costs;
 mod decode;
 mod error;
 mod execute;
@@ -38,6 +42,7 @@ mod syntax;
 mod warp;
 mod weaken;
 
+pub use clock::{Phase, Time, Wait};
 pub use error::{Fault, Malformed, Misdeed, Place, Refused, Space};
 pub use launch::{Launch, Stats, run};
 pub use memory::Memory;

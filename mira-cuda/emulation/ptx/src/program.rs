@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::arithmetic::{Arithmetic, Comparison};
+use crate::costs::Timing;
 use crate::error::Place;
 
 /// A register of a warp, by number; functions that are called have numbers of their own.
@@ -192,6 +193,7 @@ pub struct Program {
     pub(crate) kernel: String,
     pub(crate) code: Vec<Instruction>,
     pub(crate) places: Vec<Place>,
+    pub(crate) timings: Vec<Timing>,
     pub(crate) num_registers: usize,
     pub(crate) num_predicates: usize,
     /// Of each thread, for functions that are called.

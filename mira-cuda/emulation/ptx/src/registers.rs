@@ -6,12 +6,12 @@ use crate::program::{Address, Instruction, Operation, Register, Source};
 
 /// What an instruction does with a register.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(crate) enum Use {
     Read,
     Write,
 }
 
-fn visit(operation: &mut Operation, mut found: impl FnMut(&mut Register, Use)) {
+pub(crate) fn visit(operation: &mut Operation, mut found: impl FnMut(&mut Register, Use)) {
     let mut sources: Vec<&mut Source> = vec![];
     let mut addresses: Vec<&mut Address> = vec![];
     let mut targets: Vec<&mut Register> = vec![];

@@ -151,6 +151,8 @@ impl Device {
             params: &launch.params,
             seed,
             watch_races: self.watch_races,
+            watch_time: env::var_os("STAND_IN_CLOCK").is_some(),
+            trace: traced(),
         };
         // SAFETY: the view says what is there, and the device is locked.
         let problem = match unsafe { mira_ptx::run(&launch.program, &orders, &view) } {
@@ -160,6 +162,7 @@ impl Device {
             )),
             Ok(stats) => {
                 tell_launched(launch, &stats);
+                tell_time(launch, &stats);
                 None
             }
         };
@@ -167,16 +170,42 @@ impl Device {
     }
 }
 
+/// `STAND_IN_TRACE`, a block and its warp.
+fn traced() -> Option<(u32, u32)> {
+    let warp = env::var("STAND_IN_TRACE").ok()?;
+    let (block, warp) = warp.split_once(':')?;
+    Some((block.parse().ok()?, warp.parse().ok()?))
+}
+
+/// For who asks what a launch would take: the kernel and its cycles; then for each barrier of blocks its line in the PTX, when the first block, half of them
+/// and the last one passed it, and what most of them waited for; then what the warp of `STAND_IN_TRACE` waited for.
+fn tell_time(launch: &Launch, stats: &Stats) {
+    let (Ok(path), Some(time)) = (env::var("STAND_IN_CLOCK"), &stats.time) else { return };
+    let mut text = format!("{} {}\n", launch.kernel.name, time.cycles);
+    for phase in &time.phases {
+        let [first, half, last] = phase.passed;
+        text += &format!("  barrier at {}: {first} {half} {last}, {}\n", phase.line, phase.limit);
+    }
+    for wait in &time.waits {
+        text += &format!("  {} +{} {}\n", wait.cycles, wait.waited, wait.place);
+    }
+    append("STAND_IN_CLOCK", &path, &text);
+}
+
 /// For who asks which kernels have run to their end, and what that took: the kernel, blocks, threads of each, instructions of all warps, and how
 /// often a warp has polled in vain.
 fn tell_launched(launch: &Launch, stats: &Stats) {
     let Ok(path) = env::var("STAND_IN_LAUNCHED") else { return };
-    let file = OpenOptions::new().append(true).create(true).open(&path);
     let (name, blocks) = (&launch.kernel.name, launch.grid.0 * launch.grid.1);
     let (threads, instructions, sleeps) = (launch.threads, stats.instructions, stats.sleeps);
     let line = format!("{name} {blocks} {threads} {instructions} {sleeps}\n");
-    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
-        eprintln!("stand-in: STAND_IN_LAUNCHED={path}: {error}");
+    append("STAND_IN_LAUNCHED", &path, &line);
+}
+
+fn append(variable: &str, path: &str, text: &str) {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
+        eprintln!("stand-in: {variable}={path}: {error}");
     }
 }
 

@@ -56,6 +56,8 @@ fn accesses_across_the_end() {
             params: &[start],
             seed: 0,
             watch_races: false,
+            watch_time: false,
+            trace: None,
         };
         // SAFETY: the words are there.
         let done = unsafe { run(&program, &launch, &Array(start..start + bytes)) };

@@ -6,6 +6,7 @@ mod faults;
 mod modules;
 mod races;
 mod sharing;
+mod timing;
 
 use std::ops::Range;
 
@@ -59,6 +60,8 @@ fn launch_module(module: &Module, out: &mut [u64], size: Size) -> Result<Stats, 
         params: &[start],
         seed: size.seed,
         watch_races: true,
+        watch_time: false,
+        trace: None,
     };
     // SAFETY: the array is there, and nothing else uses it.
     unsafe { run(&program, &launch, &memory) }

@@ -1,0 +1,145 @@
+//! The rough clock: what waits for what, and for how long.
+
+use mira_ptx::{Launch, Time, run};
+
+use super::{Array, ONE_WARP, Size, module};
+
+/// What `k` takes, and what the warp `trace` waited for.
+fn time_of(body: &str, size: Size, trace: Option<(u32, u32)>) -> Time {
+    let mut out = vec![0u64; 64];
+    let start = out.as_mut_ptr().expose_provenance() as u64;
+    let memory = Array(start..start + 8 * out.len() as u64);
+    let launch = Launch {
+        grid: (size.blocks, 1),
+        threads: size.threads,
+        shared_bytes: size.shared_bytes,
+        resident: size.blocks,
+        params: &[start],
+        seed: size.seed,
+        watch_races: true,
+        watch_time: true,
+        trace,
+    };
+    let program = module(body).program("k").unwrap_or_else(|refused| panic!("{refused}"));
+    // SAFETY: the array is there, and nothing else uses it.
+    let stats = unsafe { run(&program, &launch, &memory) };
+    stats.unwrap_or_else(|fault| panic!("{fault}")).time.expect("it was asked for")
+}
+
+fn cycles(body: &str, size: Size) -> u64 {
+    time_of(body, size, None).cycles
+}
+
+/// `n` additions in f64, each of what the one before it made.
+fn chain(n: usize) -> String {
+    "add.f64 %fd1, %fd1, %fd1;\n".repeat(n)
+}
+
+/// The same in a register that has nothing to do with those.
+fn other_chain(n: usize) -> String {
+    chain(n).replace("fd1", "fd3")
+}
+
+#[test]
+fn what_is_read_must_be_there() {
+    // An addition in f64 is there 8 cycles later.
+    assert_eq!(cycles(&chain(30), ONE_WARP) - cycles(&chain(10), ONE_WARP), 8 * 20);
+    let others = |n: usize| "add.f64 %fd2, %fd1, %fd1;\n".repeat(n);
+    let mixed = chain(10) + &others(5) + &chain(20);
+    assert_eq!(cycles(&mixed, ONE_WARP), cycles(&chain(30), ONE_WARP), "they fit in between");
+    // Predicates, too; and what is after a jump begins after it.
+    let jump = |before: &str| {
+        let then = other_chain(10);
+        let test = "setp.gt.f64 %p1, %fd1, 0d3FF0000000000000;\n@%p1 bra END;\n";
+        cycles(&format!("{before}{test}{then}END:"), ONE_WARP)
+    };
+    assert_eq!(jump(&chain(10)) - jump(""), 8 * 10);
+}
+
+#[test]
+fn a_barrier_waits_for_the_last_warp_and_for_all_that_was_asked() {
+    let size = Size { blocks: 2, threads: 64, ..ONE_WARP };
+    let uneven = |n: usize| {
+        let (long, then) = (chain(n), other_chain(3));
+        let skip = "mov.u32 %r0, %tid.x;\nsetp.lt.u32 %p1, %r0, 32;\n@%p1 bra SHORT;\n";
+        time_of(&format!("{skip}{long}SHORT:\nbar.sync 0;\n{then}"), size, None)
+    };
+    let (short, long) = (uneven(10), uneven(50));
+    assert_eq!(long.cycles - short.cycles, 8 * 40);
+    let [phase] = long.phases[..] else { panic!("{long:?}") };
+    assert_eq!(phase.limit, "latency");
+    assert_eq!(phase.passed[2] - short.phases[0].passed[2], 8 * 40);
+    // 16 warps on four schedulers, whose integers take two cycles each.
+    let size = Size { blocks: 1, threads: 512, ..ONE_WARP };
+    let integers = "add.s32 %r2, %r1, %r1;\n".repeat(100) + "bar.sync 0;";
+    let phase = time_of(&integers, size, None).phases[0];
+    assert_eq!((phase.limit, phase.passed), ("integers", [4 * 100 * 2; 3]));
+}
+
+/// A word is found so long after it was stored, in whatever order the interpreter took blocks.
+#[test]
+fn words_come_when_they_were_stored() {
+    let jump = "setp.gt.f64 %p2, %fd1, 0d3FF0000000000000;\n@%p2 bra END;\n";
+    let message = |work: &str, wait: &str| {
+        // Several are looked at together, and then waited for one after the other.
+        let words = 0..4;
+        let of_each = |text: fn(usize) -> String| words.clone().map(text).collect::<String>();
+        let stores = of_each(|w| format!("st.relaxed.gpu.global.u64 [%out0+{}], 1;\n", 8 * w));
+        let looks = of_each(|w| format!("ld.relaxed.gpu.global.u64 %rd{w}, [%out0+{}];\n", 8 * w));
+        let polls = of_each(|w| {
+            format!(
+                "setp.eq.s64 %p3, %rd{w}, 1;\n@%p3 bra FOUND{w};\nPOLL{w}:\nnanosleep.u32 32;\nld.relaxed.gpu.global.u64 %rd{w}, [%out0+{}];\n\
+                 setp.ne.s64 %p3, %rd{w}, 1;\n@%p3 bra POLL{w};\nFOUND{w}:\n",
+                8 * w
+            )
+        });
+        // What the reader does then ends after everything else.
+        let then = other_chain(1000);
+        format!(
+            "mov.u32 %r1, %ctaid.x;\nsetp.ne.s32 %p1, %r1, 0;\n@%p1 bra READ;\n{work}{jump}{stores}bra.uni END;\n\
+             READ:\n{wait}{jump}{looks}{polls}{then}END:"
+        )
+    };
+    let time = |work: &str, wait: &str, seed| {
+        cycles(&message(work, wait), Size { blocks: 2, threads: 1, seed, ..ONE_WARP })
+    };
+    // Polls in vain take nothing but jumps.
+    let is_about = |x: u64, y: u64| x.abs_diff(y) <= 4 * 6;
+    // Few instructions that take long, and many that do not: a word that is there before anybody looks comes late for the interpreter.
+    let long = "div.rn.f64 %fd1, %fd1, %fd1;\n".repeat(20);
+    let many = "add.s32 %r2, %r1, %r1;\n".repeat(1000);
+    for seed in 0..20 {
+        let waited = time(&chain(500), "", seed) - time(&chain(200), "", 0);
+        assert!(is_about(waited, 8 * 300), "seed {seed}: {waited}");
+        let (late, early) = (time(&many, &long, seed), time("", &long, seed));
+        assert!(is_about(late, early), "seed {seed}: {late}, {early}");
+    }
+}
+
+#[test]
+fn lanes_of_a_bank_come_one_after_another() {
+    let size = Size { shared_bytes: 32 * 128, ..ONE_WARP };
+    let apart = |stride: u32| {
+        let address = format!("mov.u32 %r0, %tid.x;\nmul.lo.s32 %r1, %r0, {stride};\n");
+        let body = address
+            + "st.shared.u32 [%r1], %r0;\nld.shared.u32 %r2, [%r1];\nadd.s32 %r3, %r2, %r2;";
+        cycles(&body, size)
+    };
+    assert_eq!(apart(128) - apart(4), 31);
+    assert_eq!(apart(8) - apart(4), 1);
+    let load = |stride: u32| {
+        let store = "mov.u32 %r0, %tid.x;\nmul.lo.s32 %r1, %r0, 4;\nst.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\n";
+        let address = format!("mul.lo.s32 %r1, %r0, {stride};\n");
+        cycles(&format!("{store}{address}ld.shared.u32 %r2, [%r1];\nadd.s32 %r3, %r2, %r2;"), size)
+    };
+    assert_eq!(load(0), load(4), "one word for all");
+}
+
+#[test]
+fn waits_of_the_warp_that_is_asked_for() {
+    let time = time_of(&chain(3), ONE_WARP, Some((0, 0)));
+    let told: Vec<_> = time.waits.iter().map(|w| (w.waited, w.place.text.as_str())).collect();
+    let addition = "add.f64 %fd1, %fd1, %fd1";
+    assert_eq!(told, [(7, addition), (7, addition)]);
+    assert!(time_of(&chain(3), ONE_WARP, Some((0, 1))).waits.is_empty());
+}
