@@ -167,7 +167,6 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             } else if (j < end) {
                 add_row_blocks_of<COLUMN_LOADS, false>(j, 2 * part + half, step, highest_shift, totals);
             }
-            __syncwarp();
 #pragma unroll
             for (int c = 0; c < 2; c++) {
                 totals[c] += __shfl_xor_sync(FULL_WARP, totals[c], LANES / 2);
