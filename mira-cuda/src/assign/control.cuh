@@ -312,6 +312,10 @@ DEVICE u32 asked_of_rows(const Context& context) {
     if (control.pass == PASS_WRITE) asked |= bits_from(LOG_ROW, LOG_ROW + 1);
     return asked;
 }
+// Over ranks every block tells one at least, needed or not: a launch's block 0 leaves what the run has come to when it has heard of all blocks, which
+// have read what the last launch left by then. Not all of them have rows or columns.
+constexpr u32 OF_EVERY_BLOCK = bits_from(LOWEST_TOTAL, LOWEST_TOTAL + 1);
+
 DEVICE u32 asked_of_columns(const Context& context) {
     const Control& control = context.control();
     u32 asked = bits_from(LOWEST_RESIDUAL, LOWEST_SUM + 1) | bits_from(HIGHEST_RESIDUAL, LARGEST_EXPONENT + 1);

@@ -8,7 +8,7 @@
 template <class Words> __device__ __noinline__ void contribute(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
     ColumnPhase<true, Words>(context).tell();
-    const u32 asked = asked_of_rows(context);
+    const u32 asked = asked_of_rows(context) | OF_EVERY_BLOCK;
     tell_scalars(context, asked); // the block's own are known since the barrier that came with its column sums, or between rows and columns in the log domain
     if (context.block() != 0) return;
     reduce_scalars(context, asked);

@@ -78,7 +78,8 @@ template <bool OVER_RANKS, class Words> __device__ __noinline__ Exchange between
     Context context{params, exchange};
     ColumnPhase<OVER_RANKS, Words>(context).run();
     __syncthreads();
-    const u32 asked = asked_of_columns(context) | (OVER_RANKS ? 0u : asked_of_rows(context)); // rows' are agreed upon by the ranks
+    // What rows have told is agreed upon by the ranks.
+    const u32 asked = asked_of_columns(context) | (OVER_RANKS ? OF_EVERY_BLOCK : asked_of_rows(context));
     tell_scalars(context, asked);
     reduce_scalars(context, asked);
     if (threadIdx.x < LANES) {

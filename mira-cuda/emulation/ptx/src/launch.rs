@@ -63,6 +63,8 @@ pub unsafe fn run(
     let total = launch.grid.0 * launch.grid.1;
     let mut waiting = (0..total).rev().collect::<Vec<u32>>();
     let mut blocks: Vec<Block> = vec![];
+    // At times one begins only when all others have ended or wait.
+    let mut late = machine.draw().is_multiple_of(2).then(|| machine.draw() as u32 % total.max(1));
     loop {
         while blocks.len() < launch.resident.max(1) as usize && !waiting.is_empty() {
             // A device may begin with any of them.
@@ -74,6 +76,13 @@ pub unsafe fn run(
             return Ok(Stats { time: machine.clock.map(Clock::time), ..machine.stats });
         }
         let at = machine.draw() as usize % blocks.len();
+        if late == Some(blocks[at].number) {
+            let polls = |block: &Block| Some(block.number) == late || is_idle(&machine, block);
+            if !blocks.iter().all(polls) {
+                continue;
+            }
+            late = None;
+        }
         // Some warps of it, one after another.
         for _ in 0..=machine.draw() % 32 {
             if !turn(&mut machine, &mut blocks[at])? {
@@ -88,17 +97,19 @@ pub unsafe fn run(
         } else if machine.idle > 4 {
             machine.idle = 0;
             // Those that wait for room on the device will not help.
-            let polls = |block: &Block| {
-                let mut running = block.warps.iter().filter(|warp| warp.can_run());
-                running.all(|warp| warp.polled.in_vain(machine.stores))
-            };
             if let Some(block) = blocks.iter().find(|block| block.can_run())
-                && blocks.iter().all(polls)
+                && blocks.iter().all(|block| is_idle(&machine, block))
             {
                 return Err(deadlock(&machine, block));
             }
         }
     }
+}
+
+/// Whether all of a block's threads wait or have ended.
+fn is_idle(machine: &Machine<'_>, block: &Block) -> bool {
+    let mut running = block.warps.iter().filter(|warp| warp.can_run());
+    running.all(|warp| warp.polled.in_vain(machine.stores))
 }
 
 /// Lets a warp of the block go on, if one can; whether one could.

@@ -7,7 +7,7 @@
 //! - two accesses that nothing orders are a fault even if they do no harm this time, in shared memory and between blocks: barriers,
 //!   fences and release with acquire order them, words that are relaxed on both sides may meet;
 //! - lanes that an exchange does not reach, threads that a barrier waits for in vain, and blocks that poll for ever, are told with the instruction;
-//! - warps, blocks and lanes that went apart go on in an order drawn from a seed;
+//! - warps, blocks and lanes that went apart go on in an order drawn from a seed; at times a block begins only when all others have ended or wait;
 //! - `ex2.approx` and its like are off by up to the two units in the last place that PTX allows.
 //!
 //! A rough clock may run beside it ([`Launch::watch_time`]), to find what a kernel waits for; it is a model that nobody has held against a device.

@@ -117,3 +117,30 @@ fn blocks_and_parts_of_warps() {
         .unwrap_or_else(|fault| panic!("{fault}"));
     assert!((3000..).zip(out).all(|(expected, found)| expected == found), "{out:?}");
 }
+
+/// Blocks 0 and 1 wait for each other forty times, then block 0 says so; block 2 looks at that when it begins.
+#[test]
+fn a_block_may_begin_when_others_have_ended() {
+    let poll = |at: &str, name: &str| {
+        format!(
+            "{name}:\nld.relaxed.gpu.global.u64 %rd1, [%out0+{at}];\nsetp.eq.s64 %p2, %rd1, %rd2;\n@%p2 bra {name}_OVER;\n\
+             nanosleep.u32 32;\nbra.uni {name};\n{name}_OVER:\n"
+        )
+    };
+    let (first, second) = (poll("8", "FIRST"), poll("0", "SECOND"));
+    let body = format!(
+        "mov.u32 %r1, %ctaid.x;\nmov.u64 %rd2, 0;\nsetp.eq.s32 %p1, %r1, 2;\n@%p1 bra LOOK;\nsetp.eq.s32 %p1, %r1, 1;\n\
+         TOP:\nadd.s64 %rd2, %rd2, 1;\n@%p1 bra ANSWER;\nst.relaxed.gpu.global.u64 [%out0], %rd2;\n{first}bra.uni NEXT;\n\
+         ANSWER:\n{second}st.relaxed.gpu.global.u64 [%out0+8], %rd2;\nNEXT:\nsetp.lt.s64 %p2, %rd2, 40;\n@%p2 bra TOP;\n\
+         @%p1 bra END;\nst.relaxed.gpu.global.u64 [%out0+16], 1;\nbra.uni END;\n\
+         LOOK:\nld.relaxed.gpu.global.u64 %rd1, [%out0+16];\nst.global.u64 [%out0+24], %rd1;\nEND:"
+    );
+    let seen = |seed| {
+        let mut out = [0, 0, 0, 7];
+        launch(&body, &mut out, Size { blocks: 3, threads: 1, seed, ..ONE_WARP })
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        out[3]
+    };
+    let late = (0..64).filter(|seed| seen(*seed) == 1).count();
+    assert!((4..32).contains(&late), "{late} of 64: a sixth"); // of three blocks, in every other launch
+}
