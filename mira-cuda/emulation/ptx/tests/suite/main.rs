@@ -49,6 +49,16 @@ fn launch(body: &str, out: &mut [u64], size: Size) -> Result<Stats, Fault> {
 }
 
 fn launch_module(module: &Module, out: &mut [u64], size: Size) -> Result<Stats, Fault> {
+    launch_watched(module, out, size, (false, None))
+}
+
+/// The same, with or without a clock, and a warp whose waits it tells.
+fn launch_watched(
+    module: &Module,
+    out: &mut [u64],
+    size: Size,
+    (watch_time, trace): (bool, Option<(u32, u32)>),
+) -> Result<Stats, Fault> {
     let program = module.program("k").unwrap_or_else(|refused| panic!("{refused}"));
     let start = out.as_mut_ptr().expose_provenance() as u64;
     let memory = Array(start..start + 8 * out.len() as u64);
@@ -60,8 +70,8 @@ fn launch_module(module: &Module, out: &mut [u64], size: Size) -> Result<Stats, 
         params: &[start],
         seed: size.seed,
         watch_races: true,
-        watch_time: false,
-        trace: None,
+        watch_time,
+        trace,
     };
     // SAFETY: the array is there, and nothing else uses it.
     unsafe { run(&program, &launch, &memory) }

@@ -1,29 +1,15 @@
 //! The rough clock: what waits for what, and for how long.
 
-use mira_ptx::{Launch, Time, run};
+use mira_ptx::Time;
 
-use super::{Array, ONE_WARP, Size, module};
+use super::{ONE_WARP, Size, launch_watched, module};
 
 /// What `k` takes, and what the warp `trace` waited for.
 fn time_of(body: &str, size: Size, trace: Option<(u32, u32)>) -> Time {
-    let mut out = vec![0u64; 64];
-    let start = out.as_mut_ptr().expose_provenance() as u64;
-    let memory = Array(start..start + 8 * out.len() as u64);
-    let launch = Launch {
-        grid: (size.blocks, 1),
-        threads: size.threads,
-        shared_bytes: size.shared_bytes,
-        resident: size.blocks,
-        params: &[start],
-        seed: size.seed,
-        watch_races: true,
-        watch_time: true,
-        trace,
-    };
-    let program = module(body).program("k").unwrap_or_else(|refused| panic!("{refused}"));
-    // SAFETY: the array is there, and nothing else uses it.
-    let stats = unsafe { run(&program, &launch, &memory) };
-    stats.unwrap_or_else(|fault| panic!("{fault}")).time.expect("it was asked for")
+    launch_watched(&module(body), &mut [0; 64], size, (true, trace))
+        .unwrap_or_else(|fault| panic!("{fault}"))
+        .time
+        .expect("it was asked for")
 }
 
 fn cycles(body: &str, size: Size) -> u64 {
