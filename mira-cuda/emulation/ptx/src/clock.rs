@@ -21,6 +21,8 @@ const L2: u64 = 270;
 const STORED: u64 = 200;
 /// From one look at a word to the next.
 const POLL: u64 = 330;
+/// From when it is there until it is found, by who polls: half of the way back, and half of the time between looks.
+const FOUND: u64 = u64::midpoint(L2, POLL);
 const SHARED: u64 = 29;
 const BARRIER: u64 = 20;
 const JUMP: u64 = 6;
@@ -197,8 +199,12 @@ impl Clock {
         warp.now.asked.issues += u64::from(issues);
         warp.now.asked.pipes[pipe as usize] += u64::from(busy);
         let there = begins + u64::from(latency);
-        writes.iter().for_each(|r| warp.registers[*r as usize] = there);
-        decides.iter().for_each(|p| warp.predicates[*p as usize] = there);
+        for register in writes {
+            warp.registers[*register as usize] = there;
+        }
+        if let Some(predicate) = decides {
+            warp.predicates[*predicate as usize] = there;
+        }
         match operation {
             Operation::Branch { .. }
             | Operation::Call { .. }
@@ -243,7 +249,9 @@ impl Clock {
                 words.sort_unstable();
                 words.dedup();
                 let mut banks = [0; 32];
-                words.iter().for_each(|word| banks[*word as usize % 32] += 1);
+                for word in words {
+                    banks[word as usize % 32] += 1;
+                }
                 let cycles = banks.into_iter().max().unwrap_or(0);
                 warp.now.asked.exchanges += cycles;
                 there += SHARED + cycles;
@@ -267,15 +275,16 @@ impl Clock {
                             *first = warp.began;
                         }
                         let found = *first + L2;
-                        let comes =
-                            self.stored.get(&word).map_or(0, |stored| stored + (L2 + POLL) / 2);
+                        let comes = self.stored.get(&word).map_or(0, |stored| stored + FOUND);
                         there = there.max(found).max(if comes > found { comes } else { 0 });
                     }
                 }
             }
             Named::Kernel | Named::Thread => return,
         }
-        loads.iter().for_each(|r| warp.registers[*r as usize] = there);
+        for register in loads {
+            warp.registers[*register as usize] = there;
+        }
         if is_strong && stores && memory != Named::Shared {
             let stored = warp.began + STORED;
             for word in words() {
