@@ -165,7 +165,7 @@ pub struct Plan {
     pub blocks: u32,
     /// Dynamic shared memory of a block, in bytes.
     pub shared_bytes: usize,
-    /// Bytes of workspace for each problem; must be zero before the first launch, and its first 4 before every launch.
+    /// Bytes of workspace for each problem; must be zero before the first launch.
     pub workspace_bytes: usize,
     /// Everything of the parameters but addresses and row strides.
     pub params: Params,

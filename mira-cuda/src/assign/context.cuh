@@ -69,8 +69,8 @@ struct Context {
     DEVICE unsigned long long assignment() const { return params.assignment[blockIdx.y]; }
 
     DEVICE Control& control() const { return *shared_memory<Control>(AT_CONTROL); }
-    // Scalars: this block's until they are told, and then of all blocks, in the same place. What a pass has not found is left from the last one,
-    // is told, too, and nobody asks for it.
+    // Scalars: this block's until they are told, and then of all blocks, in the same place; but for those that
+    // nobody asks for.
     DEVICE double& own(int scalar) const { return shared_memory<double>(AT_SCALARS)[scalar]; }
     DEVICE double* reduced() const { return shared_memory<double>(AT_SCALARS); }
     DEVICE float* block_shifts() const { return shared_memory<float>(AT_BLOCK_SHIFTS); } // of the row block at hand
