@@ -25,7 +25,8 @@ pub(crate) enum BuildSums {
 }
 
 /// Reads logits, makes the kernel rows `k = 2^(s·c − M)` in the output, and does one pass over them.
-pub(crate) struct BuildBlock<'a, L, A> {
+#[derive(Debug)]
+pub struct BuildBlock<'a, L, A> {
     pub(crate) logits: ArrayView2<'a, L>,
     pub(crate) scale: Scale<A>,
     /// Scale of `S/τ`, if the objective is wanted.

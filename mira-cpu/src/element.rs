@@ -5,16 +5,10 @@ use mira_core::Arithmetic;
 use mira_simd::Scalar;
 use num_traits::AsPrimitive;
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-    impl Sealed for half::f16 {}
-    impl Sealed for half::bf16 {}
-}
+use crate::compiled;
 
 /// Arithmetic and output types: `f32` and `f64`.
-pub trait Real: Scalar + sealed::Sealed {
+pub trait Real: Scalar + compiled::Arithmetic {
     /// Unit roundoff and default tolerance.
     #[doc(hidden)]
     const ARITHMETIC: Arithmetic;
@@ -30,7 +24,7 @@ impl Real for f64 {
 
 /// Storage types of logits: `f32`, `f64`, and [`half::f16`], [`half::bf16`], which are widened exactly to f32 before any arithmetic.
 pub trait Logit:
-    Copy + Default + Send + Sync + AsPrimitive<f64> + std::fmt::Debug + sealed::Sealed
+    Copy + Default + Send + Sync + AsPrimitive<f64> + std::fmt::Debug + compiled::Storage
 {
     /// The narrowest arithmetic that holds the type exactly.
     #[doc(hidden)]

@@ -76,7 +76,8 @@ pub(crate) fn exp2<V: Vector<Scalar = f64>>(x: V) -> V {
 }
 
 /// `e^(a − reference)` of f64 vectors, rounded to `A`, for column weights.
-pub(crate) struct Weights<'a, A> {
+#[derive(Debug)]
+pub struct Weights<'a, A> {
     pub(crate) exponents: &'a [f64],
     /// Subtracted: the weights already in the kernel.
     pub(crate) reference: &'a [f64],

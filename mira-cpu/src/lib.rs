@@ -9,6 +9,7 @@
 
 mod assigner;
 mod build;
+mod compiled;
 mod element;
 mod error;
 mod exp;

@@ -12,13 +12,15 @@ use crate::rows::{Rows, load, store};
 use mira_simd::{Isa, Kernel, Vector};
 
 /// Where the rows of an assignment go.
+#[derive(Debug)]
 pub(crate) struct Target<A> {
     pub(crate) rows: Rows<A>,
     pub(crate) first: usize,
 }
 
 /// One block of rows in the log domain; everything in it is log2.
-pub(crate) struct LogBlock<'a, L, A> {
+#[derive(Debug)]
+pub struct LogBlock<'a, L, A> {
     pub(crate) logits: ArrayView2<'a, L>,
     pub(crate) first: usize,
     pub(crate) log2_scale: f64,

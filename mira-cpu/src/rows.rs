@@ -74,7 +74,7 @@ impl<A> Rows<A> {
 
 /// What one block of rows reports.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BlockStats {
+pub struct BlockStats {
     /// Smallest and largest row total `Σ_l w_l k_il`.
     pub(crate) min_total: f64,
     pub(crate) max_total: f64,
@@ -275,7 +275,8 @@ pub(crate) fn write_rows<V: Vector, const R: usize>(
 }
 
 /// One pass over built rows.
-pub(crate) struct SweepBlock<'a, A> {
+#[derive(Debug)]
+pub struct SweepBlock<'a, A> {
     pub(crate) rows: Rows<A>,
     pub(crate) first: usize,
     /// Per row of the block: `ln Σ e^{a + S/ε}` at the weights already in the kernel.
@@ -336,7 +337,8 @@ impl<A: Real> Kernel for SweepBlock<'_, A> {
 }
 
 /// Adds up the blocks' column sums in f64, in block order, times a factor per column.
-pub(crate) struct Reduce<'a, A> {
+#[derive(Debug)]
+pub struct Reduce<'a, A> {
     /// Blocks × padded columns.
     pub(crate) partials: &'a [A],
     pub(crate) padded: usize,

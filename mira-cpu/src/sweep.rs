@@ -8,13 +8,14 @@ use mira_core::{Domain, Error, Pass, PassInfo, Sweep};
 use ndarray::{ArrayView2, Axis, Slice};
 
 use crate::build::{BuildBlock, BuildSums};
+use crate::compiled;
 use crate::element::{Logit, Real};
-use crate::exp::{Ln, Scale, Weights};
+use crate::exp::{Scale, Weights};
 use crate::log_domain::{LogBlock, Target};
 use crate::parallel::{Disjoint, Team};
 use crate::rows::{BlockStats, Reduce, Rows, SweepBlock};
 use crate::workspace::Memory;
-use mira_simd::{dispatch, padded};
+use mira_simd::padded;
 
 /// Columns summed over blocks by one task.
 const REDUCE_COLUMNS: usize = 2048;
@@ -73,7 +74,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         if low.min(-high) < 0.5 * A::MIN_EXPONENT {
             return None;
         }
-        dispatch(Weights { exponents: log_weights, reference, out: weights });
+        A::weights(Weights { exponents: log_weights, reference, out: weights });
         Some(WeightRange { low, high })
     }
 
@@ -106,7 +107,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
                 write: kind == BuildSums::Write,
             };
             let logits = this.block(block);
-            error[0] = match dispatch(BuildBlock { logits, scale, partition, kind, pass }) {
+            error[0] = match A::build(BuildBlock { logits, scale, partition, kind, pass }) {
                 Ok(done) => {
                     stats[0] = done;
                     None
@@ -142,7 +143,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
                     stats.part(block, 1),
                 )
             };
-            stats[0] = dispatch(SweepBlock {
+            stats[0] = A::sweep(SweepBlock {
                 rows: this.rows,
                 first: block * block_rows,
                 log_rows,
@@ -178,7 +179,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         self.team.for_each_block(len.div_ceil(REDUCE_COLUMNS), |task| {
             // SAFETY: each task takes its own columns.
             let sums = unsafe { out.part(task * REDUCE_COLUMNS, REDUCE_COLUMNS) };
-            dispatch(Reduce {
+            A::reduce(Reduce {
                 partials: &memory.partials,
                 padded,
                 first: task * REDUCE_COLUMNS,
@@ -260,7 +261,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
                 )
             };
             let first = block * block_rows;
-            let result = dispatch(LogBlock {
+            let result = A::log_domain(LogBlock {
                 logits: this.block(block),
                 first,
                 log2_scale: std::f64::consts::LOG2_E / this.epsilon,
@@ -362,7 +363,7 @@ impl<L: Logit, A: Real> Sweep for CpuSweep<'_, L, A> {
     }
 
     fn ln(&self, values: &mut [f64]) {
-        dispatch(Ln(values));
+        compiled::ln(values);
     }
 
     fn sum_log_partition(&mut self) -> Option<f64> {

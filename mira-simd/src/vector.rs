@@ -136,9 +136,26 @@ pub(crate) mod x86 {
     use super::Vector;
     use crate::Scalar;
 
+    /// An array of this for each register. Not by a closure: that is a function without the instruction set, into which no intrinsic is inlined,
+    /// and the optimiser does not always inline it first.
+    macro_rules! each {
+        (1, |$r:ident| $value:expr) => {{
+            let $r = 0;
+            unsafe { [$value] }
+        }};
+        (2, |$r:ident| $value:expr) => {{
+            let first = {
+                let $r = 0;
+                unsafe { $value }
+            };
+            let $r = 1;
+            [first, unsafe { $value }]
+        }};
+    }
+
     /// A vector of `$registers` registers of `$per` elements.
     macro_rules! vector {
-        ($name:ident, $scalar:ty, $register:ty, $registers:literal * $per:literal,
+        ($name:ident, $scalar:ty, $register:ty, $registers:tt * $per:literal,
          $load:ident, $store:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $min:ident,
          $exp2:expr) => {
             #[derive(Clone, Copy, Debug)]
@@ -151,7 +168,7 @@ pub(crate) mod x86 {
                 const LEN: usize = $registers * $per;
                 #[inline(always)]
                 unsafe fn load(from: *const $scalar) -> Self {
-                    Self(std::array::from_fn(|r| unsafe { $load(from.add(r * $per)) }))
+                    Self(each!($registers, |r| $load(from.add(r * $per))))
                 }
                 #[inline(always)]
                 unsafe fn store(self, to: *mut $scalar) {
@@ -165,34 +182,32 @@ pub(crate) mod x86 {
                 }
                 #[inline(always)]
                 fn add(self, other: Self) -> Self {
-                    Self(std::array::from_fn(|r| unsafe { $add(self.0[r], other.0[r]) }))
+                    Self(each!($registers, |r| $add(self.0[r], other.0[r])))
                 }
                 #[inline(always)]
                 fn sub(self, other: Self) -> Self {
-                    Self(std::array::from_fn(|r| unsafe { $sub(self.0[r], other.0[r]) }))
+                    Self(each!($registers, |r| $sub(self.0[r], other.0[r])))
                 }
                 #[inline(always)]
                 fn mul(self, other: Self) -> Self {
-                    Self(std::array::from_fn(|r| unsafe { $mul(self.0[r], other.0[r]) }))
+                    Self(each!($registers, |r| $mul(self.0[r], other.0[r])))
                 }
                 #[inline(always)]
                 fn mul_add(self, factor: Self, addend: Self) -> Self {
-                    Self(std::array::from_fn(|r| unsafe {
-                        $fma(self.0[r], factor.0[r], addend.0[r])
-                    }))
+                    Self(each!($registers, |r| $fma(self.0[r], factor.0[r], addend.0[r])))
                 }
                 #[inline(always)]
                 fn max(self, other: Self) -> Self {
-                    Self(std::array::from_fn(|r| unsafe { $max(self.0[r], other.0[r]) }))
+                    Self(each!($registers, |r| $max(self.0[r], other.0[r])))
                 }
                 #[inline(always)]
                 fn min(self, other: Self) -> Self {
-                    Self(std::array::from_fn(|r| unsafe { $min(self.0[r], other.0[r]) }))
+                    Self(each!($registers, |r| $min(self.0[r], other.0[r])))
                 }
                 #[inline(always)]
                 fn exp2_integer(self) -> Self {
                     let rounded = self.add(Self::splat(<$scalar>::ROUND));
-                    Self(rounded.0.map(|x| unsafe { $exp2(x) }))
+                    Self(each!($registers, |r| $exp2(rounded.0[r])))
                 }
             }
         };

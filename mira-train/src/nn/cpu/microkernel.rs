@@ -1,7 +1,11 @@
 //! The inner loops of convolutions: a tile of `ROWS` × `WIDTH` vectors in registers, to which products of scalars and vectors are
 //! added.
+//!
+//! Without closures: they would be functions without the instruction set, around which the tile goes through memory where the optimiser does not
+//! happen to inline them first.
 
 use mira_simd::{Isa, Scalar, Vector};
+use num_traits::Zero;
 
 /// Accumulators of a tile.
 pub(super) type Tile<V, const ROWS: usize, const WIDTH: usize> = [[V; WIDTH]; ROWS];
@@ -20,6 +24,7 @@ pub(super) const fn lanes<T: Scalar>() -> usize {
 ///
 /// # Safety
 /// `len` values must be readable at each row, `len`·`WIDTH` vectors at the panel.
+#[allow(clippy::needless_range_loop)] // as written, one line is one multiplication of the tile
 #[inline(always)]
 pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const WIDTH: usize>(
     mut tile: Tile<V, ROWS, WIDTH>,
@@ -30,8 +35,10 @@ pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const WIDTH: usize>(
     for k in 0..len {
         // SAFETY: by the contract.
         unsafe {
-            let vectors: [V; WIDTH] =
-                std::array::from_fn(|n| V::load(panel.add((k * WIDTH + n) * V::LEN)));
+            let mut vectors = [V::splat(V::Scalar::zero()); WIDTH];
+            for n in 0..WIDTH {
+                vectors[n] = V::load(panel.add((k * WIDTH + n) * V::LEN));
+            }
             for m in 0..ROWS {
                 let scalar = V::splat(*rows[m].add(k));
                 for n in 0..WIDTH {
@@ -60,8 +67,11 @@ pub(super) unsafe fn multiply_transposed<V: Vector, const ROWS: usize, const WID
         // SAFETY: by the contract.
         unsafe {
             let column = columns.add(*origin);
-            let vectors: [V; WIDTH] =
-                std::array::from_fn(|n| V::load(vectors.add(p * stride + n * V::LEN)));
+            let from = vectors.add(p * stride);
+            let mut vectors = [V::splat(V::Scalar::zero()); WIDTH];
+            for n in 0..WIDTH {
+                vectors[n] = V::load(from.add(n * V::LEN));
+            }
             for m in 0..ROWS {
                 let scalar = V::splat(*column.add(m));
                 for n in 0..WIDTH {
