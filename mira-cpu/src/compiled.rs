@@ -14,7 +14,7 @@ use crate::log_domain::LogBlock;
 use crate::rows::{BlockStats, Reduce, SweepBlock};
 
 /// Kernels in one arithmetic.
-pub trait Arithmetic: Sized {
+pub trait RealKernels: Sized {
     fn build<L: Logit>(block: BuildBlock<'_, L, Self>) -> Result<BlockStats, Error>;
     fn log_domain<L: Logit>(block: LogBlock<'_, L, Self>) -> Result<f64, Error>;
     fn sweep(block: SweepBlock<'_, Self>) -> BlockStats;
@@ -23,7 +23,7 @@ pub trait Arithmetic: Sized {
 }
 
 /// Kernels over logits stored in one type.
-pub trait Storage: Sized {
+pub trait LogitKernels: Sized {
     fn build_f32(block: BuildBlock<'_, Self, f32>) -> Result<BlockStats, Error>;
     fn build_f64(block: BuildBlock<'_, Self, f64>) -> Result<BlockStats, Error>;
     fn log_domain_f32(block: LogBlock<'_, Self, f32>) -> Result<f64, Error>;
@@ -32,7 +32,7 @@ pub trait Storage: Sized {
 
 macro_rules! in_arithmetic {
     ($real:ty, $build:ident, $log_domain:ident) => {
-        impl Arithmetic for $real {
+        impl RealKernels for $real {
             fn build<L: Logit>(block: BuildBlock<'_, L, Self>) -> Result<BlockStats, Error> {
                 L::$build(block)
             }
@@ -60,7 +60,7 @@ in_arithmetic!(f64, build_f64, log_domain_f64);
 // The arithmetic that holds the type is compiled here, the other by who wants it.
 macro_rules! of_logits {
     ($logit:ty, $(#[$f32:meta])*, $(#[$f64:meta])*) => {
-        impl Storage for $logit {
+        impl LogitKernels for $logit {
             $(#[$f32])*
             fn build_f32(block: BuildBlock<'_, Self, f32>) -> Result<BlockStats, Error> {
                 dispatch(block)

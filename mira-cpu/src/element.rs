@@ -8,7 +8,7 @@ use num_traits::AsPrimitive;
 use crate::compiled;
 
 /// Arithmetic and output types: `f32` and `f64`.
-pub trait Real: Scalar + compiled::Arithmetic {
+pub trait Real: Scalar + compiled::RealKernels {
     /// Unit roundoff and default tolerance.
     #[doc(hidden)]
     const ARITHMETIC: Arithmetic;
@@ -24,7 +24,7 @@ impl Real for f64 {
 
 /// Storage types of logits: `f32`, `f64`, and [`half::f16`], [`half::bf16`], which are widened exactly to f32 before any arithmetic.
 pub trait Logit:
-    Copy + Default + Send + Sync + AsPrimitive<f64> + std::fmt::Debug + compiled::Storage
+    Copy + Default + Send + Sync + AsPrimitive<f64> + std::fmt::Debug + compiled::LogitKernels
 {
     /// The narrowest arithmetic that holds the type exactly.
     #[doc(hidden)]
