@@ -3,7 +3,7 @@
 //! candle hands out the memory of a tensor to be written only inside such an operation ([`AssignInto`]): it locks the output for writing
 //! and the logits for reading, and gives both storages to the function of their device, which lends them to its backend.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor};
@@ -38,6 +38,7 @@ pub(crate) fn assign(
     logits: &Tensor,
     assignment: &Tensor,
     workspace: &mut Workspace,
+    has_begun: &Cell<bool>,
 ) -> Result<(), Error> {
     let expected = arithmetic(logits.dtype())?;
     backend.check(options, expected)?;
@@ -64,6 +65,7 @@ pub(crate) fn assign(
     };
     let operation = AssignInto {
         options,
+        has_begun,
         memory: RefCell::new(&mut workspace.memory),
         outcome: RefCell::new(Ok(())),
     };
@@ -86,9 +88,16 @@ pub(crate) fn refused(what: &'static str, layout: &Layout) -> Error {
     Error::Layout { what, strides: layout.stride().to_vec() }
 }
 
+/// Whether the backend was called: tensors that it cannot read are refused before.
+fn has_begun(outcome: &Result<(), Error>) -> bool {
+    !matches!(outcome, Err(Error::Layout { .. }))
+}
+
 /// candle passes an operation by shared reference and knows its own errors only, hence the cells.
 struct AssignInto<'a> {
     options: &'a Options,
+    /// Set where the backend was called.
+    has_begun: &'a Cell<bool>,
     memory: RefCell<&'a mut Memory>,
     outcome: RefCell<Result<(), Error>>,
 }
@@ -107,6 +116,7 @@ impl InplaceOp2 for AssignInto<'_> {
     ) -> candle_core::Result<()> {
         let (layouts, memory) = ((from_layout, to_layout), &mut **self.memory.borrow_mut());
         let outcome = cpu::assign(self.options, from, to, layouts, memory);
+        self.has_begun.set(has_begun(&outcome));
         self.outcome.replace(outcome).expect("set once");
         Ok(())
     }
@@ -121,6 +131,7 @@ impl InplaceOp2 for AssignInto<'_> {
     ) -> candle_core::Result<()> {
         let (layouts, memory) = ((from_layout, to_layout), &mut **self.memory.borrow_mut());
         let outcome = crate::cuda::assign(self.options, from, to, layouts, memory);
+        self.has_begun.set(has_begun(&outcome));
         self.outcome.replace(outcome).expect("set once");
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Where tensors lie decides who computes: the one place that maps candle's devices to backends, and says what each can do.
 
+use std::cell::Cell;
+
 use candle_core::{DType, DeviceLocation, Tensor};
+use mira_core::FixedPoint;
 
 use crate::operation::{self, Options};
 use crate::{Error, Workspace};
@@ -71,12 +74,28 @@ fn check_places(
     Ok(())
 }
 
-/// Assigns `logits` into the memory of `assignment`, both of the workspace's shape.
+/// Assigns `logits` into the memory of `assignment`, both of the workspace's shape. The other ranks hear of a refusal.
 pub(crate) fn assign(
     options: &Options,
     logits: &Tensor,
     assignment: &Tensor,
     workspace: &mut Workspace,
+) -> Result<(), Error> {
+    let has_begun = Cell::new(false);
+    let outcome = begin(options, logits, assignment, workspace, &has_begun);
+    if outcome.is_err() && !has_begun.get() {
+        FixedPoint::refuse(&*options.collective);
+    }
+    outcome
+}
+
+/// Sets `has_begun` where the backend was called, which sees to the other ranks itself.
+fn begin(
+    options: &Options,
+    logits: &Tensor,
+    assignment: &Tensor,
+    workspace: &mut Workspace,
+    has_begun: &Cell<bool>,
 ) -> Result<(), Error> {
     if assignment.track_op() {
         return Err(Error::TrackedAssignment);
@@ -94,7 +113,7 @@ pub(crate) fn assign(
             return Err(Error::SeparateDevices { what, location: from });
         }
     }
-    operation::assign(backend, options, logits, assignment, workspace)
+    operation::assign(backend, options, logits, assignment, workspace, has_begun)
 }
 
 /// Tells storages apart. Slices of one tensor have the same, whatever their offsets.

@@ -82,7 +82,8 @@ impl Workspace {
     /// Restores a warm start, as from a checkpoint. On CUDA there is nothing to report until the next assignment.
     ///
     /// # Errors
-    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values; when the device failed.
+    /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in
+    /// magnitude; when the device failed.
     pub fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), Error> {
         on!(
             &mut self.memory,
@@ -102,7 +103,8 @@ impl Workspace {
     /// Restores the centre, as from a checkpoint.
     ///
     /// # Errors
-    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values; when the device failed.
+    /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in
+    /// magnitude; when the device failed.
     pub fn set_center(&mut self, center: &[f64]) -> Result<(), Error> {
         on!(
             &mut self.memory,

@@ -29,18 +29,40 @@
 /// The bounds speak of the assignment in exact arithmetic; what rounding can add to the per-element bound is stated beside them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+// Formats such as JSON have no infinity: what is not known is absent there (`null`).
 pub struct Certificate {
     /// Suboptimality: `≥ F(W) − F(W*)` in nats for MIRA; `≥ D* − D(f)` in units of the logits for Sinkhorn–Knopp; 0 for softmax.
+    #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub duality_gap: f64,
     /// `≥ mean_i KL(w_i ‖ w*_i)` in nats (for Sinkhorn–Knopp the other direction, `mean_i KL(w*_i ‖ w_i)`).
+    #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub label_kl_bound: f64,
     /// `≥ max_ij |log w_ij − log w*_ij|` over elements that do not underflow the output's type; may be infinite for Sinkhorn–Knopp.
+    #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub log_ratio_bound: f64,
     /// `‖w̄ − target‖₁`, where the target is 1/K for Sinkhorn–Knopp, `u` for MIRA; 0 for softmax.
+    #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub marginal_error: f64,
     /// What rounding may add to `log_ratio_bound`, by the statistical model of [`rounding_allowance`];
     /// [`verify`](crate::verify) states a worst case of its own instead.
+    #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub rounding_allowance: f64,
+}
+
+/// A bound in a file: a number, or none for `+∞`.
+#[cfg(feature = "serde")]
+mod bound {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    // By reference, as serde has it.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    pub(super) fn serialize<S: Serializer>(bound: &f64, to: S) -> Result<S::Ok, S::Error> {
+        Some(*bound).filter(|b| b.is_finite()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(from)?.unwrap_or(f64::INFINITY))
+    }
 }
 
 impl Certificate {
@@ -62,8 +84,10 @@ impl Certificate {
 ///
 /// A model, not a proof: an element passes through about eight roundings (exponential, weight, row sum, division), a marginal is a
 /// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). Logarithms of weights and marginals are
-/// kept in f64, which rounds them in proportion to their size; that shows in f64 only. It takes the exponents `S/ε` for exact, as
-/// the CPU backend's kernel has them; where `S/ε` itself is computed in f64 (oracle, log domain) it adds `|S/ε| 2⁻⁵³`.
+/// kept in f64, which rounds them in proportion to their size; that shows in f64 only. It takes the exponents `S/ε` for exact, as the CPU
+/// backend's kernel has them; oracle and log domain compute them relative to the largest logit of a row, where those of elements that
+/// matter are no larger than the weights.
+/// Signs that are independent is what a model says of rows that differ: sums of rows that are alike must not be rounded alike.
 /// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
 pub fn rounding_allowance(beta: f64, unit_roundoff: f64, largest_exponent: f64) -> f64 {
     amplified_allowance(beta / (1.0 - beta), unit_roundoff, largest_exponent)
@@ -87,12 +111,23 @@ pub fn largest_exponent(log_weights: &[f64], log_marginal: &[f64]) -> f64 {
     active.fold(0.0, |largest: f64, (a, m)| largest.max(a.abs()).max(m.abs()))
 }
 
-/// `max − min` over the entries that are not −∞ or +∞; 0 for fewer than two.
+/// `max − min` over the entries that are not −∞ or +∞; 0 for fewer than two, +∞ if one is NaN.
 pub(crate) fn span(values: impl Iterator<Item = f64>) -> f64 {
+    let mut is_number = true;
     let (low, high) = values
         .filter(|x| !x.is_infinite())
+        .inspect(|x| is_number &= !x.is_nan())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-    if high >= low { high - low } else { 0.0 }
+    match (is_number, high >= low) {
+        (false, _) => f64::INFINITY,
+        (true, true) => high - low,
+        (true, false) => 0.0,
+    }
+}
+
+/// What is no number proves nothing.
+pub(crate) fn or_unknown(bound: f64) -> f64 {
+    if bound.is_nan() { f64::INFINITY } else { bound }
 }
 
 /// `log Σ e^x`, ignoring −∞.
@@ -161,15 +196,17 @@ pub fn mira_certificate(
     let log_u_mass = log_sum_exp(unnormalised());
     let log_u = || unnormalised().map(|x| x - log_u_mass);
     let log_p = || log_marginal.iter().map(|m| m - log_mass);
-    let kl = kl_divergence(log_p(), log_u());
+    // The quotient by a tiny γ may be infinite.
+    let kl = or_unknown(kl_divergence(log_p(), log_u()));
+    // γ r, up to a constant, without that quotient.
+    let amplified = |(a, &m): (&f64, &f64)| if m == f64::NEG_INFINITY { m } else { a + gamma * m };
     Certificate {
         duality_gap: beta * kl,
         label_kl_bound: gamma * kl,
-        log_ratio_bound: gamma
-            * span(
-                log_p().zip(log_u()).map(|(m, u)| if m == f64::NEG_INFINITY { m } else { m - u }),
-            ),
-        marginal_error: log_p().zip(log_u()).map(|(m, u)| (m.exp() - u.exp()).abs()).sum(),
+        log_ratio_bound: span(log_weights.iter().zip(log_marginal).map(amplified)),
+        marginal_error: or_unknown(
+            log_p().zip(log_u()).map(|(m, u)| (m.exp() - u.exp()).abs()).sum(),
+        ),
         rounding_allowance: allowance,
     }
 }
@@ -258,6 +295,33 @@ mod tests {
             (exact.duality_gap, exact.label_kl_bound, exact.log_ratio_bound),
             (0.0, 0.0, 0.0)
         );
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_bound() {
+        assert_eq!(span([0.0, f64::NAN, 1.0].into_iter()), f64::INFINITY);
+        assert_eq!(span([f64::NAN].into_iter()), f64::INFINITY);
+        assert_eq!(span([f64::NEG_INFINITY, 2.0].into_iter()), 0.0);
+        let half = 0.5f64.ln();
+        // γ is so small that −a/γ is infinite.
+        let tiny = mira_certificate(1e-308, &[10.0, -10.0], &[half, half], 0.0);
+        assert!((tiny.log_ratio_bound - 20.0).abs() < 1e-12, "{tiny:?}");
+        assert!(tiny.duality_gap >= 0.0 && tiny.label_kl_bound >= 0.0, "{tiny:?}");
+        let broken = mira_certificate(0.5, &[0.0, f64::NAN], &[half, half], 0.0);
+        let Certificate { duality_gap, label_kl_bound, log_ratio_bound, marginal_error, .. } =
+            broken;
+        for bound in [duality_gap, label_kl_bound, log_ratio_bound, marginal_error] {
+            assert_eq!(bound, f64::INFINITY, "{broken:?}");
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn unknown_bounds_come_back_from_json() {
+        let unknown = Certificate { log_ratio_bound: f64::INFINITY, ..Certificate::exact(1e-7) };
+        let text = serde_json::to_string(&unknown).unwrap();
+        assert!(text.contains("\"log_ratio_bound\":null"), "{text}");
+        assert_eq!(serde_json::from_str::<Certificate>(&text).unwrap(), unknown);
     }
 
     #[test]

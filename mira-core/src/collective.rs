@@ -67,8 +67,16 @@ pub enum CollectiveError {
         /// The other rank's call.
         got: String,
     },
+    /// Ranks are about to compute different things: what they would make together would be nobody's optimum.
+    #[error("ranks differ in {what}; all ranks must assign with the same method and state")]
+    Differ {
+        /// What differs, and between which values.
+        what: String,
+    },
     /// A rank did not call in time.
-    #[error("rank {rank} did not answer within {seconds} s")]
+    #[error(
+        "rank {rank} did not answer within {seconds} s; see whether it failed or hangs, or allow more time"
+    )]
     Timeout {
         /// The first rank missing.
         rank: usize,
@@ -192,24 +200,27 @@ impl ThreadCollective {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Until `done`, or why not; the lock is held all along but while waiting.
     fn wait<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
         mut done: impl FnMut(&State) -> bool,
-    ) -> Result<MutexGuard<'a, State>, CollectiveError> {
+    ) -> (MutexGuard<'a, State>, Result<(), CollectiveError>) {
         let deadline = Instant::now() + self.timeout;
         loop {
             if done(&state) {
-                return Ok(state);
+                return (state, Ok(()));
             }
             // Later leavers may only have left because the first one did: name that one.
             if missing(&state).any(|rank| state.left.contains(&rank)) {
-                return Err(CollectiveError::RankLeft { rank: state.left[0] });
+                let rank = state.left[0];
+                return (state, Err(CollectiveError::RankLeft { rank }));
             }
             let now = Instant::now();
             if now >= deadline {
                 let rank = missing(&state).next().unwrap_or(self.rank);
-                return Err(CollectiveError::Timeout { rank, seconds: self.timeout.as_secs() });
+                let seconds = self.timeout.as_secs();
+                return (state, Err(CollectiveError::Timeout { rank, seconds }));
             }
             state = self
                 .shared
@@ -222,7 +233,8 @@ impl ThreadCollective {
 
     fn reduce(&self, operation: Operation, values: &mut [f64]) -> Result<(), CollectiveError> {
         // A round ends when every rank has read its result; only then may the next one begin.
-        let mut state = self.wait(self.lock(), |s| s.readers == 0)?;
+        let (mut state, ready) = self.wait(self.lock(), |s| s.readers == 0);
+        ready?;
         let slot = &mut state.slots[self.rank];
         slot.clear();
         slot.extend_from_slice(values);
@@ -232,13 +244,13 @@ impl ThreadCollective {
             state.finish_round();
             self.shared.changed.notify_all();
         } else {
-            state = match self.wait(state, |s| s.round != round) {
-                Ok(state) => state,
-                Err(error) => {
-                    self.lock().calls[self.rank] = None;
-                    return Err(error);
-                }
-            };
+            let over;
+            (state, over) = self.wait(state, |s| s.round != round);
+            if let Err(error) = over {
+                // Under the same lock: nobody may finish a round with a rank that has given up.
+                state.calls[self.rank] = None;
+                return Err(error);
+            }
         }
         state.readers -= 1;
         if state.readers == 0 {

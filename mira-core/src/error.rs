@@ -86,7 +86,9 @@ pub enum Error {
         got: Shape,
     },
     /// A slice too short or a stride too small for its shape.
-    #[error("{what} needs {expected} elements, got {got}")]
+    #[error(
+        "{what} needs {expected} elements, got {got}; pass one for each row and column of the shape (or each prototype)"
+    )]
     LengthMismatch {
         /// Which argument.
         what: &'static str,
@@ -94,6 +96,18 @@ pub enum Error {
         expected: usize,
         /// The elements given.
         got: usize,
+    },
+    /// A restored log weight or centre that no run can have left.
+    #[error(
+        "element {index} of the {what} is {value}; all must be numbers of at most 1e300 in magnitude (start anew if the checkpoint is damaged)"
+    )]
+    InvalidState {
+        /// Which vector.
+        what: &'static str,
+        /// Which element, from 0.
+        index: usize,
+        /// Its value.
+        value: f64,
     },
     /// NaN or +∞ among the logits.
     #[error(
@@ -106,6 +120,20 @@ pub enum Error {
         column: usize,
         /// NaN or +∞.
         value: f64,
+    },
+    /// A finite logit that is not once it is divided by the temperature (or ε).
+    #[error(
+        "logit at row {row}, column {column} is {value}, which is too large to be divided by {epsilon:e}; scale the logits down or raise the temperature (or epsilon)"
+    )]
+    LogitOverflow {
+        /// Row, from 0.
+        row: usize,
+        /// Column, from 0.
+        column: usize,
+        /// The logit.
+        value: f64,
+        /// The kernel's ε: τ(1−β) for MIRA, τ for softmax.
+        epsilon: f64,
     },
     /// A row whose every prototype is forbidden (−∞).
     #[error("row {row} has no finite logit; every sample needs at least one allowed prototype")]

@@ -5,6 +5,7 @@
 //! it contracts the span by β, so `span(a − a*) ≤ span(G(a) − a)/(1−β)` holds wherever `a` came from: an accelerated step is kept if
 //! this certificate improves, and replaced by the plain step from the best point so far if it does not.
 
+mod agreement;
 mod report;
 mod sweep;
 mod target;
@@ -21,6 +22,9 @@ const MAX_LOST_SHARE: f64 = 1e-9;
 
 /// A bound that falls by less than this factor is as good as one that does not.
 const STUCK: f64 = 0.999;
+
+/// Largest magnitude of restored weights and centres.
+const MAX_STATE: f64 = 1e300;
 
 /// Extra elements reduced with the K sums: rows, lost mass, Σ log row, failed, Σ log partition.
 const EXTRA: usize = 5;
@@ -100,7 +104,7 @@ impl FixedPoint {
     /// Restores a warm start, as from a checkpoint.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] unless there are K finite values.
+    /// [`Error::LengthMismatch`] unless there are K values, [`Error::InvalidState`] unless all are at most 1e300 in magnitude.
     pub fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), Error> {
         copy_state("log weights", log_weights, &mut self.log_weights)?;
         self.has_warm_start = true;
@@ -115,17 +119,19 @@ impl FixedPoint {
     /// Restores the centre, as from a checkpoint.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] unless there are K finite values.
+    /// [`Error::LengthMismatch`] unless there are K values, [`Error::InvalidState`] unless all are at most 1e300 in magnitude.
     pub fn set_center(&mut self, center: &[f64]) -> Result<(), Error> {
         copy_state("center", center, &mut self.center)
     }
 
     /// Runs `method` over the rows of `sweep` (and of the other ranks); ends with a [`Pass::Write`] at the returned weights.
     ///
-    /// `warm_start` starts from the last run's weights; it is ignored by [`StopRule::Sweeps`], which promises a sequence.
+    /// `warm_start` starts from the last run's weights; it is ignored by [`StopRule::Sweeps`], which promises a sequence, and over ranks
+    /// unless all have the same weights (after a restart with other workspaces, say): then all start cold.
     ///
     /// # Errors
-    /// The sweep's errors, failed collectives, and [`Error::PeerFailed`] when another rank's sweep failed.
+    /// The sweep's errors, failed collectives, [`CollectiveError::Differ`](crate::CollectiveError::Differ) when ranks have another method or
+    /// centre, and [`Error::PeerFailed`] when another rank's sweep failed or the rank [refused](Self::refuse).
     pub fn run<S: Sweep>(
         &mut self,
         method: &Method,
@@ -137,7 +143,9 @@ impl FixedPoint {
         self.finished = None;
         self.domain = Domain::Linear;
         self.passes = 0;
-        let warm = warm_start && self.has_warm_start;
+        let warm =
+            warm_start && self.has_warm_start && !matches!(method.stop(), StopRule::Sweeps(_));
+        let warm = self.agreed_start(method, arithmetic, warm, collective)?;
         self.has_warm_start = false;
         let mut run = Run { state: self, rho: method.scaling().relaxation, collective, sweep };
         let mut row_span = 0.0;
@@ -157,20 +165,20 @@ impl FixedPoint {
             Method::Mira(m) => {
                 let target = Target::new(method, arithmetic, 0.0);
                 let mut count = 0;
-                if !warm || matches!(m.stop(), StopRule::Sweeps(_)) {
+                if !warm {
                     // One step from w = 1 makes u⁰; the published count starts there.
                     run.state.log_weights.fill(0.0);
                     count = -1;
                 }
                 if let StopRule::Sweeps(n) = m.stop() {
-                    (n, run.plain(n + 1, Some(&target))?)
+                    (n, run.plain(n.saturating_add(1), Some(&target))?)
                 } else {
                     run.accelerated(&target, count)?
                 }
             }
             Method::Sinkhorn(m) => {
                 // The inverse column sums count as the first sweep.
-                row_span = run.sinkhorn_start(warm && !matches!(m.stop(), StopRule::Sweeps(_)))?;
+                row_span = run.sinkhorn_start(warm)?;
                 match m.stop() {
                     StopRule::Sweeps(n) => (n, run.plain(n - 1, None)?),
                     _ => run.accelerated(&Target::new(method, arithmetic, row_span), 1)?,
@@ -192,12 +200,24 @@ impl FixedPoint {
 }
 
 fn copy_state(what: &'static str, from: &[f64], to: &mut [f64]) -> Result<(), Error> {
-    if from.len() != to.len() || !from.iter().all(|x| x.is_finite()) {
-        let got = from.iter().filter(|x| x.is_finite()).count();
-        return Err(Error::LengthMismatch { what, expected: to.len(), got });
-    }
+    check_state(what, from, to.len())?;
     to.copy_from_slice(from);
     Ok(())
+}
+
+/// Whether `values` can be a state of K numbers: finite, and so small that their differences are, too.
+///
+/// # Errors
+/// [`Error::LengthMismatch`], [`Error::InvalidState`].
+pub fn check_state(what: &'static str, values: &[f64], expected: usize) -> Result<(), Error> {
+    if values.len() != expected {
+        return Err(Error::LengthMismatch { what, expected, got: values.len() });
+    }
+    // Not `> MAX_STATE`, which NaN is not.
+    match values.iter().position(|x| !(x.abs() <= MAX_STATE)) {
+        Some(index) => Err(Error::InvalidState { what, index, value: values[index] }),
+        None => Ok(()),
+    }
 }
 
 /// One run: the state with everything it works on.

@@ -46,11 +46,11 @@ pub use certificate::{
 pub use collective::{Collective, CollectiveError, SingleProcess, ThreadCollective};
 pub use error::Error;
 pub use fixed_point::{
-    Arithmetic, Domain, FixedPoint, Outcome, Pass, PassInfo, Summary, Sweep, Target,
+    Arithmetic, Domain, FixedPoint, Outcome, Pass, PassInfo, Summary, Sweep, Target, check_state,
 };
 pub use matrix::Matrix;
 pub use method::{Centered, Method, Mira, Scaling, Sinkhorn, Softmax, StopRule};
-pub use reference::{Reference, ReferenceWorkspace};
+pub use reference::{Reference, ReferenceWorkspace, is_too_large};
 pub use report::{Report, Status};
 pub use shape::Shape;
 pub use verify::{Verification, verify, verify_at};

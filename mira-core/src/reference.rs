@@ -100,8 +100,8 @@ impl<T: AsPrimitive<f64>> Assigner for Reference<T> {
             return Err(Error::LengthMismatch { what: "assignment", expected, got });
         }
         ws.report = None;
-        check_logits(logits)?;
         let problem = Problem { logits, epsilon: self.method.scaling().epsilon };
+        problem.check()?;
         let (iterations, passes) = ws.iterate(&problem, &self.method);
         for (out, log_w) in assignment.iter_mut().zip(&ws.log_w) {
             *out = log_w.exp();
@@ -144,25 +144,9 @@ impl<T: AsPrimitive<f64>> Assigner for Reference<T> {
     }
 }
 
-/// Refuses NaN, +∞ and rows without a finite entry, naming the first offender.
-///
-/// # Errors
-/// [`Error::NonFiniteLogit`], [`Error::AllForbidden`].
-pub(crate) fn check_logits<T: AsPrimitive<f64>>(logits: Matrix<'_, T>) -> Result<(), Error> {
-    for (i, row) in logits.rows().enumerate() {
-        let mut allowed = false;
-        for (j, value) in row.iter().enumerate() {
-            let value: f64 = value.as_();
-            if value.is_nan() || value == f64::INFINITY {
-                return Err(Error::NonFiniteLogit { row: i, column: j, value });
-            }
-            allowed |= value > f64::NEG_INFINITY;
-        }
-        if !allowed {
-            return Err(Error::AllForbidden { row: i });
-        }
-    }
-    Ok(())
+/// Whether the exponent `logit/ε` of a finite logit leaves f64 no room for sums and differences of a few of them, in any base.
+pub fn is_too_large(logit: f64, epsilon: f64) -> bool {
+    logit.abs() / epsilon > f64::MAX / 16.0
 }
 
 /// Logits with the kernel's ε.
@@ -173,6 +157,31 @@ pub(crate) struct Problem<'a, T> {
 }
 
 impl<T: AsPrimitive<f64>> Problem<'_, T> {
+    /// Refuses NaN, +∞, quotients by ε that are, and rows without a finite entry, naming the first offender.
+    ///
+    /// # Errors
+    /// [`Error::NonFiniteLogit`], [`Error::LogitOverflow`], [`Error::AllForbidden`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let epsilon = self.epsilon;
+        for (row, values) in self.logits.rows().enumerate() {
+            let mut allowed = false;
+            for (column, value) in values.iter().enumerate() {
+                let value: f64 = value.as_();
+                if value.is_nan() || value == f64::INFINITY {
+                    return Err(Error::NonFiniteLogit { row, column, value });
+                }
+                if value > f64::NEG_INFINITY && is_too_large(value, epsilon) {
+                    return Err(Error::LogitOverflow { row, column, value, epsilon });
+                }
+                allowed |= value > f64::NEG_INFINITY;
+            }
+            if !allowed {
+                return Err(Error::AllForbidden { row });
+            }
+        }
+        Ok(())
+    }
+
     /// `S_ij/ε` along row `i`.
     pub(crate) fn row(&self, i: usize) -> impl Iterator<Item = f64> + Clone + '_ {
         self.logits.row(i).iter().map(|s| s.as_() / self.epsilon)
@@ -182,11 +191,16 @@ impl<T: AsPrimitive<f64>> Problem<'_, T> {
     pub(crate) fn log_assignment(&self, a: &[f64], log_w: &mut [f64], log_rows: &mut [f64]) {
         let k = a.len();
         for (i, (out, log_row)) in log_w.chunks_exact_mut(k).zip(log_rows).enumerate() {
-            // Shifted by the maximum before anything else, so that large exponents cost no digits of the sum.
-            let shifted = |max: f64| self.row(i).zip(a).map(move |(x, a)| x + a - max);
+            // Relative to the largest logit before anything else, so that large ones cost no digits; and to the largest exponent.
+            let top = self.logits.row(i).iter().map(|s| s.as_()).fold(f64::NEG_INFINITY, f64::max);
+            let shifted = |max: f64| {
+                let relative =
+                    self.logits.row(i).iter().map(move |s| (s.as_() - top) / self.epsilon);
+                relative.zip(a).map(move |(x, a)| x + a - max)
+            };
             let max = shifted(0.0).fold(f64::NEG_INFINITY, f64::max);
             let log_sum = log_sum_exp(shifted(max));
-            *log_row = max + log_sum;
+            *log_row = top / self.epsilon + max + log_sum;
             for (out, shifted) in out.iter_mut().zip(shifted(max)) {
                 *out = shifted - log_sum;
             }

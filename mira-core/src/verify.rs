@@ -12,8 +12,9 @@
 
 use num_traits::{AsPrimitive, Float};
 
-use crate::certificate::{self, Certificate, log_sum_exp, span};
-use crate::reference::{Problem, check_logits, entropy, log_marginal, row_span};
+use crate::certificate::{self, Certificate, log_sum_exp, or_unknown, span};
+use crate::fixed_point::check_state;
+use crate::reference::{Problem, entropy, log_marginal, row_span};
 use crate::{Error, Matrix, Method};
 
 /// What [`verify`] found.
@@ -73,7 +74,8 @@ pub fn verify<L: AsPrimitive<f64>, A: Float + AsPrimitive<f64>>(
 /// The same at a given dual point: natural-log column weights `a`, as a solver reports them (any additive constant).
 ///
 /// # Errors
-/// As [`verify`], and [`Error::LengthMismatch`] unless `log_weights` holds K finite values.
+/// As [`verify`], and [`Error::LengthMismatch`] unless `log_weights` holds K values, [`Error::InvalidState`] unless all are at most
+/// 1e300 in magnitude.
 pub fn verify_at<L: AsPrimitive<f64>, A: Float + AsPrimitive<f64>>(
     logits: Matrix<'_, L>,
     assignment: Matrix<'_, A>,
@@ -81,14 +83,7 @@ pub fn verify_at<L: AsPrimitive<f64>, A: Float + AsPrimitive<f64>>(
     log_weights: &[f64],
 ) -> Result<Verification, Error> {
     let mut judge = Judge::new(logits, assignment, method)?;
-    let got = log_weights.iter().filter(|a| a.is_finite()).count();
-    if got != judge.log_weights.len() || log_weights.len() != got {
-        return Err(Error::LengthMismatch {
-            what: "log weights",
-            expected: judge.log_weights.len(),
-            got,
-        });
-    }
+    check_state("log weights", log_weights, judge.log_weights.len())?;
     judge.log_weights.copy_from_slice(log_weights);
     judge.evaluate();
     Ok(judge.verdict(method))
@@ -122,7 +117,8 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
                 got: assignment.shape(),
             });
         }
-        check_logits(logits)?;
+        let problem = Problem { logits, epsilon: method.scaling().epsilon };
+        problem.check()?;
         let k = shape.num_prototypes();
         let mut given = Vec::with_capacity(shape.len());
         let mut row_sum_error = 0.0f64;
@@ -144,7 +140,7 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
             given.extend(values.iter().map(|w| (w.as_() / sum).ln()));
         }
         let mut judge = Self {
-            problem: Problem { logits, epsilon: method.scaling().epsilon },
+            problem,
             given_log_marginal: vec![0.0; k],
             row_sum_error,
             log_floor: (256.0 * A::min_positive_value().as_()).ln(),
@@ -211,9 +207,28 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
         self.given
             .iter()
             .zip(&self.log_w)
-            .filter(|(g, w)| **g > self.log_floor || **w > self.log_floor)
-            .map(|(g, w)| (g - w).abs())
+            .filter(|(g, w)| !(**g <= self.log_floor && **w <= self.log_floor))
+            .map(|(g, w)| or_unknown((g - w).abs()))
             .fold(0.0, f64::max)
+    }
+
+    /// A bound on `mean_i KL(w*_i ‖ w_i)` for Sinkhorn–Knopp, from `dual_kl`, one on `mean_i KL(w*_i ‖ W(u)_i)`:
+    ///
+    /// ```text
+    /// KL(w* ‖ w) = KL(w* ‖ W(u)) + KL(W(u) ‖ w) + Σ (w* − W(u)) (log W(u) − log w)
+    /// ```
+    ///
+    /// The last term is at most `‖w* − W(u)‖₁ max |log W(u) − log w|`, and the mean of those norms at most `√(2 dual_kl)` (Pinsker,
+    /// Jensen). Elements that have underflown on both sides count nothing, as in the deviation.
+    fn reverse_kl(&self, dual_kl: f64) -> f64 {
+        let not_underflown =
+            |(w, g): &(&f64, &f64)| !(**w <= self.log_floor && **g <= self.log_floor);
+        let pairs = || self.log_w.iter().zip(&self.given).filter(not_underflown);
+        let kl = certificate::kl_divergence(pairs().map(|(w, _)| *w), pairs().map(|(_, g)| *g));
+        // 0 · ∞ is none.
+        let deviation = self.deviation();
+        let cross = if dual_kl == 0.0 { 0.0 } else { (2.0 * dual_kl).sqrt() * deviation };
+        or_unknown(dual_kl + kl / self.log_rows.len() as f64 + cross)
     }
 
     /// `mean_i KL(w_i ‖ W(u)_i)`; an underflown element may stand against a tiny one.
@@ -238,7 +253,7 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
 
     fn mira(&self, beta: f64) -> Certificate {
         let gamma = beta / (1.0 - beta);
-        let row_kl = self.mean_row_kl();
+        let row_kl = or_unknown(self.mean_row_kl());
         let allowance = self.allowance(gamma);
         if beta == 0.0 {
             return Certificate {
@@ -252,12 +267,14 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
         let log_u = self.log_u(gamma);
         let pairs = || self.given_log_marginal.iter().copied();
         let gap = (1.0 - beta) * row_kl
-            + beta * certificate::kl_divergence(pairs(), log_u.iter().copied());
+            + beta * or_unknown(certificate::kl_divergence(pairs(), log_u.iter().copied()));
         Certificate {
             duality_gap: gap,
             label_kl_bound: gap / (1.0 - beta),
             log_ratio_bound: self.deviation() + self.mira_bound(beta),
-            marginal_error: pairs().zip(&log_u).map(|(w, u)| (w.exp() - u.exp()).abs()).sum(),
+            marginal_error: or_unknown(
+                pairs().zip(&log_u).map(|(w, u)| (w.exp() - u.exp()).abs()).sum(),
+            ),
             rounding_allowance: allowance,
         }
     }
@@ -310,9 +327,11 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
             0.0,
         );
         let uniform = 1.0 / k;
+        // Both bound how far the dual point is from the best one.
+        let dual_kl = or_unknown(gap).min(or_unknown(at_dual.duality_gap)) / epsilon;
         Certificate {
-            duality_gap: gap,
-            label_kl_bound: gap / epsilon,
+            duality_gap: or_unknown(gap),
+            label_kl_bound: self.reverse_kl(dual_kl),
             log_ratio_bound: self.deviation() + at_dual.log_ratio_bound,
             marginal_error: self.given_log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum(),
             rounding_allowance: self.allowance(certificate::sinkhorn_amplification(
@@ -326,8 +345,10 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
     /// is what the per-element bound multiplies errors of marginals by.
     fn allowance(&self, gamma: f64) -> f64 {
         let shape = self.problem.logits.shape();
-        let exponents = row_span_finite(self.problem.logits) / self.problem.epsilon
-            + span(self.log_weights.iter().copied());
+        // Of elements that have not underflown: further below the largest of their row there is nothing to compare.
+        let weights = span(self.log_weights.iter().copied());
+        let logits = row_span_finite(self.problem.logits) / self.problem.epsilon;
+        let exponents = logits.min(weights - self.log_floor) + weights;
         let terms = shape.batch() as f64 + shape.num_prototypes() as f64;
         (1.0 + 2.0 * gamma) * (f64::EPSILON / 2.0) * (terms + 3.0 * exponents + 16.0)
     }
@@ -376,4 +397,32 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
 /// The largest span of a row's finite logits.
 fn row_span_finite<T: AsPrimitive<f64>>(logits: Matrix<'_, T>) -> f64 {
     logits.rows().map(|row| span(row.iter().map(|s| s.as_()))).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Shape, Sinkhorn};
+
+    /// Without preference the optimum is uniform, and its divergence from anything else is known.
+    #[test]
+    fn divergence_from_sinkhorns_optimum_counts_what_is_missing() {
+        let (logits, shape) = ([0.0; 4], Shape::new(2, 2).unwrap());
+        let method = Sinkhorn::new(0.1).unwrap().into();
+        for missing in [0.5, 0.3, 1e-3, 1e-6, 1e-300, 0.0] {
+            let given = [1.0 - missing, missing, missing, 1.0 - missing];
+            let truth = -0.5 * (4.0 * missing * (1.0 - missing)).ln();
+            let found = verify(
+                Matrix::new(&logits, shape).unwrap(),
+                Matrix::new(&given, shape).unwrap(),
+                &method,
+            );
+            let bound = found.unwrap().certificate.label_kl_bound;
+            assert!(bound >= truth - 1e-12, "{missing:e}: {bound} < {truth}");
+            assert!(
+                bound <= 1.001 * truth + 1e-6 || truth > 100.0,
+                "{missing:e}: {bound}, {truth}"
+            );
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use mira_core::{Assigner, Collective, Method, Report, Shape, SingleProcess};
+use mira_core::{Assigner, Collective, FixedPoint, Method, Report, Shape, SingleProcess};
 use ndarray::{Array2, ArrayBase, ArrayView2, ArrayViewMut2, RawData};
 
 use crate::element::{Logit, Real};
@@ -15,7 +15,7 @@ use crate::{CpuWorkspace, Error, memory};
 /// Assigns on the CPU: logits of type `L` (`f32`, `f64`, [`half::f16`], [`half::bf16`]) in, assignment of type `A` (`f32`, `f64`)
 /// out, which is also the type the sweeps compute in.
 ///
-/// Views may have any row stride; columns must be contiguous. Work is spread over rayon's threads in blocks of rows whose
+/// Views may have any row stride; columns must be contiguous. Work is spread over as many threads as rayon has, in blocks of rows whose
 /// size depends on the shape alone: results have the same bits on any number of threads.
 ///
 /// # Example
@@ -58,7 +58,8 @@ impl<L: Logit, A: Real> CpuAssigner<L, A> {
         Self { warm_start, ..self }
     }
 
-    /// Treats the logits as this rank's rows of a batch spread over the collective's ranks.
+    /// Treats the logits as this rank's rows of a batch spread over the collective's ranks. All must assign with the same method; where one
+    /// starts from other weights than the others, all start cold. A rank whose arguments are refused tells the others so.
     #[must_use]
     pub fn with_collective(self, collective: Arc<dyn Collective>) -> Self {
         Self { collective, ..self }
@@ -82,6 +83,22 @@ fn row_stride<S: RawData>(
     }
 }
 
+/// Row stride of the assignment, if both arrays are of the workspace's shape and have contiguous rows.
+fn output_stride<L, A>(
+    logits: &ArrayView2<'_, L>,
+    assignment: &ArrayViewMut2<'_, A>,
+    expected: Shape,
+) -> Result<isize, Error> {
+    for (what, got) in [("logits", logits.dim()), ("assignment", assignment.dim())] {
+        if got != (expected.batch(), expected.num_prototypes()) {
+            let got = Shape::new(got.0, got.1)?;
+            return Err(mira_core::Error::ShapeMismatch { what, expected, got }.into());
+        }
+    }
+    row_stride("logits", logits)?;
+    row_stride("assignment", assignment)
+}
+
 impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
     type Logits<'a> = ArrayView2<'a, L>;
     type Assignment<'a> = ArrayViewMut2<'a, A>;
@@ -103,21 +120,10 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
         mut assignment: ArrayViewMut2<'_, A>,
         ws: &mut CpuWorkspace<A>,
     ) -> Result<(), Error> {
-        let mismatch = |what, got: (usize, usize)| -> Result<(), Error> {
-            let got = Shape::new(got.0, got.1)?;
-            Err(mira_core::Error::ShapeMismatch { what, expected: ws.shape, got }.into())
-        };
-        let expected = (ws.shape.batch(), ws.shape.num_prototypes());
-        if logits.dim() != expected {
-            mismatch("logits", logits.dim())?;
-        }
-        if assignment.dim() != expected {
-            mismatch("assignment", assignment.dim())?;
-        }
-        row_stride("logits", &logits)?;
-        let stride = row_stride("assignment", &assignment)?;
+        let stride = output_stride(&logits, &assignment, ws.shape)
+            .inspect_err(|_| FixedPoint::refuse(&*self.collective))?;
         // SAFETY: the view is exclusively borrowed for this call; its rows are contiguous and `stride` apart.
-        let rows = unsafe { Rows::new(assignment.as_mut_ptr(), stride, expected.1) };
+        let rows = unsafe { Rows::new(assignment.as_mut_ptr(), stride, ws.shape.num_prototypes()) };
         let CpuWorkspace { block_rows, fixed_point, memory, .. } = ws;
         with_team(|team| {
             let mut sweep = CpuSweep {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::needless_range_loop)] // registers of several rows are indexed together
 
-use mira_core::Error;
+use mira_core::{Error, is_too_large};
 use ndarray::ArrayView2;
 use num_traits::{AsPrimitive, Float, Zero};
 
@@ -28,6 +28,7 @@ pub(crate) enum BuildSums {
 #[derive(Debug)]
 pub struct BuildBlock<'a, L, A> {
     pub(crate) logits: ArrayView2<'a, L>,
+    pub(crate) epsilon: f64,
     pub(crate) scale: Scale<A>,
     /// Scale of `S/τ`, if the objective is wanted.
     pub(crate) partition: Option<Scale<A>>,
@@ -212,18 +213,34 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
             if range.finite { range.low.as_() } else { examine(logits, self.pass.first + at)? };
         stats.row_span = stats.row_span.max(if range.finite { high - low } else { f64::INFINITY });
         let (top, bottom) = (self.scale.log2(high), self.scale.log2(low));
+        if is_too_large(high, self.epsilon) || is_too_large(low, self.epsilon) {
+            let too_large = |s: &L| {
+                let value: f64 = s.as_();
+                value.is_finite() && is_too_large(value, self.epsilon)
+            };
+            let column = logits.iter().position(too_large).expect("the highest or the lowest");
+            let (row, value) = (self.pass.first + at, logits[column].as_());
+            return Err(Error::LogitOverflow { row, column, value, epsilon: self.epsilon });
+        }
         let shift = top.round();
         stats.lowest_exponent = stats.lowest_exponent.min(bottom - shift - 1.0);
         stats.largest_argument = stats.largest_argument.max(top.abs().max(bottom.abs()));
+        // The lowest logit whose kernel element does not underflow, a little lower: forbidden ones become 0 through it.
+        let lowest: f64 = L::Wide::min_value().as_();
+        let underflow = |shift: f64, scale: Scale<A>| {
+            let underflow = (shift + A::MIN_EXPONENT - 2.0) / scale.log2(1.0);
+            underflow - 1e-6 * underflow.abs()
+        };
+        let floor = |shift, scale| L::Wide::from_f64(underflow(shift, scale).max(lowest));
+        let widest = self.partition.unwrap_or(self.scale);
+        if !range.finite && underflow(widest.log2(high).round(), widest) < lowest {
+            // At such temperatures no number stands for a forbidden entry.
+            stats.largest_argument = f64::INFINITY;
+        }
         if stats.largest_argument > A::MAX_EXPONENT_ARGUMENT {
             // The pass is void (see `largest_argument`); the log domain takes over.
             return Ok((f64::NAN, shift));
         }
-        // The lowest logit whose kernel element does not underflow, a little lower: forbidden ones become 0 through it.
-        let floor = |shift: f64, scale: Scale<A>| {
-            let underflow = (shift + A::MIN_EXPONENT - 2.0) / scale.log2(1.0);
-            L::Wide::from_f64((underflow - 1e-6 * underflow.abs()).max(-3e38))
-        };
         // SAFETY: every block has its own rows, and no other reference to this one is alive.
         let out = unsafe { self.pass.rows.row(self.pass.first + at) };
         let total = build_row::<L, A::Vector<I>, I>(

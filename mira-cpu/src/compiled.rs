@@ -10,13 +10,13 @@ use mira_simd::dispatch;
 use crate::build::BuildBlock;
 use crate::element::Logit;
 use crate::exp::{Ln, Weights};
-use crate::log_domain::LogBlock;
+use crate::log_domain::{LogBlock, LogSums};
 use crate::rows::{BlockStats, Reduce, SweepBlock};
 
 /// Kernels in one arithmetic.
 pub trait RealKernels: Sized {
     fn build<L: Logit>(block: BuildBlock<'_, L, Self>) -> Result<BlockStats, Error>;
-    fn log_domain<L: Logit>(block: LogBlock<'_, L, Self>) -> Result<f64, Error>;
+    fn log_domain<L: Logit>(block: LogBlock<'_, L, Self>) -> Result<LogSums, Error>;
     fn sweep(block: SweepBlock<'_, Self>) -> BlockStats;
     fn reduce(reduce: Reduce<'_, Self>);
     fn weights(weights: Weights<'_, Self>);
@@ -26,8 +26,8 @@ pub trait RealKernels: Sized {
 pub trait LogitKernels: Sized {
     fn build_f32(block: BuildBlock<'_, Self, f32>) -> Result<BlockStats, Error>;
     fn build_f64(block: BuildBlock<'_, Self, f64>) -> Result<BlockStats, Error>;
-    fn log_domain_f32(block: LogBlock<'_, Self, f32>) -> Result<f64, Error>;
-    fn log_domain_f64(block: LogBlock<'_, Self, f64>) -> Result<f64, Error>;
+    fn log_domain_f32(block: LogBlock<'_, Self, f32>) -> Result<LogSums, Error>;
+    fn log_domain_f64(block: LogBlock<'_, Self, f64>) -> Result<LogSums, Error>;
 }
 
 macro_rules! in_arithmetic {
@@ -36,7 +36,7 @@ macro_rules! in_arithmetic {
             fn build<L: Logit>(block: BuildBlock<'_, L, Self>) -> Result<BlockStats, Error> {
                 L::$build(block)
             }
-            fn log_domain<L: Logit>(block: LogBlock<'_, L, Self>) -> Result<f64, Error> {
+            fn log_domain<L: Logit>(block: LogBlock<'_, L, Self>) -> Result<LogSums, Error> {
                 L::$log_domain(block)
             }
             #[inline(never)]
@@ -70,11 +70,11 @@ macro_rules! of_logits {
                 dispatch(block)
             }
             $(#[$f32])*
-            fn log_domain_f32(block: LogBlock<'_, Self, f32>) -> Result<f64, Error> {
+            fn log_domain_f32(block: LogBlock<'_, Self, f32>) -> Result<LogSums, Error> {
                 dispatch(block)
             }
             $(#[$f64])*
-            fn log_domain_f64(block: LogBlock<'_, Self, f64>) -> Result<f64, Error> {
+            fn log_domain_f64(block: LogBlock<'_, Self, f64>) -> Result<LogSums, Error> {
                 dispatch(block)
             }
         }

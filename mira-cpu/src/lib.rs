@@ -3,7 +3,7 @@
 //! A pass over the kernel matrix is one row total (a dot product with the column weights) and one addition of the scaled row to
 //! the column sums, for a few rows at a time while they are in cache; see `rows.rs`. The kernel is built in the output array and
 //! becomes the assignment in place, so no B × K memory is needed beside it. Instruction sets are chosen at run time
-//! ([`instruction_set`]), threads are rayon's, and results have the same bits on any number of them.
+//! ([`instruction_set`]), threads are as many as rayon's current pool has (but our own, kept for the next call), and results have the same bits on any number of them.
 //!
 //! Hard labels and usage statistics: [`argmax`], [`top_k`], [`usage`].
 

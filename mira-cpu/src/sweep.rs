@@ -107,7 +107,14 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
                 write: kind == BuildSums::Write,
             };
             let logits = this.block(block);
-            error[0] = match A::build(BuildBlock { logits, scale, partition, kind, pass }) {
+            error[0] = match A::build(BuildBlock {
+                logits,
+                epsilon: this.epsilon,
+                scale,
+                partition,
+                kind,
+                pass,
+            }) {
                 Ok(done) => {
                     stats[0] = done;
                     None
@@ -249,6 +256,9 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         let stats = Disjoint::new(&mut self.memory.stats);
         let errors = Disjoint::new(&mut self.memory.errors);
         let this = &*self;
+        // Where the kernel could not be built, the objective's part is made here, once.
+        let partition_temperature =
+            this.partition_temperature.filter(|_| this.sum_log_partition.is_none());
         this.team.for_each_block(num_blocks, |block| {
             // SAFETY: each block takes its own part of each slice and its own rows.
             let (row, maxima, sums, stats, error) = unsafe {
@@ -264,17 +274,18 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
             let result = A::log_domain(LogBlock {
                 logits: this.block(block),
                 first,
-                log2_scale: std::f64::consts::LOG2_E / this.epsilon,
+                epsilon: this.epsilon,
+                partition_temperature,
                 log2_weights: log_weights.map(|_| log2_weights),
                 write: write.then_some(Target { rows: this.rows, first }),
                 row,
                 maxima,
                 sums,
             });
-            (stats[0].sum_log_row, error[0]) = match result {
-                Ok(sum) => (sum * std::f64::consts::LN_2, None),
-                Err(error) => (0.0, Some(error)),
-            };
+            let all = result.as_ref().copied().unwrap_or_default();
+            stats[0].sum_log_row = all.rows * std::f64::consts::LN_2;
+            stats[0].sum_log_partition = all.partition * std::f64::consts::LN_2;
+            error[0] = result.err();
         });
         let failed = self.memory.errors.iter_mut().find_map(Option::take);
         if failed.is_none() {
@@ -293,6 +304,9 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         self.memory.log_domain = scratch;
         // Whatever the output holds now, it is no kernel.
         self.built = false;
+        if partition_temperature.is_some() {
+            self.sum_log_partition = Some(self.merged().sum_log_partition);
+        }
         match failed {
             Some(error) => Err(error),
             None => Ok(PassInfo { lost_mass: 0.0, sum_log_row: self.merged().sum_log_row }),

@@ -74,7 +74,7 @@ impl<A: Real> CpuWorkspace<A> {
     /// Restores a warm start, as from a checkpoint.
     ///
     /// # Errors
-    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values.
+    /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in magnitude.
     pub fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), crate::Error> {
         Ok(self.fixed_point.set_log_weights(log_weights)?)
     }
@@ -87,7 +87,7 @@ impl<A: Real> CpuWorkspace<A> {
     /// Restores the centre, as from a checkpoint.
     ///
     /// # Errors
-    /// [`mira_core::Error::LengthMismatch`] unless there are K finite values.
+    /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in magnitude.
     pub fn set_center(&mut self, center: &[f64]) -> Result<(), crate::Error> {
         Ok(self.fixed_point.set_center(center)?)
     }

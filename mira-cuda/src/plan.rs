@@ -229,7 +229,7 @@ impl Plan {
             at_partials: part(row_blocks * row_length * layout.word),
             at_row_shift: part(batch * 4),
             at_row_factor: part((batch * 4).max(row_blocks * layout.word)),
-            at_row_log: part(batch * 8),
+            at_row_log: part(batch * 16),
             at_scalars: part(2 * blocks * NUM_SCALARS * 2 * TAGGED),
             at_control: part(size_of::<Control>()),
             at_summary: part(size_of::<Summary>()),

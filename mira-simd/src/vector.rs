@@ -44,8 +44,9 @@ pub trait Vector: Copy {
     /// The elements.
     #[inline(always)]
     fn to_array(self) -> [Self::Scalar; 16] {
+        const { assert!(Self::LEN <= 16, "a vector has at most 16 elements") };
         let mut array = [Self::Scalar::default(); 16];
-        // SAFETY: no vector has more than 16 elements.
+        // SAFETY: no vector has more than 16 elements: checked above, when this is compiled.
         unsafe { self.store(array.as_mut_ptr()) };
         array
     }
@@ -79,7 +80,13 @@ impl<T: Scalar, const N: usize> Lanes<T, N> {
 
 impl<T: Scalar, const N: usize> Vector for Lanes<T, N> {
     type Scalar = T;
-    const LEN: usize = N;
+    const LEN: usize = {
+        assert!(
+            N.is_power_of_two() && N <= 16,
+            "sums halve the elements, and there are at most 16"
+        );
+        N
+    };
     #[inline(always)]
     unsafe fn load(from: *const T) -> Self {
         // SAFETY: by the trait's contract; the array is read unaligned.

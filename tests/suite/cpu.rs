@@ -230,3 +230,80 @@ fn any_number_of_threads_gives_the_same_bits() {
         }
     }
 }
+
+/// Where no kernel can be built the objective is computed in the log domain, if it is asked for.
+#[test]
+fn the_objective_is_there_where_the_kernel_is_not() {
+    let problem = Problem::new(Kind::Extreme, shape(9, 7), 0.02, 0.9, 3, F32::stored);
+    for method in [problem.mira(StopRule::default()), problem.mira(StopRule::Sweeps(2))] {
+        let expected = oracle::answer(method, problem.shape, &problem.logits).report.objective;
+        let expected = expected.expect("the oracle always has it");
+        for stored in [
+            F32::assign(method, problem.shape, &problem.logits),
+            F64::assign(method, problem.shape, &problem.logits),
+        ] {
+            let got = stored.expect("valid logits").report.objective.expect("asked for");
+            // Of terms as large as S/ε.
+            let largest = problem.logits.iter().fold(0.0f64, |m, s| m.max(s.abs()));
+            let rounding = 1e-13 * largest / problem.epsilon();
+            assert!((got - expected).abs() <= rounding, "{method:?}: {got}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_sequence_without_end_ends() {
+    let problem = Problem::new(Kind::Clusters, shape(20, 5), 0.2, 0.5, 5, F64::stored);
+    let run = |n| {
+        F64::assign(problem.mira(StopRule::Sweeps(n)), problem.shape, &problem.logits)
+            .expect("valid logits")
+    };
+    assert_eq!(run(usize::MAX).assignment, run(1000).assignment);
+    assert_eq!(run(usize::MAX).report.passes, run(1000).report.passes);
+}
+
+/// f64 has logits that no temperature can be divided into, and weights whose differences are infinite.
+#[test]
+fn numbers_beyond_the_arithmetic_are_refused() {
+    let method = Softmax::new(0.02).expect("valid").into();
+    let logits = [0.0, 1.0, 1e307, 2.0];
+    let error = F64::assign(method, shape(2, 2), &logits).expect_err("1e307/0.02 is infinite");
+    let expected =
+        Error::LogitOverflow { row: 1, column: 0, value: 1e307, epsilon: method.scaling().epsilon };
+    assert!(matches!(&error, Failure::Core(e) if *e == expected), "{error:?}");
+    let from_oracle = mira_core::Reference::<f64>::new(method)
+        .assign(mira_core::Matrix::new(&logits, shape(2, 2)).expect("as long"));
+    assert_eq!(from_oracle.expect_err("the same"), expected);
+
+    let assigner = CpuAssigner::<f64>::new(Mira::default());
+    let mut workspace = assigner.workspace(shape(2, 3)).expect("small");
+    for (weights, expected) in [
+        (vec![0.0, 1.7e308, 0.0], Some(1)),
+        (vec![0.0, 0.0, f64::NAN], Some(2)),
+        (vec![0.0; 4], None),
+        (vec![f64::NAN; 2], None),
+    ] {
+        let error = workspace.set_log_weights(&weights).expect_err("no state");
+        let right = match (&error, expected) {
+            (CpuError::Core(Error::InvalidState { index, .. }), Some(at)) => *index == at,
+            (CpuError::Core(Error::LengthMismatch { expected: 3, got, .. }), None) => {
+                *got == weights.len()
+            }
+            _ => false,
+        };
+        assert!(right, "{weights:?}: {error}");
+    }
+    workspace.set_log_weights(&[1e300, -1e300, 0.0]).expect("large, but weights");
+    let assigner = assigner.with_warm_start(true);
+    let mut assignment = Array2::zeros((2, 3));
+    assigner
+        .assign_into(
+            ndarray::array![[0.9, 0.1, -0.3], [0.1, 0.7, 0.2]].view(),
+            assignment.view_mut(),
+            &mut workspace,
+        )
+        .expect("valid logits");
+    for row in assignment.rows() {
+        assert!((row.sum() - 1.0).abs() < 1e-12, "{row}");
+    }
+}

@@ -22,6 +22,8 @@ mod golden;
 mod optimum;
 mod oracle;
 mod properties;
+#[cfg(feature = "cpu")]
+mod ranks;
 mod rows;
 mod soundness;
 mod support;
@@ -67,6 +69,7 @@ macro_rules! conforms {
                     beta_towards_one_approaches_sinkhorn,
                     bounds_contract_by_beta,
                     forbidden_prototypes_get_nothing,
+                    any_temperature_leaves_rows_that_sum_to_one,
                     certificates_with_forbidden_prototypes_are_numbers,
                     invalid_logits_are_named,
                     a_workspace_can_be_used_again,
@@ -76,7 +79,7 @@ macro_rules! conforms {
                     the_verifier_accepts_answers_and_accuses_forgeries,
                     the_allowance_covers_what_f64_finds,
                 ]
-                [soundness: every_bound_holds]
+                [soundness: every_bound_holds, rows_that_repeat_are_not_rounded_alike]
                 $($more)*
             }
         }

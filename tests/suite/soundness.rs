@@ -1,11 +1,11 @@
 //! Every bound of every report against the truth, on `MIRA_SOUNDNESS_PROBLEMS` random problems (300 unless given).
 
-use mira_core::{Method, StopRule};
+use mira_core::{Matrix, Method, StopRule, verify};
 
 use crate::optimum;
 use crate::support::{
-    Answer, Backend, Problem, Random, f64_noise, log_assignment, mean_kl, mira_objective,
-    sinkhorn_dual, span,
+    Answer, Backend, Kind, Problem, Random, f64_noise, log_assignment, mean_kl, mira_objective,
+    shape, sinkhorn_dual, span,
 };
 
 /// One kind of bound over many problems.
@@ -56,6 +56,7 @@ pub(crate) fn every_bound_holds<B: Backend>() {
         Tally::new("sinkhorn duality gap"),
         Tally::new("sinkhorn label KL"),
         Tally::new("sinkhorn log ratio"),
+        Tally::new("verified sinkhorn KL"),
     ];
     let mut unsolved = 0;
     for seed in 0..num_problems {
@@ -69,11 +70,11 @@ pub(crate) fn every_bound_holds<B: Backend>() {
         };
         let [gap, label, ratio, sinkhorn @ ..] = &mut tallies;
         mira::<B>(&problem, problem.mira(stop), [gap, label, ratio]);
-        let [gap, label, ratio] = sinkhorn;
+        let [gap, label, ratio, verified] = sinkhorn;
         unsolved += usize::from(!sinkhorn_knopp::<B>(
             &problem,
             problem.sinkhorn(stop),
-            [gap, label, ratio],
+            [gap, label, ratio, verified],
         ));
     }
     let name = B::NAME;
@@ -92,6 +93,30 @@ pub(crate) fn every_bound_holds<B: Backend>() {
     if num_problems >= 300 {
         assert!(tallies[0].tightest > 0.5, "{name}: no problem comes near the duality gap");
         assert!(tallies[2].tightest > 0.5, "{name}: no problem comes near the log-ratio bound");
+        assert!(tallies[6].tightest > 0.5, "{name}: no problem comes near the verified divergence");
+    }
+}
+
+/// Batches of a few distinct rows, as of a data set with duplicates: whatever is rounded alike in all of them, no mean evens out.
+pub(crate) fn rows_that_repeat_are_not_rounded_alike<B: Backend>() {
+    let [mut gap, mut label, mut ratio] =
+        ["gap", "label KL", "log ratio"].map(|name| Tally::new(name));
+    for seed in 0..u64::from(B::cases(48)) {
+        let mut random = Random::new(seed ^ 0x0a11_a11e);
+        let (distinct, k) = (1 + random.below(6), 2 + random.below(8));
+        let batch = random.pick(&[60, 256, 512]);
+        let in_runs = random.below(2) == 0;
+        let few = Problem::new(Kind::Gaussian, shape(distinct, k), 0.225, 0.0, seed, B::stored);
+        let row_of = |i: usize| if in_runs { i * distinct / batch } else { i % distinct };
+        let rows = few.logits.chunks_exact(k).collect::<Vec<_>>();
+        let logits = (0..batch).flat_map(|i| rows[row_of(i)].iter().copied()).collect();
+        let beta = random.pick(&[2.0 / 3.0, 0.9, 0.95]);
+        let problem = Problem { shape: shape(batch, k), beta, logits, ..few };
+        mira::<B>(&problem, problem.mira(StopRule::default()), [&mut gap, &mut label, &mut ratio]);
+    }
+    for tally in [gap, label, ratio] {
+        assert!(tally.violations.is_empty(), "{}: {:#?}", B::NAME, tally.violations);
+        println!("{}: {} truth/bound {:.3}", B::NAME, tally.name, tally.tightest);
     }
 }
 
@@ -173,7 +198,7 @@ fn mira<B: Backend>(problem: &Problem, method: Method, [gap, label, ratio]: [&mu
 fn sinkhorn_knopp<B: Backend>(
     problem: &Problem,
     method: Method,
-    [gap, label, ratio]: [&mut Tally; 3],
+    [gap, label, ratio, verified]: [&mut Tally; 4],
 ) -> bool {
     let (k, epsilon) = (problem.num_prototypes(), problem.temperature);
     let answer = answer::<B>(problem, method);
@@ -196,6 +221,20 @@ fn sinkhorn_knopp<B: Backend>(
         let divergence = mean_kl(&optimum.log_w, &of_weights, k);
         label.check(divergence, certificate.label_kl_bound, slack / epsilon, context);
         let floor = (256.0 * B::SMALLEST_NORMAL).ln();
+        if log_w.iter().all(|w| *w > floor) {
+            let logits = Matrix::new(&problem.logits, problem.shape).expect("its shape");
+            let given = Matrix::new(&answer.assignment, problem.shape).expect("its shape");
+            let found = verify(logits, given, &method).expect("an assignment").certificate;
+            // Of the optimum and of the dual point, whose errors are squared to leading order.
+            let noise = (optimum.residual + noise) * (1.0 + span(&problem.logits) / epsilon);
+            let slack = squared_slack(found.label_kl_bound, noise.min(1.0));
+            verified.check(
+                mean_kl(&optimum.log_w, &log_w, k),
+                found.label_kl_bound,
+                slack,
+                context,
+            );
+        }
         let worst = log_w
             .iter()
             .zip(&optimum.log_w)

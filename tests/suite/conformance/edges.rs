@@ -52,6 +52,31 @@ pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
     );
 }
 
+/// From where all but the largest logits vanish to where all are alike; a forbidden prototype gets nothing even there.
+pub(crate) fn any_temperature_leaves_rows_that_sum_to_one<B: Backend>() {
+    let temperatures = [1e-30, 1e-12, 1e-10, 1e-4, 1e4, 1e30, 1e38, 1e60];
+    for (seed, temperature) in (0..).zip(temperatures) {
+        for kind in [Kind::Extreme, Kind::Gaussian] {
+            let problem = Problem::new(kind, shape(7, 9), temperature, 0.5, seed, B::stored);
+            let mut logits = problem.logits.clone();
+            // Ties for the first place in a row, and an entry that is forbidden.
+            (logits[10], logits[12], logits[21]) = (logits[9], logits[9], f64::NEG_INFINITY);
+            let softmax: Method = Softmax::new(temperature).expect("valid").into();
+            let methods =
+                [softmax, problem.mira(StopRule::Sweeps(3)), problem.mira(StopRule::default())];
+            for method in methods {
+                let answer = B::assign(method, problem.shape, &logits);
+                let answer = answer.unwrap_or_else(|e| panic!("{}: {method:?}: {e:?}", B::NAME));
+                assert_eq!(answer.assignment[21], 0.0, "{}: {method:?}", B::NAME);
+                for row in answer.assignment.chunks_exact(9) {
+                    let sum: f64 = row.iter().sum();
+                    assert!((sum - 1.0).abs() <= B::TOLERANCE_TV, "{}: {method:?}: {sum}", B::NAME);
+                }
+            }
+        }
+    }
+}
+
 pub(crate) fn one_prototype_takes_everything<B: Backend>() {
     for batch in [1, 2, 33] {
         let problem = Problem::new(Kind::Extreme, shape(batch, 1), 0.02, 0.9, 7, B::stored);

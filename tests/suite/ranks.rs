@@ -1,0 +1,154 @@
+//! What ranks of the CPU backend do when they are not alike: in their method, their state, or their arguments.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mira::cpu::{CpuAssigner, CpuWorkspace, Error as CpuError};
+use mira_core::{
+    Assigner, Centered, CollectiveError, Error, Matrix, Method, Mira, Shape, Sinkhorn, Softmax,
+    StopRule, ThreadCollective, verify,
+};
+use ndarray::{Array2, Axis, concatenate};
+
+/// Longer than any of these tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn logits(rank: usize) -> Array2<f64> {
+    Array2::from_shape_fn((5, 4), |(i, j)| ((7 * i + 3 * j + 11 * rank) as f64).sin())
+}
+
+type Answer = Result<(Array2<f64>, mira_core::Report), CpuError>;
+
+/// One assignment on each of two ranks; `prepare` sets up a rank's workspace, from a shape that fits.
+fn on_two_ranks(
+    methods: [Method; 2],
+    prepare: impl Fn(usize, &mut CpuWorkspace<f64>) + Sync,
+) -> [Answer; 2] {
+    on_two_ranks_with(methods, |rank, assigner| {
+        let mut workspace = assigner.workspace(Shape::new(5, 4)?)?;
+        prepare(rank, &mut workspace);
+        Ok(workspace)
+    })
+}
+
+fn on_two_ranks_with(
+    methods: [Method; 2],
+    workspace: impl Fn(usize, &CpuAssigner<f64>) -> Result<CpuWorkspace<f64>, CpuError> + Sync,
+) -> [Answer; 2] {
+    let start = Instant::now();
+    // Kept to the end, so that no rank is rescued by another's being dropped.
+    let world: Vec<_> =
+        ThreadCollective::world_with_timeout(2, PATIENCE).into_iter().map(Arc::new).collect();
+    let one = |rank: usize| -> Answer {
+        let assigner = CpuAssigner::<f64>::new(methods[rank])
+            .with_warm_start(true)
+            .with_collective(Arc::clone(&world[rank]) as _);
+        let mut workspace = workspace(rank, &assigner)?;
+        let mut assignment = Array2::zeros((5, 4));
+        assigner.assign_into(logits(rank).view(), assignment.view_mut(), &mut workspace)?;
+        Ok((assignment, assigner.report(&workspace)?))
+    };
+    let answers = std::thread::scope(|scope| {
+        [0, 1].map(|rank| scope.spawn(move || one(rank))).map(|h| h.join().expect("no panic"))
+    });
+    assert!(start.elapsed() < PATIENCE / 2, "a rank was left waiting");
+    answers
+}
+
+fn mira(beta: f64) -> Method {
+    Mira::new(0.225, beta).expect("valid").into()
+}
+
+/// What all ranks are told differs.
+fn difference(answers: [Answer; 2]) -> String {
+    let [one, other] = answers.map(|answer| match answer {
+        Err(CpuError::Core(Error::Collective(CollectiveError::Differ { what }))) => what,
+        other => panic!("expected a difference, got {other:?}"),
+    });
+    assert_eq!(one, other);
+    one
+}
+
+#[test]
+fn other_methods_are_told_apart() {
+    let sweeps = |n| Mira::default().with_stop(StopRule::Sweeps(n)).expect("valid").into();
+    let softmax: Method = Softmax::new(0.225).expect("valid").into();
+    let cases: [([Method; 2], &str); 4] = [
+        ([mira(0.5), mira(0.9)], "ε"),
+        ([sweeps(3), sweeps(4)], "sweeps"),
+        ([mira(0.5), Sinkhorn::new(0.1125).expect("valid").into()], "method"),
+        ([softmax, Softmax::new(0.3).expect("valid").into()], "ε"),
+    ];
+    for (methods, what) in cases {
+        let said = difference(on_two_ranks(methods, |_, _| ()));
+        assert!(said.contains(what), "{methods:?}: {said}");
+    }
+}
+
+#[test]
+fn another_centre_is_an_error() {
+    let method: Method = Centered::new(0.04, 0.9).expect("valid").into();
+    let centre = |rank: usize, workspace: &mut CpuWorkspace<f64>| {
+        workspace.set_center(&[0.0, rank as f64, 0.1, -0.1]).expect("K values");
+    };
+    assert_eq!(difference(on_two_ranks([method; 2], centre)), "the centre");
+    for answer in on_two_ranks([method; 2], |_, workspace| centre(1, workspace)) {
+        answer.expect("the same centre");
+    }
+}
+
+/// Each starting from weights of its own, ranks would look for a fixed point that none of them has.
+#[test]
+fn ranks_that_do_not_start_alike_start_cold() {
+    let weights = |rank: usize, workspace: &mut CpuWorkspace<f64>| {
+        let sign = 1.0 - 2.0 * rank as f64;
+        workspace.set_log_weights(&[3.0 * sign, -3.0 * sign, 2.0, 0.5]).expect("K values");
+    };
+    for method in [mira(2.0 / 3.0), Sinkhorn::new(0.4).expect("valid").into()] {
+        let cold = on_two_ranks([method; 2], |_, _| ());
+        let only_one = |rank, workspace: &mut _| {
+            if rank == 1 {
+                weights(rank, workspace)
+            }
+        };
+        for answers in [on_two_ranks([method; 2], weights), on_two_ranks([method; 2], only_one)] {
+            let mut parts = Vec::new();
+            for (answer, cold) in answers.into_iter().zip(&cold) {
+                let ((w, report), (cold, cold_report)) =
+                    (answer.expect("an answer"), cold.as_ref().expect("an answer"));
+                assert_eq!((&w, report), (cold, *cold_report), "{method:?}");
+                parts.push((w, report));
+            }
+            // The certificate is one of the whole batch.
+            let [all, w] = [
+                concatenate![Axis(0), logits(0), logits(1)],
+                concatenate![Axis(0), parts[0].0, parts[1].0],
+            ]
+            .map(|m| m.iter().copied().collect::<Vec<f64>>());
+            let shape = Shape::new(10, 4).expect("not empty");
+            let matrix = |values| Matrix::new(values, shape).expect("as many");
+            let found = verify(matrix(&all), matrix(&w), &method).expect("an assignment");
+            let said = parts[0].1.certificate;
+            assert!(
+                found.certificate.marginal_error <= said.marginal_error + 1e-9,
+                "{method:?}: {said:?}, but {found:?}"
+            );
+        }
+        // Alike, they start warm, which shows in the passes.
+        let alike = |_: usize, workspace: &mut CpuWorkspace<f64>| weights(0, workspace);
+        let [warm, _] = on_two_ranks([method; 2], alike);
+        let cold = cold[0].as_ref().expect("an answer").1;
+        assert_ne!(warm.expect("an answer").1, cold, "{method:?}");
+    }
+}
+
+#[test]
+fn a_rank_that_is_refused_ends_the_others() {
+    let answers = on_two_ranks_with([mira(0.5); 2], |rank, assigner| {
+        assigner.workspace(Shape::new(5 + rank, 4)?)
+    });
+    let [waiting, refused] = answers;
+    assert!(matches!(waiting, Err(CpuError::Core(Error::PeerFailed))), "{waiting:?}");
+    let refused = refused.expect_err("of another shape");
+    assert!(matches!(refused, CpuError::Core(Error::ShapeMismatch { .. })), "{refused:?}");
+}
