@@ -341,6 +341,7 @@ def main():
         if not options.no_compile:
             comparison.compiled(file)
     comparison.worker.stop()
+    print(f"{len(comparison.rows)} rows, {len(comparison.failed)} failed", flush=True)
     if comparison.failed:
         sys.exit(f"error: without an answer, or more than 1e-5 from PyTorch's in total variation: {'; '.join(comparison.failed)}")
 
