@@ -5,27 +5,34 @@
 //! | request | answer |
 //! |---|---|
 //! | `device` | `{"name", "multiprocessors"}` |
+//! | `kernels` | `{"kernels"}`, their names |
+//! | `prepare KERNEL`: has the driver compile it, which is kept in its cache | `{"kernel", "seconds"}` |
 //! | `load B K f32\|bf16 FILE` (row-major, little-endian) | `{"ok"}` |
-//! | `copy N`: N copies of the logits on the device, the floor of reading and writing them once | `{"milliseconds"}`, the median |
-//! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "iterations", "passes", "log_ratio_bound"}` |
+//! | `copy N`: N copies of the logits on the device, the floor of reading and writing them once | `{"milliseconds", "latency_milliseconds"}` |
+//! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "latency_milliseconds", "iterations", "passes", "log_ratio_bound"}` |
 //! | `save FILE` (the last assignment, f32) | `{"ok"}` |
+//!
+//! Milliseconds are medians of N: of a launch among others, back to back, and of one alone on an idle stream, from before the host begins to enqueue it.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use half::bf16;
 use mira::{Assigner, Method, Shape};
 use mira_cuda::cudarc::driver::sys::CUevent_flags;
-use mira_cuda::cudarc::driver::{CudaStream, DriverError};
-use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, device};
+use mira_cuda::cudarc::driver::{CudaEvent, CudaStream, DriverError};
+use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, device, kernel_names, prepare};
 use serde_json::{Value, json};
 
 mod request;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Untimed calls before the timed ones.
-const WARM_UP: usize = 3;
+/// For how long runs are not timed: clocks rise under load.
+const WARM_UP: Duration = Duration::from_millis(300);
+/// What is timed takes so long at least: events count in half microseconds, and the first launch of several waits for the host.
+const SAMPLE: Duration = Duration::from_millis(2);
 
 enum Logits {
     F32(DeviceMatrix<f32>),
@@ -65,6 +72,14 @@ fn answer() -> Result<(), Failure> {
                 let attribute = Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
                 json!({ "name": context.name()?, "multiprocessors": context.attribute(attribute)? })
             }
+            (["kernels"], _) => json!({ "kernels": kernel_names().collect::<Vec<_>>() }),
+            (["prepare", kernel], _) => {
+                let start = Instant::now();
+                if !prepare(&context, kernel)? {
+                    return Err(format!("no kernel {kernel}; `kernels` lists them").into());
+                }
+                json!({ "kernel": kernel, "seconds": start.elapsed().as_secs_f64() })
+            }
             (["load", batch, prototypes, dtype, file], _) => {
                 let shape = Shape::new(batch.parse()?, prototypes.parse()?)?;
                 problem = Some(load(&stream, shape, dtype, file)?);
@@ -72,11 +87,14 @@ fn answer() -> Result<(), Failure> {
             }
             (["copy", n], Some(Problem { logits, .. })) => {
                 let n = n.parse()?;
-                let milliseconds = match logits {
+                let times = match logits {
                     Logits::F32(m) => copy(&stream, m, n)?,
                     Logits::Bf16(m) => copy(&stream, m, n)?,
                 };
-                json!({ "milliseconds": milliseconds })
+                json!({
+                    "milliseconds": times.milliseconds,
+                    "latency_milliseconds": times.latency_milliseconds,
+                })
             }
             (["time", n, method @ ..], Some(Problem { logits, assignment })) => {
                 let (n, method) = (n.parse()?, request::method(method)?);
@@ -122,34 +140,64 @@ fn load(
     Ok(Problem { logits, assignment: DeviceMatrix::zeros(stream, shape)? })
 }
 
-/// Median milliseconds of `n` runs, each between two events.
+/// Medians.
+struct Times {
+    /// Of a run among others.
+    milliseconds: f64,
+    /// Of one alone on an idle stream.
+    latency_milliseconds: f64,
+}
+
+/// Times `n` samples of runs back to back between two events, and `n` runs alone.
 fn measured(
     stream: &Arc<CudaStream>,
     n: usize,
     mut run: impl FnMut() -> Result<(), Failure>,
-) -> Result<f64, Failure> {
-    for _ in 0..WARM_UP {
+) -> Result<Times, Failure> {
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
         run()?;
+        stream.synchronize()?;
     }
-    let event =
-        || -> Result<_, DriverError> { stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)) };
-    let mut times = Vec::with_capacity(n);
-    for _ in 0..n.max(1) {
-        let start = event()?;
-        run()?;
-        let end = event()?;
-        end.synchronize()?;
-        times.push(f64::from(start.elapsed_ms(&end)?));
+    let mut runs = 1;
+    loop {
+        let start = Instant::now();
+        for _ in 0..runs {
+            run()?;
+        }
+        stream.synchronize()?;
+        // A tenth more, for this includes waking up the host.
+        if start.elapsed() >= SAMPLE + SAMPLE / 10 {
+            break;
+        }
+        runs *= 2;
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    let mut median = |runs: u32| -> Result<f64, Failure> {
+        let mut times = Vec::with_capacity(n);
+        for _ in 0..n.max(1) {
+            let start = event(stream)?;
+            for _ in 0..runs {
+                run()?;
+            }
+            let end = event(stream)?;
+            end.synchronize()?;
+            times.push(f64::from(start.elapsed_ms(&end)?) / f64::from(runs));
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2])
+    };
+    Ok(Times { milliseconds: median(runs)?, latency_milliseconds: median(1)? })
+}
+
+fn event(stream: &Arc<CudaStream>) -> Result<CudaEvent, DriverError> {
+    stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT))
 }
 
 fn copy<T: Logit>(
     stream: &Arc<CudaStream>,
     logits: &DeviceMatrix<T>,
     n: usize,
-) -> Result<f64, Failure> {
+) -> Result<Times, Failure> {
     let mut target = DeviceMatrix::<T>::zeros(stream, logits.shape)?;
     measured(stream, n, || Ok(stream.memcpy_dtod(&logits.elements, &mut target.elements)?))
 }
@@ -163,12 +211,13 @@ fn time<L: Logit>(
 ) -> Result<Value, Failure> {
     let assigner = CudaAssigner::<L, f32>::new(method, stream)?;
     let mut workspace = assigner.workspace(logits.shape)?;
-    let milliseconds = measured(stream, n, || {
+    let times = measured(stream, n, || {
         Ok(assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace)?)
     })?;
     let report = assigner.report(&workspace)?;
     Ok(json!({
-        "milliseconds": milliseconds,
+        "milliseconds": times.milliseconds,
+        "latency_milliseconds": times.latency_milliseconds,
         "iterations": report.iterations,
         "passes": report.passes,
         "log_ratio_bound": report.certificate.log_ratio_bound,

@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
 """Times mira's CUDA backend beside PyTorch on the same device and inputs, eager and compiled, against the time of one copy.
 
-Usage: gpu_compare.py --worker FILE [--seconds 240] [--repeats 20] [--json FILE]
+Usage: gpu_compare.py --worker FILE [--seconds 240] [--repeats 20] [--json FILE] [--no-compile | --only-compile] [--shapes BxK,...]
 
 FILE is the built `gpu_worker` (benches/gpu_worker.rs). Without PyTorch the columns of PyTorch stay empty. `copy` reads and writes the
-logits once on the device: no assignment can be faster. Stops starting new rows after --seconds.
-Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total variation.
+logits once on the device: no assignment can be faster. Times are medians of --repeats samples, each of as many runs back to back as take 2 ms,
+after 0.3 s of them; in the JSON there is the latency of one alone on an idle stream, too. torch.compile comes last, when all else is there; with
+--only-compile it is added to the rows that an earlier run has left in the JSON. Nothing is begun after --seconds; what there is is written after
+each case. A worker that ends, or says nothing for --patience seconds, costs a case and is started anew.
+Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total variation, or a case had no answer.
 """
 
 import argparse
 import array
 import json
+import math
 import random
+import select
+import shutil
 import statistics
 import subprocess
 import sys
@@ -57,33 +63,85 @@ CASES = [
 ]
 
 
-class Worker:
-    """The Rust side, asked over a pipe."""
+class NoAnswer(Exception):
+    pass
 
-    def __init__(self, path):
-        self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+class Worker:
+    """The Rust side, asked over a pipe; started when it is first asked, and again after it failed."""
+
+    def __init__(self, path, patience):
+        self.path, self.patience, self.process = path, patience, None
 
     def ask(self, request):
-        self.process.stdin.write(request + "\n")
-        self.process.stdin.flush()
+        if self.process is None:
+            self.process = subprocess.Popen([self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # there is no answer then
+        # One answer a request, so nothing is left in a buffer between them.
+        if not select.select([self.process.stdout], [], [], self.patience)[0]:
+            self.stop()
+            raise NoAnswer(f"no answer for {self.patience:g} s to: {request}")
         answer = self.process.stdout.readline()
         if not answer:
-            sys.exit(f"error: the worker ended on: {request}")
+            self.stop()
+            raise NoAnswer(f"the worker ended on: {request}")
         return json.loads(answer)
 
+    def stop(self):
+        if self.process is not None:
+            process, self.process = self.process, None
+            process.kill()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                pass  # the driver does not let it go
 
-def milliseconds(torch, run, repeats):
-    for _ in range(3):
+
+# Seconds: untimed runs before timed ones, what is timed at least, and what must be left for torch.compile to be begun.
+WARM_UP = 0.3
+SAMPLE = 0.002
+COMPILE = 10
+
+
+def timed(torch, run, repeats):
+    """Median milliseconds of a run among others, back to back, and of one alone, as the worker has them."""
+    start = time.monotonic()
+    while time.monotonic() - start < WARM_UP:
         run()
-    times = []
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return statistics.median(times)
+        torch.cuda.synchronize()
+    runs = 1
+    while True:
+        start = time.monotonic()
+        for _ in range(runs):
+            run()
+        torch.cuda.synchronize()
+        if time.monotonic() - start >= 1.1 * SAMPLE:
+            break
+        runs *= 2
+
+    def median(runs):
+        times = []
+        for _ in range(repeats):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            for _ in range(runs):
+                run()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end) / runs)
+        return statistics.median(times)
+
+    return median(runs), median(1)
+
+
+def folder_for(num_bytes):
+    """Memory if there is room, for the largest arrays take a gigabyte; else None, the usual place."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 1.2 * num_bytes else None
 
 
 def make_logits(torch, batch, num_prototypes, dtype, file):
@@ -112,13 +170,153 @@ def make_logits(torch, batch, num_prototypes, dtype, file):
     return logits
 
 
+def cell(value, form):
+    return "-" if value is None else format(value, form)
+
+
+def ratio(value, mine):
+    return "-" if value is None else f"{value / mine:.1f}x"
+
+
+class Comparison:
+    def __init__(self, torch, options):
+        self.torch, self.options = torch, options
+        self.end = time.monotonic() + options.seconds
+        self.worker = Worker(options.worker, options.patience)
+        self.device, self.rows, self.failed = None, [], []
+
+    def is_over(self, what, needs=0.0):
+        over = time.monotonic() + needs > self.end
+        if over:
+            print(f"{what}: left out, out of time", flush=True)
+        return over
+
+    def problems(self):
+        """Shapes and types, but those left out."""
+        for batch, num_prototypes in self.options.shapes:
+            for dtype in ("f32", "bf16"):
+                what = f"{batch}x{num_prototypes} {dtype}"
+                if self.torch is None and batch * num_prototypes > 1 << 25:
+                    print(f"{what}: left out, PyTorch makes the large inputs", flush=True)
+                elif not self.is_over(what):
+                    yield batch, num_prototypes, dtype
+
+    def write(self):
+        if self.options.json:
+            found = dict(device=self.device, torch=getattr(self.torch, "__version__", None), rows=self.rows)
+            new = self.options.json.with_name(self.options.json.name + ".new")
+            new.write_text(json.dumps(found, indent=1) + "\n")
+            new.replace(self.options.json)
+
+    def fail(self, what, error):
+        self.failed.append(what)
+        print(f"{what}: failed, {error}", flush=True)
+
+    def assignments(self, file):
+        self.device = self.worker.ask("device")
+        torch, repeats = self.torch, self.options.repeats
+        print(f"{self.device['name']}, {self.device['multiprocessors']} multiprocessors; " + (f"PyTorch {torch.__version__}" if torch else "no PyTorch with CUDA"))
+        head = f"{'shape':>11} {'logits':<6} {'method':<21}{'mira ms':>9}{'alone':>9}{'copies':>8}{'eager':>9}{'ratio':>7}{'passes':>8}{'bound':>9}{'max TV':>9}"
+        print(head + "\n" + "-" * len(head), flush=True)
+        for batch, num_prototypes, dtype in self.problems():
+            logits, floor = make_logits(torch, batch, num_prototypes, dtype, file), None
+            kept = Path(str(file) + "-logits")
+            file.replace(kept)
+            for name, reference, request in CASES:
+                what = f"{batch}x{num_prototypes} {dtype} {name}"
+                if self.is_over(what):
+                    continue
+                try:
+                    if floor is None or self.worker.process is None:
+                        self.worker.ask(f"load {batch} {num_prototypes} {dtype} {kept}")
+                        floor = self.worker.ask(f"copy {repeats}")["milliseconds"]
+                    ours = self.worker.ask(f"time {repeats} {request}")
+                    if torch is not None:
+                        self.worker.ask(f"save {file}")
+                except NoAnswer as error:
+                    self.fail(what, error)
+                    continue
+                eager = alone = distance = None
+                if torch is not None:
+                    with torch.inference_mode():
+                        eager, alone = timed(torch, lambda: reference(torch, logits), repeats)
+                        saved = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.float32)
+                        saved = saved.to("cuda").reshape(batch, num_prototypes)
+                        distance = float((saved - reference(torch, logits)).abs().sum(dim=1).max() / 2)
+                        del saved
+                    if not distance <= 1e-5:
+                        self.failed.append(what)
+                mine = ours["milliseconds"]
+                print(
+                    f"{f'{batch}x{num_prototypes}':>11} {dtype:<6} {name:<21}{mine:>9.4f}{ours['latency_milliseconds']:>9.4f}{f'{mine / floor:.1f}x':>8}"
+                    f"{cell(eager, '.3f'):>9}{ratio(eager, mine):>7}{ours['passes']:>8}{ours['log_ratio_bound']:>9.1e}{cell(distance, '.1e'):>9}",
+                    flush=True,
+                )
+                row = dict(batch=batch, num_prototypes=num_prototypes, logits=dtype, method=name, copy_milliseconds=floor, **ours)
+                if distance is not None and not math.isfinite(distance):
+                    distance = str(distance)
+                self.rows.append(dict(row, eager_milliseconds=eager, eager_latency_milliseconds=alone, compiled_milliseconds=None, max_tv=distance))
+                self.write()
+            kept.unlink()
+            file.unlink(missing_ok=True)
+        # It holds memory that PyTorch may need.
+        self.worker.stop()
+
+    def compiled(self, file):
+        """Each reference once for a shape and type, whatever the methods that it stands for."""
+        torch = self.torch
+        if torch is None:
+            print("torch.compile: left out, no PyTorch with CUDA")
+            return
+        for batch, num_prototypes, dtype in self.problems():
+            logits = make_logits(torch, batch, num_prototypes, dtype, file)
+            for reference in dict.fromkeys(reference for _, reference, _ in CASES):
+                what = f"{batch}x{num_prototypes} {dtype} {reference.__name__}, compiled"
+                if self.is_over(what, COMPILE):
+                    continue
+                try:
+                    with torch.inference_mode():
+                        # Otherwise shapes after the first are compiled for any, and after eight nothing is.
+                        torch.compiler.reset()
+                        fast = torch.compile(lambda x, f=reference: f(torch, x), dynamic=False)
+                        start = time.monotonic()
+                        fast(logits)
+                        torch.cuda.synchronize()
+                        seconds = time.monotonic() - start
+                        compiled, alone = timed(torch, lambda: fast(logits), self.options.repeats)
+                except Exception as error:  # compilers need a C compiler, which a host may lack
+                    print(f"{what}: failed, {type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}", flush=True)
+                    continue
+                beside = []
+                names = [name for name, of, _ in CASES if of is reference]
+                for row in self.rows:
+                    if (row["batch"], row["num_prototypes"], row["logits"]) == (batch, num_prototypes, dtype) and row["method"] in names:
+                        row.update(compiled_milliseconds=compiled, compiled_latency_milliseconds=alone)
+                        beside.append(f"{ratio(compiled, row['milliseconds'])} of {row['method']}")
+                if not beside:
+                    row = dict(batch=batch, num_prototypes=num_prototypes, logits=dtype, method=reference.__name__)
+                    self.rows.append(dict(row, compiled_milliseconds=compiled, compiled_latency_milliseconds=alone))
+                print(f"{what}: {compiled:.3f} ms, {'; '.join(beside) or 'no row beside it'}; {seconds:.0f} s to compile", flush=True)
+                self.write()
+
+
+def shapes(text):
+    return [tuple(int(n) for n in shape.split("x")) for shape in text.split(",")]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worker", required=True)
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--patience", type=float, default=60)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--shapes", type=shapes, default=SHAPES)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--no-compile", action="store_true")
+    which.add_argument("--only-compile", action="store_true")
     options = parser.parse_args()
+    started = time.monotonic()
     try:
         import torch
 
@@ -126,58 +324,26 @@ def main():
             torch = None
     except ImportError:
         torch = None
-    started = time.monotonic()
-    worker = Worker(options.worker)
-    device = worker.ask("device")
-    print(f"{device['name']}, {device['multiprocessors']} multiprocessors; " + (f"PyTorch {torch.__version__}" if torch else "no PyTorch with CUDA"))
-    head = f"{'shape':>11} {'logits':<6} {'method':<21}{'mira ms':>9}{'copies':>8}{'eager':>9}{'ratio':>7}{'compiled':>10}{'ratio':>7}{'passes':>8}{'bound':>9}{'max TV':>9}"
-    print(head + "\n" + "-" * len(head), flush=True)
-    rows, wrong = [], 0
-    with tempfile.TemporaryDirectory() as folder:
+    comparison = Comparison(torch, options)
+    comparison.end = started + options.seconds
+    largest = max(batch * num_prototypes for batch, num_prototypes in options.shapes)
+    with tempfile.TemporaryDirectory(dir=folder_for(8 * largest)) as folder:
         file = Path(folder) / "array"
-        for batch, num_prototypes in SHAPES:
-            for dtype in ("f32", "bf16"):
-                if time.monotonic() - started > options.seconds:
-                    print(f"{batch}x{num_prototypes} {dtype}: left out, out of time")
-                    continue
-                if torch is None and batch * num_prototypes > 1 << 25:
-                    print(f"{batch}x{num_prototypes} {dtype}: left out, PyTorch makes the large inputs")
-                    continue
-                logits = make_logits(torch, batch, num_prototypes, dtype, file)
-                worker.ask(f"load {batch} {num_prototypes} {dtype} {file}")
-                floor = worker.ask(f"copy {options.repeats}")["milliseconds"]
-                for name, reference, request in CASES:
-                    ours = worker.ask(f"time {options.repeats} {request}")
-                    row = dict(batch=batch, num_prototypes=num_prototypes, logits=dtype, method=name, copy_milliseconds=floor, **ours)
-                    eager = compiled = distance = None
-                    if torch is not None:
-                        with torch.inference_mode():
-                            eager = milliseconds(torch, lambda: reference(torch, logits), options.repeats)
-                            worker.ask(f"save {file}")
-                            saved = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.float32)
-                            theirs = reference(torch, logits)
-                            saved = saved.to("cuda").reshape(batch, num_prototypes)
-                            distance = float((saved - theirs).abs().sum(dim=1).max() / 2)
-                            del saved, theirs
-                            wrong += not distance <= 1e-5
-                            try:
-                                fast = torch.compile(lambda x, f=reference: f(torch, x))
-                                compiled = milliseconds(torch, lambda: fast(logits), options.repeats)
-                            except Exception as error:  # compilers need a C compiler, which a host may lack
-                                print(f"torch.compile failed: {type(error).__name__}: {str(error).splitlines()[0][:120]}", file=sys.stderr)
-                    mine = ours["milliseconds"]
-                    cell = lambda value, form: "-" if value is None else format(value, form)
-                    ratio = lambda value: "-" if value is None else f"{value / mine:.1f}x"
-                    print(
-                        f"{f'{batch}x{num_prototypes}':>11} {dtype:<6} {name:<21}{mine:>9.4f}{f'{mine / floor:.1f}x':>8}{cell(eager, '.3f'):>9}{ratio(eager):>7}"
-                        f"{cell(compiled, '.3f'):>10}{ratio(compiled):>7}{ours['passes']:>8}{ours['log_ratio_bound']:>9.1e}{cell(distance, '.1e'):>9}",
-                        flush=True,
-                    )
-                    rows.append(dict(row, eager_milliseconds=eager, compiled_milliseconds=compiled, max_tv=distance))
-                    if options.json:
-                        options.json.write_text(json.dumps(dict(device=device, torch=getattr(torch, "__version__", None), rows=rows), indent=1) + "\n")
-    if wrong:
-        sys.exit(f"error: {wrong} assignments differ from PyTorch's by more than 1e-5 in total variation")
+        if options.only_compile:
+            if options.json and options.json.exists():
+                found = json.loads(options.json.read_text())
+                comparison.device, comparison.rows = found["device"], found["rows"]
+        else:
+            try:
+                comparison.assignments(file)
+            except NoAnswer as error:
+                sys.exit(f"error: {error}")
+        if not options.no_compile:
+            comparison.compiled(file)
+    comparison.worker.stop()
+    print(f"{len(comparison.rows)} rows, {len(comparison.failed)} failed", flush=True)
+    if comparison.failed:
+        sys.exit(f"error: without an answer, or more than 1e-5 from PyTorch's in total variation: {'; '.join(comparison.failed)}")
 
 
 if __name__ == "__main__":

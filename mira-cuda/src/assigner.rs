@@ -292,27 +292,30 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             shared_bytes: plan.shared_bytes,
             cooperative: true,
         };
-        if let Some(Exchange { mine, all, .. }) = exchange {
-            // Written and read on this stream alone.
-            params.contribution = mine.device_ptr_mut(&self.stream).0;
-            params.gathered = all.device_ptr_mut(&self.stream).0;
-        }
-        // SAFETY: the kernel takes `Params`; the plan's sizes are those of the workspace, shapes and strides were checked against
-        // the matrices, and all of them outlive the stream's use of them by the guards. So for the launches below.
-        unsafe { kernels.launch(&self.stream, &launch, &params) }?;
+        // The exchange's memory is guarded launch by launch, for between them the collective has it.
+        let enqueue = |params: &mut Params, exchange: &mut Option<Exchange>| {
+            let guarded = exchange.as_mut().map(|Exchange { mine, all, .. }| {
+                (mine.device_ptr_mut(&self.stream), all.device_ptr_mut(&self.stream))
+            });
+            if let Some(((contribution, _), (gathered, _))) = &guarded {
+                (params.contribution, params.gathered) = (*contribution, *gathered);
+            }
+            // SAFETY: the kernel takes `Params`; the plan's sizes are those of the workspace, shapes and strides were checked against
+            // the matrices, and all of them outlive the stream's use of them by the guards.
+            unsafe { kernels.launch(&self.stream, &launch, params) }
+        };
+        enqueue(&mut params, exchange)?;
         if *objective {
             // SAFETY: as above; it reads the logits and writes a number a row in the workspace.
             unsafe { self.launch_log_partition(plan, launch.grid.1, &params) }?;
         }
-        let (Some(collective), Some(Exchange { mine, all, .. })) = (&self.collective, exchange)
-        else {
-            return Ok(());
-        };
+        let Some(collective) = &self.collective else { return Ok(()) };
         params.resume = 1;
         for _ in 0..plan.num_exchanges() {
-            collective.gather(&self.stream, &mine.as_view(), &mut all.as_view_mut())?;
-            // SAFETY: as above.
-            unsafe { kernels.launch(&self.stream, &launch, &params) }?;
+            if let Some(Exchange { mine, all, .. }) = exchange {
+                collective.gather(&self.stream, &mine.as_view(), &mut all.as_view_mut())?;
+            }
+            enqueue(&mut params, exchange)?;
         }
         Ok(())
     }

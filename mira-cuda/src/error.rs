@@ -1,6 +1,7 @@
 //! What can go wrong between this backend and a device.
 
 use cudarc::driver::result::DriverError;
+use cudarc::driver::sys::CUresult;
 use mira_core::Shape;
 
 /// Errors of this backend; each names its remedy.
@@ -77,12 +78,72 @@ pub enum Error {
         /// What the loader says.
         problem: String,
     },
+    /// A driver without its compiler.
+    #[error(
+        "the driver's compiler of PTX was not found (CUDA error 221); install libnvidia-ptxjitcompiler.so.1 of the driver's version beside libcuda.so.1 (containers: NVIDIA_DRIVER_CAPABILITIES=compute,utility)"
+    )]
+    NoCompiler,
+    /// A driver that may not compile.
+    #[error(
+        "the driver may not compile PTX (CUDA error 223), which all kernels are; unset CUDA_DISABLE_PTX_JIT and CUDA_DISABLE_JIT"
+    )]
+    CompilerDisabled,
+    /// Kernels that the driver's compiler refuses.
+    #[error(
+        "the driver's compiler refuses the kernels inside this build (CUDA error 218); rebuild mira-cuda, install driver 580 or later, or report it with the driver's version"
+    )]
+    InvalidKernels,
+    /// Blocks that wait for each other, but not all of which this process can have on the device at once.
+    #[error(
+        "a launch's blocks do not fit on the device at once (CUDA error 720): this process has a part of it only; unset CUDA_MPS_ACTIVE_THREAD_PERCENTAGE, use no green context, or use the CPU backend"
+    )]
+    CooperativeLaunch,
     /// The driver refused.
     #[error(
         "CUDA failed: {0}; run with CUDA_LAUNCH_BLOCKING=1 to see the call, and check nvidia-smi for the device's health"
     )]
-    Driver(#[from] DriverError),
+    Driver(#[source] DriverError),
     /// The kernels inside this crate are damaged.
     #[error("the kernels inside this build cannot be read: {0}; rebuild mira-cuda")]
     Kernels(std::io::Error),
+}
+
+impl From<DriverError> for Error {
+    /// What has a remedy of its own is told apart, whichever call it comes from.
+    fn from(error: DriverError) -> Self {
+        match error.0 {
+            CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Self::OldDriver,
+            CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND => Self::NoCompiler,
+            CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED => Self::CompilerDisabled,
+            CUresult::CUDA_ERROR_INVALID_PTX => Self::InvalidKernels,
+            CUresult::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE => Self::CooperativeLaunch,
+            _ => Self::Driver(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_driver_that_have_a_remedy_name_it() {
+        let named = [
+            (CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "install driver 580"),
+            (CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND, "libnvidia-ptxjitcompiler.so.1"),
+            (CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED, "unset CUDA_DISABLE_PTX_JIT"),
+            (CUresult::CUDA_ERROR_INVALID_PTX, "rebuild mira-cuda"),
+            (
+                CUresult::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
+                "unset CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
+            ),
+        ];
+        for (code, remedy) in named {
+            let error = Error::from(DriverError(code));
+            assert!(error.to_string().contains(remedy), "{code:?}: {error}");
+        }
+        // (What it says is asked of the driver.)
+        let other = Error::from(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY));
+        assert!(matches!(other, Error::Driver(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY))));
+    }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    const ALL: [Self; 4] = [Self::Assign, Self::AssignOverRanks, Self::Certify, Self::CrossEntropy];
+
     /// Its kernels: PTX, and their names.
     const fn module(self) -> (&'static [u8], &'static [&'static str]) {
         match self {
@@ -70,7 +72,7 @@ pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
     let found = quietly(CudaContext::device_count)?.or_else(|error| match error.0 {
         CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
         CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => Err(Error::OldDriver),
-        _ => Err(Error::Driver(error)),
+        _ => Err(error.into()),
     })?;
     let found = usize::try_from(found).unwrap_or(0);
     if ordinal >= found {
@@ -169,7 +171,7 @@ impl Kernels {
     /// Has the driver compile a kernel unless that is done: before the hot path, and before a graph is captured.
     ///
     /// # Errors
-    /// [`Error::OldDriver`], [`Error::Driver`].
+    /// [`Error::OldDriver`], [`Error::NoCompiler`], [`Error::CompilerDisabled`], [`Error::InvalidKernels`], [`Error::Driver`].
     pub(crate) fn prepare(&self, kernel: &str) -> Result<(), Error> {
         self.function(kernel).map(drop)
     }
@@ -192,10 +194,7 @@ impl Kernels {
         let mut ptx = String::new();
         GzDecoder::new(compressed).read_to_string(&mut ptx).map_err(Error::Kernels)?;
         let program = Ptx::from_src(with_one_kernel(&ptx, kernel));
-        let module = self.context.load_module(program).map_err(|error| match error.0 {
-            CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::OldDriver,
-            _ => Error::Driver(error),
-        })?;
+        let module = self.context.load_module(program)?;
         let function = module.load_function(kernel)?;
         let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         let bytes = i32::try_from(self.hardware.shared_memory).unwrap_or(i32::MAX);
@@ -226,6 +225,25 @@ impl Kernels {
     }
 }
 
+/// The names of all kernels.
+#[doc(hidden)]
+pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+    Operation::ALL.into_iter().flat_map(|operation| operation.module().1.iter().copied())
+}
+
+/// Has the driver compile the kernel of this name, which it then finds in its cache, in whichever process it is wanted; false if there is none.
+///
+/// # Errors
+/// Those of loading it, as where it is used.
+#[doc(hidden)]
+pub fn prepare(context: &Arc<CudaContext>, kernel: &str) -> Result<bool, Error> {
+    let mut operations = Operation::ALL.into_iter();
+    match operations.find(|operation| operation.module().1.contains(&kernel)) {
+        Some(operation) => Kernels::of(context, operation)?.prepare(kernel).map(|()| true),
+        None => Ok(false),
+    }
+}
+
 /// A program without its other kernels: the driver compiles all that it is given.
 fn with_one_kernel(ptx: &str, kernel: &str) -> String {
     let mut is_wanted = true;
@@ -250,8 +268,7 @@ mod tests {
 
     #[test]
     fn a_program_can_do_without_its_other_kernels() {
-        use Operation::{Assign, AssignOverRanks, Certify, CrossEntropy};
-        for operation in [Assign, AssignOverRanks, Certify, CrossEntropy] {
+        for operation in Operation::ALL {
             let (compressed, names) = operation.module();
             let mut ptx = String::new();
             GzDecoder::new(compressed).read_to_string(&mut ptx).unwrap();

@@ -46,5 +46,7 @@ pub use collective::{DeviceCollective, ThroughHost};
 pub use cudarc;
 pub use error::Error;
 pub use kernels::device;
+#[doc(hidden)]
+pub use kernels::{kernel_names, prepare};
 pub use matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
 pub use nccl::{Nccl, NcclId};

@@ -9,6 +9,7 @@ use crate::{batch, on_device, shape};
 /// What is enqueued can be captured and replayed: the same bits from other logits in the same place.
 #[test]
 fn an_assignment_in_a_graph() {
+    // Of its own, for the other tests' events are tracked.
     let context = device(0).expect("a device");
     // SAFETY: this context's memory is used on one stream alone.
     unsafe { context.disable_event_tracking() };

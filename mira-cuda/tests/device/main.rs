@@ -12,10 +12,10 @@ mod reference;
 mod refusals;
 mod shapes;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use mira_core::Shape;
-use mira_cuda::cudarc::driver::CudaStream;
+use mira_cuda::cudarc::driver::{CudaContext, CudaStream};
 use mira_cuda::{DeviceMatrix, device};
 
 const BATCH: usize = 37;
@@ -25,10 +25,13 @@ fn shape() -> Shape {
     Shape::new(BATCH, COLUMNS).unwrap()
 }
 
+/// Of the first device, as long as the process: opening it takes longer than most tests.
+static CONTEXT: LazyLock<Arc<CudaContext>> =
+    LazyLock::new(|| device(0).unwrap_or_else(|e| panic!("these tests need a device: {e}")));
+
 /// A stream of the first device.
 fn stream() -> Arc<CudaStream> {
-    let context = device(0).unwrap_or_else(|e| panic!("these tests need a device: {e}"));
-    context.new_stream().expect("a stream")
+    CONTEXT.new_stream().expect("a stream")
 }
 
 /// Different ones by number; some prototypes are popular.

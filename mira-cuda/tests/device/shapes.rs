@@ -7,7 +7,9 @@ use mira_core::{
     Assigner, Centered, Matrix, Method, Mira, Reference, Shape, SingleProcess, Sinkhorn, Softmax,
     Status, StopRule, verify_at,
 };
-use mira_cuda::cross_entropy::CrossEntropy;
+use mira_cuda::cross_entropy::{CrossEntropy, CrossEntropyPlan};
+use mira_cuda::params::THREADS;
+use mira_cuda::plan::{Dtype, Hardware, Plan, Ranks};
 use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, Probability, ThroughHost};
 
 use crate::reference::{Answer, Problem, Stored};
@@ -31,31 +33,79 @@ const SHAPES: [(usize, usize); 9] = [
     (3, 17_000),
 ];
 
-/// Those with as many columns as `MIRA_DEVICE_COLUMNS` says, or all: `dev/check_orders` wants one kernel at a time.
-fn chosen(shapes: &[(usize, usize)]) -> Vec<(usize, usize)> {
+/// Those above, and one with more columns than all blocks of the device can share, which they can of the last one above where there are more than four.
+fn shapes() -> Vec<(usize, usize)> {
+    let too_long = 4096 * hardware().multiprocessors as usize + 616;
+    let (_, last) = SHAPES[SHAPES.len() - 1];
+    SHAPES.into_iter().chain((too_long > last).then_some((3, too_long))).collect()
+}
+
+/// As the backend finds it.
+fn hardware() -> Hardware {
+    use mira_cuda::cudarc::driver::sys::CUdevice_attribute as Attribute;
+    let number = |attribute| {
+        let number = crate::CONTEXT.attribute(attribute).expect("a device");
+        u32::try_from(number).expect("a count")
+    };
+    let shared_memory = Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+    Hardware {
+        multiprocessors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
+        shared_memory: number(shared_memory),
+        threads: THREADS,
+    }
+}
+
+/// Those with as many columns as `MIRA_DEVICE_COLUMNS` says, those with the kernel `MIRA_DEVICE_KERNEL`, or all: `dev/check_orders` and
+/// `dev/gpu-bundle` want one kernel at a time.
+fn chosen(
+    shapes: &[(usize, usize)],
+    kernel_of: impl Fn(Shape) -> &'static str,
+) -> Vec<(usize, usize)> {
     let columns = std::env::var("MIRA_DEVICE_COLUMNS").ok().map(|text| text.parse::<usize>());
     let columns = columns.transpose().expect("MIRA_DEVICE_COLUMNS is a number");
-    let is_chosen = |shape: &&(usize, usize)| columns.is_none_or(|columns| columns == shape.1);
-    shapes.iter().filter(is_chosen).copied().collect()
+    let kernel = std::env::var("MIRA_DEVICE_KERNEL").ok();
+    let is_chosen = |shape: &&(usize, usize)| {
+        let its = || kernel_of(Shape::new(shape.0, shape.1).expect("small"));
+        columns.is_none_or(|columns| columns == shape.1)
+            && kernel.as_ref().is_none_or(|kernel| *kernel == its())
+    };
+    let chosen: Vec<_> = shapes.iter().filter(is_chosen).copied().collect();
+    if let Some(kernel) = kernel {
+        assert!(!chosen.is_empty(), "no shape of this test has {kernel} on this device");
+    }
+    chosen
+}
+
+/// The kernel of an assignment, of a pass of one over ranks.
+fn assigned_by(over_ranks: bool) -> impl Fn(Shape) -> &'static str {
+    move |shape| {
+        let hardware = hardware();
+        let multiprocessors = hardware.multiprocessors;
+        let alone = Ranks { rank: 0, world_size: 1, multiprocessors, max_passes: 32 };
+        let ranks = over_ranks.then_some(alone);
+        let dtypes = (Dtype::F32, Dtype::F32);
+        let plan = Plan::over_ranks(Mira::default().into(), shape, dtypes, 1, hardware, ranks);
+        plan.expect("it fits").kernel
+    }
 }
 
 #[test]
 fn every_width_is_right() {
-    for shape in chosen(&SHAPES) {
+    for shape in chosen(&shapes(), assigned_by(false)) {
         right::<f32>(shape, false);
     }
 }
 
 #[test]
 fn every_width_is_right_over_ranks() {
-    for shape in chosen(&SHAPES) {
+    for shape in chosen(&shapes(), assigned_by(true)) {
         right::<f32>(shape, true);
     }
 }
 
 #[test]
 fn every_width_takes_halves() {
-    for (i, shape) in chosen(&SHAPES).into_iter().enumerate() {
+    for (i, shape) in chosen(&shapes(), assigned_by(false)).into_iter().enumerate() {
         if i % 2 == 0 {
             right::<f16>(shape, false);
         } else {
@@ -71,7 +121,7 @@ fn every_width_follows_the_oracle() {
     let softmax = Softmax::new(0.1).expect("valid");
     let centered = Centered::new(0.1, 0.9).expect("valid");
     let swav = Method::from(Sinkhorn::swav());
-    for (batch, columns) in chosen(&SHAPES) {
+    for (batch, columns) in chosen(&shapes(), assigned_by(false)) {
         let shape = Shape::new(batch.min(7), columns).expect("small");
         for (method, over_ranks) in
             [(softmax.into(), false), (softmax.into(), true), (centered.into(), false)]
@@ -170,7 +220,11 @@ const LOSSES: [(usize, usize); 8] =
 fn every_width_of_a_cross_entropy_is_right() {
     fn check<L: Logit + Stored, A: Probability + Stored>() {
         let stream = stream();
-        for shape in chosen(&LOSSES) {
+        let kernel_of = |shape| {
+            let dtypes = (Dtype::F32, Dtype::F32);
+            CrossEntropyPlan::new(shape, dtypes, 0.1, 1.0, hardware()).expect("it fits").kernel
+        };
+        for shape in chosen(&LOSSES, kernel_of) {
             let problem = Problem::new::<L, A>(shape, 0.1, 1.0);
             let shape = problem.shape();
             let logits: Vec<L> = problem.logits.iter().map(|x| L::stored(*x)).collect();
