@@ -50,11 +50,12 @@ struct Context {
         const unsigned long long here = params.workspace + (unsigned)opaque((int)blockIdx.y) * params.workspace_stride + params.at_partials;
         return (typename Words::Word*)here + (unsigned long long)(unsigned)row_block * (unsigned)params.padded_columns;
     }
-    DEVICE float* row_shift() const { return at<float>(params.at_row_shift); }   // integers, in bits
+    DEVICE float* row_shift() const { return at<float>(params.at_row_shift); }   // integers, in bits; log domain: the largest logit
     DEVICE float* row_factor() const { return at<float>(params.at_row_factor); } // long rows: 1/total
     // What row blocks' sums of unnormalised columns are relative to, in bits; in the same place.
     template <class Words> DEVICE typename Words::Word* row_block_shift() const { return at<typename Words::Word>(params.at_row_factor); }
-    DEVICE double* row_log() const { return at<double>(params.at_row_log); }     // log domain: log Σ e^(a + s/ε)
+    DEVICE double* row_log() const { return at<double>(params.at_row_log); }     // log domain: log Σ e^(x − row_highest), x = a + (s − row_shift)/ε
+    DEVICE double* row_highest() const { return row_log() + params.batch; }      // log domain: the largest x
     // What a block told of its scalars, two words each. In two places by turns: a block without columns may still be reading the last ones,
     // and nobody waits for it.
     DEVICE u64* told(int block, int scalar) const {
@@ -111,7 +112,7 @@ struct RowStats {
         const float top = high * params.scale_high, bottom = low * params.scale_high;
         const float shift = (float)rint((double)high * params.scale);
         lowest_element = fminf(lowest_element, bottom - shift - 2.0f);
-        largest_argument = fmaxf(largest_argument, fmaxf(fabsf(top), fabsf(bottom)));
+        largest_argument = params.scale_high < LEAST_SCALE ? INFINITY_F32 : fmaxf(largest_argument, fmaxf(fabsf(top), fabsf(bottom)));
         row_span = fmaxf(row_span, forbidden ? INFINITY_F32 : (high - low) * 1.000001f); // a bound, so rounded up
         highest_shift = fmaxf(highest_shift, shift);
         return shift;

@@ -7,6 +7,7 @@
 constexpr float ROUND = 12582912.0f; // 1.5 · 2²³: adding it rounds to an integer
 constexpr float MIN_EXPONENT = -126.0f;
 constexpr double MAX_EXPONENT_ARGUMENT = 2097152.0;
+constexpr float LEAST_SCALE = 1e-30f; // of log2(e)/ε: with a smaller one no float is low enough to stand for a forbidden logit
 
 DEVICE float load_logit(const AssignParams& params, unsigned long long base, long long at) {
     switch (params.logits_dtype) {

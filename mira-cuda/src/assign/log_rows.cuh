@@ -1,4 +1,5 @@
 // A pass in the log domain and in f64: slow, and right whatever the logits and weights span. Leaves `log Σ_i W_ij` as LOG_MARGINAL.
+// Logits are taken relative to the largest of their row, exponents relative to the largest of theirs: large ones cost no digits.
 
 #pragma once
 #include "context.cuh"
@@ -11,8 +12,12 @@ struct LogPass {
     DEVICE LogPass(Context& context) : context(context), pass(context.control().pass) {}
 
     DEVICE double logit(int row, int column) const {
-        const long long at = (long long)row * context.params.logits_stride + column;
-        return (double)load_logit(context.params, context.logits(), at) * (context.params.scale * LN_2);
+        return (double)load_logit(context.params, context.logits(), (long long)row * context.params.logits_stride + column);
+    }
+
+    // `(s − top)/ε + a`, by one rounding wherever it is computed: the same number again is taken from it.
+    DEVICE double exponent(int row, int column, double top, double a) const {
+        return fma(logit(row, column) - top, context.params.scale * LN_2, a);
     }
 
     DEVICE void run() {
@@ -30,12 +35,12 @@ struct LogPass {
         for (int j = context.first_column() + threadIdx.x; j < context.end_column(); j += THREADS) {
             LogSum sum;
             for (int row = 0; row < params.batch; row++) {
-                const double x = logit(row, j);
                 if (pass == PASS_COLUMNS) {
-                    sum.add(x);
+                    sum.add(logit(row, j) * (params.scale * LN_2));
                     continue;
                 }
-                const double log_probability = x + (a[j] - context.row_log()[row]);
+                const double x = exponent(row, j, context.row_shift()[row], a[j]);
+                const double log_probability = x - context.row_highest()[row] - context.row_log()[row];
                 sum.add(log_probability);
                 if (pass == PASS_WRITE) {
                     const long long at = (long long)row * params.assignment_stride + j;
@@ -49,13 +54,20 @@ struct LogPass {
     // `log Σ_l e^(a_l + s_l/ε)` of a row.
     DEVICE double total(int row, const double* a) {
         const AssignParams& params = context.params;
-        double mine[1] = {-INFINITY_F64}, highest[1], sum[1] = {0}, total[1];
-        for (int j = threadIdx.x; j < params.columns; j += THREADS) mine[0] = fmax(mine[0], logit(row, j) + a[j]);
+        double mine[1] = {-INFINITY_F64}, top[1], highest[1], sum[1] = {0}, total[1];
+        for (int j = threadIdx.x; j < params.columns; j += THREADS) mine[0] = fmax(mine[0], logit(row, j));
+        over_block<Max>(context.exchange, mine, top);
+        mine[0] = -INFINITY_F64;
+        for (int j = threadIdx.x; j < params.columns; j += THREADS) mine[0] = fmax(mine[0], exponent(row, j, top[0], a[j]));
         over_block<Max>(context.exchange, mine, highest);
-        for (int j = threadIdx.x; j < params.columns; j += THREADS) sum[0] += exp(logit(row, j) + a[j] - highest[0]);
+        for (int j = threadIdx.x; j < params.columns; j += THREADS) sum[0] += exp(exponent(row, j, top[0], a[j]) - highest[0]);
         over_block<Sum>(context.exchange, sum, total);
-        const double log_row = highest[0] + log(total[0]);
-        if (threadIdx.x == 0) context.row_log()[row] = log_row;
-        return log_row;
+        const double log_sum = log(total[0]);
+        if (threadIdx.x == 0) {
+            context.row_shift()[row] = (float)top[0]; // exactly: it is a logit
+            context.row_highest()[row] = highest[0];
+            context.row_log()[row] = log_sum;
+        }
+        return top[0] * (params.scale * LN_2) + highest[0] + log_sum;
     }
 };
