@@ -129,6 +129,12 @@ fn go_through(
     Ok(true)
 }
 
+/// Whether what the command line names may be compared.
+#[cfg(test)]
+pub(crate) fn check(args: &CompareArgs) -> Result<(), Error> {
+    Plan::new(args).map(drop)
+}
+
 fn write(comparison: &Comparison, out: &Path) -> Result<(), Error> {
     comparison.write(out).map_err(train::Error::from).map_err(Error::from)
 }
