@@ -86,7 +86,13 @@ fn invoked(program: &clap::Command, args: &[OsString]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, CommandFactory};
+    use std::path::Path;
+
+    use clap::{Command, CommandFactory, Parser as _};
+
+    use super::Cli;
+    use super::run::load_recipe;
+    use crate::Error;
 
     fn program() -> Command {
         super::Cli::command()
@@ -139,6 +145,48 @@ mod tests {
         }
     }
 
+    /// Whether a recipe is in the program, not in somebody's file.
+    fn is_builtin(recipe: &str) -> bool {
+        Path::new(recipe).extension().is_none_or(|e| e != "toml")
+    }
+
+    /// Resolves what an example names, as far as that needs no files.
+    fn works(command: &super::Command) -> Result<(), Error> {
+        use super::Command as C;
+        use super::data::DataCommand as D;
+        let load = |recipe: &str| {
+            if is_builtin(recipe) { load_recipe(recipe).map(drop) } else { Ok(()) }
+        };
+        match command {
+            C::Assign(args) => args.method(1e-5).map(drop)?,
+            C::Run(args) if !args.resume && args.recipe.as_deref().is_none_or(is_builtin) => {
+                super::run::resolve(args).map(drop)?;
+            }
+            C::Compare(args) => {
+                // A file is as good as the first recipe.
+                let mut args = args.clone();
+                args.recipes.retain(|recipe| is_builtin(recipe));
+                crate::commands::compare::check(&args)?;
+            }
+            C::Eval(args) => {
+                let encoder = args.protocol.encoder();
+                let is_file = encoder.encoder.extension().is_some_and(|e| e == "safetensors");
+                assert!(!is_file || encoder.recipe.is_some(), "weights alone need --recipe");
+                encoder.recipe.as_deref().map_or(Ok(()), load)?;
+            }
+            C::Data(args) => match &args.command {
+                D::Bench(args) => load(&args.recipe)?,
+                D::Preview(args) => load(&args.recipe)?,
+                D::Hash(args) => load(&args.recipe)?,
+                _ => {}
+            },
+            C::Objectives(args) => super::objectives::text(args).map(drop)?,
+            C::Recipes(args) => super::recipes::text(args).map(drop)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
     #[test]
     fn every_help_has_examples_that_parse() {
         let program = program();
@@ -147,8 +195,9 @@ mod tests {
         for sub in program.get_subcommands().chain(groups) {
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter(|line| line.trim().starts_with("mira-train ")) {
-                let parsed = program.clone().try_get_matches_from(line.trim().split(' '));
-                parsed.unwrap_or_else(|e| panic!("{line}: {e}"));
+                let parsed = Cli::try_parse_from(line.trim().split(' '));
+                let cli = parsed.unwrap_or_else(|e| panic!("{line}: {e}"));
+                works(&cli.command).unwrap_or_else(|e| panic!("{line}: {e}"));
                 num_examples += 1;
             }
         }

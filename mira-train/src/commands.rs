@@ -11,12 +11,16 @@ use std::path::Path;
 
 use crate::model::Network;
 use crate::recipe::Recipe;
-use crate::run_folder::{load_latest, read_recipe};
+use crate::run_folder::{self, load_latest, read_recipe};
 use crate::train::{Error, Networks};
 
 /// The recipe of a run folder, and its networks at the latest checkpoint that is whole.
 fn load_run(run: &Path) -> Result<(Recipe, Network, Networks), crate::Error> {
-    let text = read_recipe(run).map_err(Error::from)?;
+    let text = read_recipe(run).map_err(|error| match error {
+        // Nobody is about to resume anything.
+        run_folder::Error::NotARun { path } => crate::Error::NoRun { path },
+        other => Error::from(other).into(),
+    })?;
     let recipe = Recipe::from_toml(&text, &run.join("recipe.toml").display().to_string())?;
     let network = Network::new(&recipe).map_err(Error::from)?;
     let Some(mut loaded) = load_latest(run, false).map_err(Error::from)? else {

@@ -109,6 +109,34 @@ pub enum Error {
         /// One of the things in it.
         found: String,
     },
+    /// A folder that holds no run.
+    #[error("{} holds no run (it has no recipe.toml); give the folder of a run", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// More neighbours than there are images to choose from.
+    #[error(
+        "{k} neighbours are more than the {available} training images with a label; give -k from 1 to {available} (without it, the recipe's eval.knn_neighbours counts)"
+    )]
+    NumNeighbours {
+        /// What was asked for.
+        k: usize,
+        /// The images there are.
+        available: usize,
+    },
+    /// A linear probe that left the finite numbers.
+    #[error(
+        "the linear classifier's loss is {loss:?} in epoch {epoch} with --lr {lr:?}; lower --lr (without it, the recipe's eval.linear_lr counts)"
+    )]
+    ProbeDiverged {
+        /// The learning rate asked for.
+        lr: f64,
+        /// The epoch, from 0.
+        epoch: usize,
+        /// The loss it had.
+        loss: f64,
+    },
     /// Labelled images that are all alike.
     #[error(
         "all training images are of one class, '{class}', expected at least 2; add class folders, or put the images into one folder \
@@ -192,6 +220,10 @@ impl Error {
         match self {
             Self::Core(e) if is_about_parameters(e) => 2,
             Self::Core(_) | Self::Backend { .. } | Self::WriteFailed { .. } => 1,
+            Self::Train(crate::train::Error::Pages(error)) => error.exit_code(),
+            Self::Train(crate::train::Error::Weights(crate::weights::Error::Write(error))) => {
+                error.exit_code()
+            }
             Self::Train(error) => error.exit_code(),
             Self::Pack(error) => error.exit_code(),
             #[cfg(feature = "fetch")]

@@ -10,6 +10,9 @@
 //! 1 failures inside (a full disk, a backend, a run of a comparison) or of a network, 2 anything the caller can put right, 3 corrupt images
 //! found by `data info`, 75 interrupted and saved. An error is one line on stderr.
 
+// Both panic where the other end is gone; `print` and `terminal::tell` do not. Tests may.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod assign;
 pub mod cli;
 pub mod commands;
@@ -94,13 +97,9 @@ fn dispatch(command: &cli::Command) -> Result<ExitCode, Error> {
     print(&text).map(|()| ExitCode::SUCCESS)
 }
 
-/// One line on stderr, whatever a path or a file's header contains.
+/// An error or a warning on stderr.
 fn complain(kind: &str, message: &str) {
-    let mut line = String::with_capacity(message.len());
-    for c in message.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    eprintln!("{kind}: {line}");
+    terminal::tell(&format!("{kind}: {message}"));
 }
 
 /// To stdout; a reader that has gone away (`| head`) is no failure.

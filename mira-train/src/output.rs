@@ -33,6 +33,15 @@ impl Destination {
             }
             _ => {}
         }
+        // `file_name` does not tell `w.npy/` from `w.npy`.
+        if path
+            .as_os_str()
+            .as_encoded_bytes()
+            .last()
+            .is_some_and(|&c| std::path::is_separator(c.into()))
+        {
+            return Err(refuse("it names a folder; leave out the separator at its end".into()));
+        }
         let Some(name) = path.file_name() else {
             return Err(refuse("it names no file".into()));
         };

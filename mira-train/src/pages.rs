@@ -55,7 +55,7 @@ pub enum Error {
         num_lines: u64,
     },
     /// A file that cannot be made or finished.
-    #[error("writing {} failed: {source}; free space there or choose another place", path.display())]
+    #[error("writing {} failed: {source}; {}", path.display(), remedy(source))]
     WriteFailed {
         /// The file.
         path: PathBuf,
@@ -96,4 +96,39 @@ pub enum Error {
         /// Its height.
         height: u64,
     },
+}
+
+impl Error {
+    /// The process's exit code: 2 for what the caller can put right, 1 for failures inside.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::WriteFailed { source, .. } if is_about_the_path(source) => 2,
+            Self::WriteFailed { .. } | Self::Features { .. } => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// Whether a file cannot be made because of where it is to be, rather than of the disk.
+pub(crate) fn is_about_the_path(source: &io::Error) -> bool {
+    use io::ErrorKind as E;
+    matches!(
+        source.kind(),
+        E::NotFound
+            | E::NotADirectory
+            | E::IsADirectory
+            | E::PermissionDenied
+            | E::ReadOnlyFilesystem
+            | E::InvalidFilename
+    )
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    use io::ErrorKind as E;
+    match source.kind() {
+        E::NotFound | E::NotADirectory => "name a file in a folder that is there",
+        E::IsADirectory => "name a file, this is a folder",
+        E::StorageFull | E::QuotaExceeded => "free space there or choose another place",
+        _ => "choose another place",
+    }
 }

@@ -1,6 +1,6 @@
 //! A progress bar on a terminal, and lines beside it.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -55,9 +55,9 @@ impl Terminal {
     /// A line that stays.
     pub(crate) fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            Some(bar) => bar.suspend(|| tell(line)),
             None if self.quiet => {}
-            None => eprintln!("{line}"),
+            None => tell(line),
         }
     }
 
@@ -67,6 +67,18 @@ impl Terminal {
             bar.finish_and_clear();
         }
     }
+}
+
+/// One line on stderr, whatever a path, a name or a decoder's words contain. Where stderr is gone (`2>&1 | head`) or its disk is full, the
+/// line is lost and nothing else: `eprintln!` would end the program, and with it the work.
+pub(crate) fn tell(text: &str) {
+    let mut line = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line.push('\n');
+    // In one piece, so that lines of several processes do not mix.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// The most memory that this process has held, in bytes, where the system tells.

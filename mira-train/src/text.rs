@@ -42,6 +42,20 @@ pub(crate) fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
     if is_whole { format!("{n:.0} {unit}") } else { format!("{n:.1} {unit}") }
 }
 
+/// Without what a terminal would obey: names of files and words of decoders may contain anything.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '�' } else { c }).collect()
+}
+
+/// The beginning of a name for a message, which need not be as long.
+pub(crate) fn shortened(name: &str) -> String {
+    const MAX: usize = 80;
+    match name.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

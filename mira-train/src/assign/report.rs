@@ -143,8 +143,7 @@ impl AssignReport {
         self.verify_seconds = Some(seconds);
         let by_sweeps = matches!(self.stop, StopRule::Sweeps(_));
         if by_sweeps || self.status == Status::Converged {
-            let allowance = self.solver.rounding_allowance + self.certificate.rounding_allowance;
-            self.status = self.judged(allowance);
+            self.status = self.judged(self.slack());
         }
     }
 
@@ -162,8 +161,28 @@ impl AssignReport {
         }
     }
 
-    fn judged(&self, allowance: f64) -> Status {
-        if self.distance().1 <= self.tolerance + allowance {
+    /// What rounding may add to the [`distance`](Self::distance).
+    fn allowance(&self) -> f64 {
+        match self.method {
+            // The certificate's is of the log-ratio bound; a marginal's sum has some roundings an element.
+            "sinkhorn" => ROUNDINGS * unit_roundoff(if self.verified { "f8" } else { self.dtype }),
+            _ => self.certificate.rounding_allowance,
+        }
+    }
+
+    /// How far solver and verifier may differ by rounding.
+    fn slack(&self) -> f64 {
+        match self.method {
+            "sinkhorn" => ROUNDINGS * unit_roundoff(self.dtype),
+            _ => self.solver.rounding_allowance + self.certificate.rounding_allowance,
+        }
+    }
+
+    /// Nothing is proven to a tolerance that rounding alone may exceed, and no slack is granted that is larger than the tolerance.
+    fn judged(&self, slack: f64) -> Status {
+        let slack = if slack <= self.tolerance { slack } else { 0.0 };
+        let is_within = self.distance().1 <= self.tolerance + slack;
+        if is_within && self.allowance() <= self.tolerance {
             Status::Converged
         } else {
             Status::MaxIterations
@@ -176,20 +195,44 @@ impl AssignReport {
             return None;
         }
         let (name, distance) = self.distance();
-        let short = format!("{name} {distance:.1e} is above the tolerance {:.1e}", self.tolerance);
-        let n = self.iterations;
+        let (tolerance, n, dtype) = (self.tolerance, self.iterations, self.dtype);
+        let allowance = self.allowance();
+        if allowance > tolerance {
+            let remedy = match self.method {
+                _ if !self.verified && dtype == "f4" => "raise --tolerance, or give f8 logits",
+                "sinkhorn" => "raise --tolerance",
+                "softmax" => "the logits are too far apart: scale them down or raise --temperature",
+                _ => {
+                    "the logits are too far apart: scale them down, or raise --temperature or --tolerance"
+                }
+            };
+            return Some(format!(
+                "not converged: rounding may add {allowance:.1e} to the {name} {distance:.1e}, more than the tolerance {tolerance:.1e}; {remedy}"
+            ));
+        }
+        let is_above = distance > tolerance;
+        let short = if is_above {
+            format!("{name} {distance:.1e} is above the tolerance {tolerance:.1e}")
+        } else {
+            let allowance = allowance.max(self.solver.rounding_allowance);
+            format!(
+                "{name} {distance:.1e} is below the tolerance {tolerance:.1e}, but not with the {allowance:.1e} that rounding may add"
+            )
+        };
         Some(match self.stop {
             StopRule::Tolerance { .. } if self.solver.status == Status::Converged => {
-                let remedy = if self.dtype == "f4" { "; f8 logits get an f8 answer" } else { "" };
+                let remedy = if dtype == "f4" { "; f8 logits get an f8 answer" } else { "" };
                 format!("the solver converged, but for W as written the {short}{remedy}")
             }
             StopRule::Tolerance { max_sweeps, .. } if n < max_sweeps => format!(
-                "not converged: the {short} after {n} sweeps, and rounding in {} allows no better",
-                self.dtype
+                "not converged: the {short} after {n} sweeps, and rounding in {dtype} allows no better"
             ),
-            StopRule::Tolerance { .. } => format!(
+            StopRule::Tolerance { .. } if is_above => format!(
                 "not converged: the {short} after {n} sweeps; raise --max-sweeps or --tolerance"
             ),
+            StopRule::Tolerance { .. } => {
+                format!("not converged: the {short} after {n} sweeps; raise --tolerance")
+            }
             StopRule::Sweeps(0) => format!("the {short}"),
             _ => format!(
                 "not converged: the {short} after {n} sweeps; leave out --iterations for a certified answer"
@@ -206,6 +249,23 @@ impl AssignReport {
     }
 }
 
+/// Of a sum over a marginal, as many as the model of `mira_core::rounding_allowance` has for an element.
+const ROUNDINGS: f64 = 8.0;
+
+fn unit_roundoff(dtype: &str) -> f64 {
+    if dtype == "f4" { f64::from(f32::EPSILON) / 2.0 } else { f64::EPSILON / 2.0 }
+}
+
+/// Four significant digits, however small or large.
+fn significant(value: f64) -> String {
+    let rounded = format!("{value:.3e}").parse().unwrap_or(value);
+    if (1e-3..1e6).contains(&rounded.abs()) || rounded == 0.0 {
+        rounded.to_string()
+    } else {
+        format!("{rounded:e}")
+    }
+}
+
 /// The summary.
 impl fmt::Display for AssignReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -219,7 +279,7 @@ impl fmt::Display for AssignReport {
             [("temperature", self.temperature), ("beta", self.beta), ("epsilon", self.epsilon)]
         {
             if let Some(value) = value {
-                write!(f, ", {name} {}", (value * 1e4).round() / 1e4)?;
+                write!(f, ", {name} {}", significant(value))?;
             }
         }
         writeln!(f, ", backend {}", self.backend)?;

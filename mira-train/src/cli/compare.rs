@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   mira-train compare --objectives mira,mio --seeds 5
       two objectives on the embedded images, everything else equal: a table of means and standard deviations over five seeds
-  mira-train compare --objectives all --family cifar10-r18 --data cifar-10-batches-bin --out comparisons/cifar
+  mira-train compare --objectives all --family cifar10-small --data cifar-10-batches-bin --out comparisons/cifar
       all objectives that have a recipe of this family, on your data; the same command again goes on where it stopped
   mira-train compare default mine.toml --seeds 3 --set schedule.epochs=4
       recipes by name or file, with a setting changed in all of them
@@ -40,6 +40,8 @@ pub struct CompareArgs {
     pub objectives: Vec<String>,
 
     /// Which recipes --objectives stands for
+    ///
+    /// Those of cifar10-r18 and imagenet-r50 have the published epochs and batches of each, which --set schedule.epochs=N --set train.batch_size=N makes equal.
     #[arg(
         long,
         value_name = "FAMILY",
@@ -130,7 +132,8 @@ pub fn recipes(args: &CompareArgs) -> Result<Vec<Compared>, Error> {
 fn of_family(args: &CompareArgs) -> Result<Vec<String>, Error> {
     let of = |objective: &str| format!("{}/{objective}", args.family);
     let all = || METHODS.iter().map(|method| method.name);
-    if args.objectives == ["all"] {
+    // Also beside others, which it includes.
+    if args.objectives.iter().any(|name| name == "all") {
         let exists = |name: &String| builtins().iter().any(|builtin| builtin.name == name);
         let found: Vec<String> = all().map(of).filter(exists).collect();
         if found.is_empty() {

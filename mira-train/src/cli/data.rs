@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 pub mod bench;
 pub mod fetch;
-mod format;
+pub(super) mod format;
 pub mod hash;
 pub mod info;
 pub mod pack;

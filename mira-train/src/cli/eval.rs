@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::data::format;
 use super::run::Device;
+use crate::data::Format;
 
 const EXAMPLES: &str = "\
 Examples:
   mira-train eval knn runs/cifar --data cifar-10-batches-bin
       k-NN accuracy of a run's encoder, by the run's own settings
-  mira-train eval knn encoder.safetensors --data imagenet --fraction 0.01
+  mira-train eval knn encoder.safetensors --recipe imagenet-r50-400ep-multicrop --data imagenet --fraction 0.01
       an encoder from a file, with 1 % of the labels
   mira-train eval knn runs/imagenet --label-list 1percent.txt
       with the labels of the images that a list names
@@ -36,6 +38,16 @@ pub enum Protocol {
     Linear(LinearArgs),
 }
 
+impl Protocol {
+    /// The encoder, and what it is evaluated on.
+    pub const fn encoder(&self) -> &EncoderArgs {
+        match self {
+            Self::Knn(args) => &args.encoder,
+            Self::Linear(args) => &args.encoder,
+        }
+    }
+}
+
 /// What every protocol needs.
 #[derive(Args, Clone, Debug)]
 pub struct EncoderArgs {
@@ -48,8 +60,8 @@ pub struct EncoderArgs {
     pub data: Option<PathBuf>,
 
     /// Format of the images: auto, embedded, idx, cifar10, cifar100, image-folder, parquet, packed, webdataset [default: the run's own, else auto]
-    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
-    pub source: Option<String>,
+    #[arg(long, value_name = "FORMAT", value_parser = format::parser(), hide_possible_values = true, help_heading = "Data")]
+    pub source: Option<Format>,
 
     /// List of the classes used, one a line [default: the run's own, else all]
     #[arg(long, value_name = "FILE", help_heading = "Data")]

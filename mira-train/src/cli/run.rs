@@ -15,7 +15,7 @@ Examples:
       pre-trains a small ResNet on embedded images in minutes, and measures what it learned
   mira-train run cifar10-small-cpu --data cifar-10-batches-bin --out runs/cifar
       another recipe, on your data, into a folder of your choice
-  mira-train run --set train.seed=1 --set views.0.size=24
+  mira-train run --set train.seed=1 --set schedule.epochs=4
       the default recipe with two settings changed
   mira-train run my.toml --dry-run
       checks a recipe, prints it in full and what it would cost; trains nothing
@@ -59,7 +59,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Training")]
     pub device: Device,
 
-    /// Change a setting, as often as needed: dotted key and TOML value, such as train.seed=3 or views.0.size=24
+    /// Change a setting, as often as needed: dotted key and TOML value, such as train.seed=3 or views.0.flip=0
     ///
     /// Later ones win. Another assignment.method, optimizer.kind or teacher.ema drops settings that no longer apply.
     #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Training")]

@@ -13,6 +13,7 @@ use crate::Error;
 use crate::cli::compare::CompareArgs;
 use crate::pages::compare::{self, Comparison, State};
 use crate::run_folder::{self, EXIT_INTERRUPTED, Lock, StopRequest};
+use crate::terminal::tell;
 use crate::train::{self, cost, hours, loader, measure_flops};
 use child::Outcome;
 use plan::Plan;
@@ -82,7 +83,7 @@ fn go_through(
             let name = &plan.methods[method].name;
             let say = |text: &str| {
                 if !quiet {
-                    eprintln!("[{number}/{num_runs}] {name} seed {seed} … {text}");
+                    tell(&format!("[{number}/{num_runs}] {name} seed {seed} … {text}"));
                 }
             };
             let knn = |comparison: &Comparison| {
@@ -126,6 +127,12 @@ fn go_through(
         }
     }
     Ok(true)
+}
+
+/// Whether what the command line names may be compared.
+#[cfg(test)]
+pub(crate) fn check(args: &CompareArgs) -> Result<(), Error> {
+    Plan::new(args).map(drop)
 }
 
 fn write(comparison: &Comparison, out: &Path) -> Result<(), Error> {

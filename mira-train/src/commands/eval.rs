@@ -8,9 +8,9 @@ use super::load_run;
 use crate::Error;
 use crate::cli::eval::{EncoderArgs, EvalArgs, Protocol};
 use crate::cli::run::{Device, load_recipe};
-use crate::data::{Classes, labelled};
-use crate::eval::knn;
+use crate::data::{Classes, Format, labelled};
 use crate::eval::linear::{LinearSettings, probe};
+use crate::eval::{self, knn};
 use crate::model::{Network, load_weights};
 use crate::recipe::Recipe;
 use crate::train::{self, Representations, Sources};
@@ -21,10 +21,7 @@ use crate::weights::Weights;
 /// # Errors
 /// Every [`Error`].
 pub fn run(args: &EvalArgs) -> Result<String, Error> {
-    let encoder = match &args.protocol {
-        Protocol::Knn(args) => &args.encoder,
-        Protocol::Linear(args) => &args.encoder,
-    };
+    let encoder = args.protocol.encoder();
     if let Device::Cuda(_) = encoder.device {
         return Err(Error::NoDevice { device: encoder.device.to_string() });
     }
@@ -34,7 +31,7 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
             let k = args.neighbours.map_or(recipe.eval.knn_neighbours, |k| k as usize);
             let temperature = args.temperature.unwrap_or(recipe.eval.knn_temperature);
             let accuracy = knn::top1(&found.train, &found.test, k, temperature)
-                .map_err(train::Error::from)?
+                .map_err(|error| refused(error, 0.0))?
                 .accuracy;
             let report = json!({ "protocol": "knn", "neighbours": k, "temperature": temperature });
             (accuracy.top1, accuracy.top5, report)
@@ -50,8 +47,9 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
                 seed: args.seed,
                 ..LinearSettings::default()
             };
-            let accuracy =
-                probe(&found.train, &found.test, &settings).map_err(train::Error::from)?.accuracy;
+            let accuracy = probe(&found.train, &found.test, &settings)
+                .map_err(|error| refused(error, lr))?
+                .accuracy;
             let report = json!({ "protocol": "linear", "epochs": settings.epochs, "lr": lr, "batch_size": batch_size, "seed": args.seed });
             (accuracy.top1, accuracy.top5, report)
         }
@@ -83,6 +81,15 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
     ))
 }
 
+/// What is wrong, by the names of the command line.
+fn refused(error: eval::Error, lr: f64) -> Error {
+    match error {
+        eval::Error::NumNeighbours { k, available } => Error::NumNeighbours { k, available },
+        eval::Error::Diverged { epoch, loss, .. } => Error::ProbeDiverged { lr, epoch, loss },
+        other => train::Error::from(other).into(),
+    }
+}
+
 /// Features of the labelled images by the encoder that `args` name.
 fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Error> {
     let (mut recipe, network, values, running) = if args.encoder.is_dir() {
@@ -91,10 +98,10 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Erro
     } else {
         from_weights(&args.encoder, args.recipe.as_deref())?
     };
-    if let Some(source) = &args.source {
-        recipe = recipe.with_overrides(&[format!("data.source={source}")])?;
+    if let Some(source) = args.source {
+        recipe.data.source = source;
     } else if args.data.is_some() {
-        recipe = recipe.with_overrides(&["data.source=auto".into()])?;
+        recipe.data.source = Format::Auto;
     }
     recipe.data.path = args.data.clone().or(recipe.data.path);
     if let Some(fraction) = args.max_bad_fraction {

@@ -43,11 +43,11 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     if !args.quiet {
         let from =
             if args.resume { format!(", from step {}", session.state.step) } else { String::new() };
-        eprintln!(
+        crate::terminal::tell(&format!(
             "{name} into {}{from}; follow with: tensorboard --logdir {}",
             out.display(),
             out.display()
-        );
+        ));
     }
     if let Ending::Interrupted(signal, checkpoint) = session.train()? {
         let text = format!(

@@ -1,5 +1,6 @@
 //! Folders of image files: `train/` and `val/` or `test/` with a folder a class, class folders alone, or images without labels.
 
+mod above;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod listing;
@@ -20,7 +21,7 @@ const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Larger files are refused unread: 256 MiB.
 pub(super) const MAX_FILE: u64 = 256 << 20;
 
-/// Folders inside class folders, at most; a link to a folder above it ends here.
+/// Folders inside class folders, at most.
 const MAX_DEPTH: usize = 8;
 
 const TRAIN: [&str; 2] = ["train", "training"];
@@ -72,16 +73,21 @@ fn open_with(path: &Path, split: Split, options: &Options) -> Result<ImageFolder
     let top = lister.list(Path::new(""))?;
     let text = |name: &OsStr| name.to_string_lossy().into_owned();
     // The labels of the test images are those of the training images' classes.
+    let classes = above::below(&root, Path::new(""), &top, true);
     let class_names: Vec<String> = match train.filter(|train| *train != root) {
-        Some(train) => Listing::read(&train, options.settled)?.folders().map(text).collect(),
-        None => top.folders().map(text).collect(),
+        Some(train) => {
+            let listing = Listing::read(&train, options.settled)?;
+            // Told when they are opened.
+            above::below(&train, Path::new(""), &listing, false).into_iter().map(text).collect()
+        }
+        None => classes.iter().copied().map(text).collect(),
     };
     let mut folders = Vec::new();
     if class_names.is_empty() {
         lister.give_back(Path::new(""), top.clone());
         folders.push((PathBuf::new(), None));
     } else {
-        for class in top.folders() {
+        for class in classes {
             let name = text(class);
             let Some(label) = class_names.iter().position(|known| *known == name) else {
                 return refuse(format!(

@@ -166,6 +166,9 @@ pub fn recognise(format: Format, path: &Path) -> Result<Format, Error> {
             ),
         };
     }
+    if let (Some(problem), false) = (remote::unsupported(path), path.exists()) {
+        return Err(Error::Remote { url: path.display().to_string(), problem });
+    }
     match fs::metadata(path) {
         // Patterns name files that are there, and are none themselves.
         Err(_) if webdataset::is_pattern(path) && format == Format::Auto => detect(path),
@@ -318,7 +321,23 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains("the feature `object-store`"), "{text}");
         }
-        let error = open(Format::Auto, Some(Path::new("ftp://host/set")), Split::Train).err();
+    }
+
+    #[test]
+    fn addresses_of_other_kinds_name_those_that_are_read() {
+        for format in [Format::Auto, Format::WebDataset, Format::Packed] {
+            for (url, words) in [
+                ("ftp://host/set", &["ftp://", "https, http, s3 or gs"][..]),
+                ("ftp://host/{0..9}.tar", &["ftp://", "https, http, s3 or gs"]),
+                ("hf://owner/set", &["hf://"]),
+                ("file:///data/set", &["without file://", "as /data/set"]),
+            ] {
+                let error = open(format, Some(Path::new(url)), Split::Train).err().unwrap();
+                let text = error.to_string();
+                assert!(words.iter().all(|word| text.contains(word)), "{text}");
+            }
+        }
+        let error = open(Format::Auto, Some(Path::new("a: b://c")), Split::Train).err();
         assert!(matches!(error, Some(Error::NotFound { .. })));
     }
 

@@ -20,6 +20,22 @@ pub(super) use store::{Limits, Remote, RemoteFile, Version};
 
 const SCHEMES: [&str; 4] = ["https", "http", "s3", "gs"];
 
+/// What to say of a path that is an address, but of no kind that is read: its scheme, and what is supported.
+pub(super) fn unsupported(path: &Path) -> Option<String> {
+    let (scheme, rest) = path.to_str()?.split_once("://")?;
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    if scheme.is_empty() || !scheme.chars().all(is_scheme) || is_url(path) {
+        return None;
+    }
+    Some(if scheme.eq_ignore_ascii_case("file") {
+        format!("files of this machine are given without file://, as {rest}")
+    } else {
+        format!(
+            "addresses of {scheme}:// are not read; give one of https, http, s3 or gs, or copy the data here and give their path"
+        )
+    })
+}
+
 /// Whether a path is the address of something on a server.
 pub(super) fn is_url(path: &Path) -> bool {
     let text = path.to_str().unwrap_or_default();

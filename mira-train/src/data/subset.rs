@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Image, Source, Split, folder};
 use crate::recipe::names::nearest;
 use crate::rng::{Purpose, Rng};
+use crate::text::shortened;
 
 /// The most bytes of a list: the names of ImageNet's images take 30 MB.
 const MAX_LIST: u64 = 256 << 20;
@@ -165,16 +166,16 @@ impl Part {
         // Fewer classes may be among the test images, and their own classes are what those of the training images are held against.
         if !missing.is_empty() && (split == Split::Train || !is_kept.contains(&true)) {
             let names = || self.class_names.iter().map(String::as_str);
-            let shown = missing.iter().map(|entry| match nearest(entry, names()) {
-                Some(near) => format!("'{entry}' (did you mean '{near}'?)"),
-                None => format!("'{entry}'"),
+            let shown = missing.iter().map(|entry| match nearest(&shortened(entry), names()) {
+                Some(near) => format!("{} (did you mean {}?)", quoted(entry), quoted(near)),
+                None => quoted(entry),
             });
             return refuse(format!(
                 "{} of {} classes are not in the data set: {}; it has {}",
                 missing.len(),
                 wanted.len(),
                 listed(shown, missing.len()),
-                listed(names().map(|name| format!("'{name}'")), self.class_names.len())
+                listed(names().map(quoted), self.class_names.len())
             ));
         }
         if wanted.is_empty() {
@@ -210,6 +211,8 @@ impl Part {
     fn keep_listed_labels(&mut self, path: &Path) -> Result<(), Error> {
         let refuse =
             |problem: String| Err(Error::Subset { list: path.display().to_string(), problem });
+        // A list that is not there is told before a set that has no use for one.
+        let entries = read_list(path)?;
         let Some(example) = self.source.relative_path(0).map(Cow::into_owned) else {
             return refuse(
                 "the images of this data set have no file names to match; use data.label_fraction, or pack the set again if it is packed".into(),
@@ -218,11 +221,10 @@ impl Part {
         if !self.is_labelled {
             return refuse("the images have no labels; leave the list out".into());
         }
-        let entries = read_list(path)?;
         let found = find(&entries, &*self.source);
         let bad = |wanted: &Found| {
             let all = entries.iter().zip(&found).filter(|(_, found)| *found == wanted);
-            let names: Vec<_> = all.map(|(entry, _)| format!("'{entry}'")).collect();
+            let names: Vec<_> = all.map(|(entry, _)| quoted(entry)).collect();
             (names.len(), listed(names.iter().cloned(), names.len()))
         };
         let total = entries.len();
@@ -268,6 +270,10 @@ impl Part {
     }
 }
 
+fn quoted(name: &str) -> String {
+    format!("'{}'", shortened(name))
+}
+
 /// The first few, and that there are more.
 fn listed(names: impl Iterator<Item = String>, total: usize) -> String {
     let mut shown: Vec<String> = names.take(MAX_NAMED).collect();
@@ -294,6 +300,8 @@ fn read_list(path: &Path) -> Result<Vec<String>, Error> {
         .map_err(Error::unreadable(path))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| refuse("it is no UTF-8 text; give one name a line".into()))?;
+    // Editors of Windows begin files with a mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(String::from).collect())

@@ -5,7 +5,7 @@ mod layout;
 mod ticks;
 
 use downsample::{Bucket, downsample};
-pub(super) use layout::{LegendEntry, Sample, fitted, legend, legend_height};
+pub(super) use layout::{LegendEntry, Sample, fitted, fitted_in_the_middle, legend, legend_height};
 use ticks::spanning;
 pub(super) use ticks::{Format, within};
 
@@ -97,6 +97,10 @@ pub(super) struct Chart {
     pub(super) format: Format,
     /// Whether the axis of values begins at 0.
     pub(super) from_zero: bool,
+    /// What the axis of values shows at least, so that small differences look small.
+    pub(super) least_span: f64,
+    /// From where to where, if not as far as its own curves go.
+    pub(super) x: Option<(f64, f64)>,
     pub(super) legend: Legend,
 }
 
@@ -128,6 +132,11 @@ impl Chart {
     /// Whether there is anything to draw.
     pub(super) fn is_empty(&self) -> bool {
         self.series.iter().all(|s| s.known().next().is_none())
+    }
+
+    /// From where to where its curves go.
+    pub(super) fn x_bounds(&self) -> (f64, f64) {
+        bounds(self.series.iter().flat_map(Series::known).map(|b| b.x))
     }
 
     /// Draws it.
@@ -185,20 +194,18 @@ impl Chart {
     /// Axes, grid and their names; says where values go.
     fn axes(&self, out: &mut Drawing, top: f32) -> Plane {
         let known = || self.series.iter().flat_map(Series::known);
-        let bounds = |values: &mut dyn Iterator<Item = f64>| {
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
-        };
         let references = self.references.iter().map(|r| r.value).filter(|v| v.is_finite());
         let zero = self.from_zero.then_some(0.0);
-        let (low, high) = bounds(&mut known().map(|b| b.mean).chain(references).chain(zero));
+        let (low, high) = bounds(known().map(|b| b.mean).chain(references).chain(zero));
         // A band is shown whole unless single values would squeeze the curve.
-        let reach = bounds(&mut known().flat_map(|b| [b.low, b.high]));
+        let reach = bounds(known().flat_map(|b| [b.low, b.high]));
         let is_near = |edge: f64, other: f64| (edge - other).abs() <= 0.25 * (high - low);
         let low = if is_near(reach.0, low) { low.min(reach.0) } else { low };
         let high = if is_near(reach.1, high) { high.max(reach.1) } else { high };
+        let (low, high) = self.at_least(low, high);
         let y_ticks = spanning(low, high, 5);
         let (y_low, y_high) = (y_ticks.values[0], y_ticks.values[y_ticks.values.len() - 1]);
-        let (x_low, x_high) = bounds(&mut known().map(|b| b.x));
+        let (x_low, x_high) = self.x.unwrap_or_else(|| self.x_bounds());
         let (x_low, x_high) = x_range(x_low, x_high);
 
         let names: Vec<_> =
@@ -236,6 +243,19 @@ impl Chart {
         let middle = f32::midpoint(plane.left, plane.right);
         out.text((middle, out.height - 4.0), self.x_label, TICK_SIZE, Ink::Muted, Anchor::Middle);
         plane
+    }
+
+    /// The range, widened on both sides to what is shown at least; shares stay between 0 and 1.
+    fn at_least(&self, low: f64, high: f64) -> (f64, f64) {
+        let missing = self.least_span - (high - low);
+        if !(missing > 0.0 && missing.is_finite()) {
+            return (low, high);
+        }
+        let mut low = low - missing / 2.0;
+        if self.format == Format::Percent {
+            low = low.min(1.0 - self.least_span).max(0.0);
+        }
+        (low, low + self.least_span)
     }
 
     /// Values under the pointer, at the places of the curve that has most of them.
@@ -285,6 +305,10 @@ impl Chart {
             });
         }
     }
+}
+
+pub(super) fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
 }
 
 /// From the start of the run to its end; the middle of the last of many steps is nearly a whole epoch.

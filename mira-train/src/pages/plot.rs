@@ -6,11 +6,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::chart::{Chart, Format, Legend, LegendEntry, Sample, Series, legend, legend_height};
+use super::chart::{
+    Chart, Format, Legend, LegendEntry, Sample, Series, bounds, legend, legend_height,
+};
 use super::drawing::Drawing;
 use super::html;
 use super::metrics::{Metrics, StepRecord};
-use super::report::curves::{eval_points, log_k_line, log_prototypes, step_points};
+use super::report::curves::{
+    LEAST_SPAN, eval_points, log_k_line, log_prototypes, step_points, untrained_points,
+};
 use super::theme::Ink;
 
 /// Pixels of a PNG for each of the drawing's: sharp on dense displays and paper.
@@ -27,7 +31,8 @@ pub struct Run {
     pub metrics: Metrics,
 }
 
-/// Reads runs from their folders or `metrics.jsonl` files; each is called by as much of the end of its path as tells it from the others.
+/// Reads runs from their folders or `metrics.jsonl` files; each is called by as much of the end of its path as tells it from the others. A run
+/// that is named twice has a number the second time.
 ///
 /// # Errors
 /// Those of [`Metrics::read`], for the first that fails.
@@ -43,7 +48,12 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
             others.into_iter().all(|(_, other)| tail(other, *n) != tail(&parts[i], *n))
         };
         let needed = (1..longest).find(is_unique).unwrap_or(longest);
-        runs.push(Run { name: tail(&parts[i], needed), metrics: Metrics::read(path)? });
+        let mut name = tail(&parts[i], needed);
+        let num_before = parts[..i].iter().filter(|other| **other == parts[i]).count();
+        if num_before > 0 {
+            name += &format!(" ({})", num_before + 1);
+        }
+        runs.push(Run { name, metrics: Metrics::read(path)? });
     }
     Ok(runs)
 }
@@ -138,35 +148,52 @@ fn charts(runs: &[Run]) -> Vec<Chart> {
             references: Vec::new(),
             format: Format::Plain,
             from_zero: false,
+            least_span: 0.0,
+            x: None,
             legend: Legend::None,
         }
     };
     let steps =
         |title: &str, value: fn(&StepRecord) -> f64| chart(title, &|m| step_points(m, value));
-    let mut knn = chart("k-NN accuracy, top-1", &|m| eval_points(m, "knn_top1"));
-    knn.format = Format::Percent;
+    let mut knn = chart("k-NN accuracy, top-1", &|m| {
+        let trained = eval_points(m, "knn_top1");
+        let start = trained.first().map_or(f64::INFINITY, |(epoch, _)| *epoch);
+        let untrained = untrained_points(m, "knn_top1").into_iter().filter(|(x, _)| *x < start);
+        untrained.chain(trained.iter().copied()).collect()
+    });
+    (knn.format, knn.least_span) = (Format::Percent, LEAST_SPAN);
     let mut loss = steps("Loss", |s| s.loss);
     let mut rate = steps("Learning rate", |s| s.lr);
     rate.from_zero = true;
+    let beta = steps("β of the assignment", |s| s.beta);
     let mut entropy = steps("Entropy of the marginal (nats)", |s| s.marginal_entropy);
     // Runs with other numbers of prototypes have other bounds.
-    let mut bounds: Vec<f64> = runs.iter().filter_map(|r| log_prototypes(&r.metrics)).collect();
-    bounds.dedup_by(|a, b| (*a - *b).abs() < 1e-6);
-    if let [log_k] = bounds[..] {
+    let mut log_ks: Vec<f64> = runs.iter().filter_map(|r| log_prototypes(&r.metrics)).collect();
+    log_ks.dedup_by(|a, b| (*a - *b).abs() < 1e-6);
+    if let [log_k] = log_ks[..] {
         for chart in [&mut loss, &mut entropy] {
             chart.references.extend(log_k_line(Some(log_k)));
             chart.legend = Legend::References;
         }
     }
-    let mut charts = vec![loss, knn, rate, entropy];
+    let mut charts = vec![loss, knn, rate, entropy, beta];
     charts.retain(|c| !c.is_empty());
+    // The same epochs in all of them, so that what happens at one time stands in one place.
+    let x = bounds(charts.iter().map(Chart::x_bounds).flat_map(|(low, high)| [low, high]));
+    for chart in &mut charts {
+        chart.x = Some(x);
+    }
     charts
 }
 
 /// Everything on one sheet.
 fn drawing(runs: &[Run]) -> Drawing {
-    let width = 2.0 * CHART.0 + 3.0 * MARGIN;
-    let room = width - 2.0 * MARGIN;
+    let least = 2.0 * CHART.0 + MARGIN;
+    let table = table::drawing(runs, least);
+    // As wide as the table, if that is the widest.
+    let room = least.max(table.width);
+    let width = room + 2.0 * MARGIN;
+    let chart_width = (room - MARGIN) / 2.0;
     let names: Vec<LegendEntry> = runs
         .iter()
         .enumerate()
@@ -177,7 +204,6 @@ fn drawing(runs: &[Run]) -> Drawing {
         })
         .collect();
     let charts = charts(runs);
-    let table = table::drawing(runs, room);
     let charts_top = MARGIN + 30.0 + legend_height(&names, room) + 14.0;
     let table_top = charts_top + charts.len().div_ceil(2) as f32 * (CHART.1 + MARGIN);
     let title = title(runs);
@@ -185,9 +211,9 @@ fn drawing(runs: &[Run]) -> Drawing {
     out.bold((MARGIN, MARGIN + 16.0), &title, 20.0);
     out.place((MARGIN, MARGIN + 30.0), legend(&names, room));
     for (i, chart) in charts.iter().enumerate() {
-        let x = MARGIN + (i % 2) as f32 * (CHART.0 + MARGIN);
+        let x = MARGIN + (i % 2) as f32 * (chart_width + MARGIN);
         let y = charts_top + (i / 2) as f32 * (CHART.1 + MARGIN);
-        out.place((x, y), chart.draw(CHART.0, CHART.1));
+        out.place((x, y), chart.draw(chart_width, CHART.1));
     }
     out.place((MARGIN, table_top), table);
     out

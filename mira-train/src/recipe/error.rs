@@ -82,12 +82,12 @@ pub enum Error {
         /// What to change.
         remedy: String,
     },
-    /// A `--set` that is no `key=value`, or whose value is no TOML.
-    #[error("--set {text}: {problem}; write it as --set train.seed=3")]
+    /// A `--set` that is no `key=value`, whose value is no TOML, or that another flag contradicts.
+    #[error("--set {text}: {problem}")]
     Override {
         /// What was given.
         text: String,
-        /// What is wrong with it.
+        /// What is wrong with it, and the remedy.
         problem: String,
     },
     /// A name that no built-in recipe has.

@@ -34,13 +34,15 @@ pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Err
 }
 
 fn parse(text: &str) -> Result<(String, Value), Error> {
+    let refuse =
+        |problem: String| refuse(text, format!("{problem}; write it as --set train.seed=3"));
     let Some((key, value)) = text.split_once('=') else {
-        return Err(refuse(text, "expected key=value, got no `=`".into()));
+        return Err(refuse("expected key=value, got no `=`".into()));
     };
     let (key, value) = (key.trim(), value.trim());
     if key.is_empty() || value.is_empty() {
         let part = if key.is_empty() { "key" } else { "value" };
-        return Err(refuse(text, format!("expected key=value, got an empty {part}")));
+        return Err(refuse(format!("expected key=value, got an empty {part}")));
     }
     if let Ok(mut table) = toml::from_str::<Table>(&format!("v = {value}"))
         && let (1, Some(value)) = (table.len(), table.remove("v"))
@@ -49,7 +51,7 @@ fn parse(text: &str) -> Result<(String, Value), Error> {
     }
     // What opens like a quoted string, an array or a table is meant as one.
     if value.starts_with(['"', '\'', '[', '{']) || value.chars().any(char::is_control) {
-        return Err(refuse(text, format!("the value {value} is no TOML")));
+        return Err(refuse(format!("the value {value} is no TOML")));
     }
     Ok((key.into(), Value::String(value.into())))
 }

@@ -195,12 +195,12 @@ const KEYS: &[Key] = &[
 ];
 
 /// All keys, each method's own after the others; methods may have keys of the same path.
-pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
+pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     KEYS.iter().chain(crate::objective::METHODS.iter().flat_map(|method| method.keys))
 }
 
 /// The key at a path with positions (`views.0.size`).
-pub(super) fn find(path: &str) -> Option<&'static Key> {
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
     let pattern = pattern(path);
     keys().find(|key| key.path == pattern)
 }

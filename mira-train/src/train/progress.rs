@@ -49,12 +49,12 @@ impl Progress {
             let done = (report.step + 1 - self.first_step) as f64;
             let left = (self.num_steps - report.step - 1) as f64;
             let left = Duration::from_secs_f64(self.started.elapsed().as_secs_f64() / done * left);
-            eprintln!(
+            self.terminal.say(&format!(
                 "step {:>6} of {}  eta {}  {text}",
                 report.step + 1,
                 self.num_steps,
                 hours(left)
-            );
+            ));
         }
     }
 

@@ -241,3 +241,54 @@ fn the_example_of_the_readme_converges() {
         assert_eq!(ran.stderr, "");
     }
 }
+
+#[test]
+fn nothing_is_proven_where_rounding_may_be_more_than_the_tolerance() {
+    let sandbox = Sandbox::new();
+    // So far apart that each row has one prototype, and the bound is small.
+    let logit = |i: u32| if i % 5 == i / 5 % 5 { 1e20 } else { -1e20 * f64::from(i % 7) / 7.0 };
+    let logits: Vec<f64> = (0..40).map(logit).collect();
+    sandbox.write("s.npy", &npy("<f4", Order::C, (8, 5), &logits));
+    for flags in [&[][..], &["--iterations", "30"], &["--method", "softmax"]] {
+        let ran = sandbox.run("s.npy", &[flags, &["--report", "-"]].concat()).succeeds();
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let allowance = report["rounding_allowance"].as_f64().unwrap();
+        assert!(allowance > 1.0, "{allowance}");
+        assert_eq!(report["status"], "max_iterations", "{flags:?}");
+        assert!(
+            ran.stderr.starts_with("warning: not converged: rounding may add"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains("scale them down") && !ran.stderr.contains("max-sweeps"));
+    }
+    // In f4 itself, by the solver's own account.
+    sandbox.write("s.npy", &npy("<f4", Order::C, (2, 2), &[0.3, 0.1, -0.2, 0.4]));
+    let flags = ["--tolerance", "1e-9", "--no-verify", "--backend", "cpu"];
+    let ran = sandbox.run("s.npy", &flags).succeeds();
+    assert!(ran.stderr.contains("rounding may add") && ran.stderr.contains("give f8 logits"));
+}
+
+#[test]
+fn the_allowance_of_the_log_ratio_is_none_of_the_marginal() {
+    // Sinkhorn-Knopp amplifies rounding of the log ratio without bound where logits are far apart; its marginal is what it is.
+    let logits: Vec<f64> = (0..40).map(|i| f64::from(i * 29 % 41) / 20.0 - 1.0).collect();
+    let sandbox = Sandbox::new();
+    sandbox.write("s.npy", &npy("<f4", Order::C, (8, 5), &logits));
+    let flags = ["--method", "sinkhorn", "--iterations", "1", "--report", "-"];
+    let report: Value =
+        serde_json::from_str(&sandbox.run("s.npy", &flags).succeeds().stdout).unwrap();
+    assert!(report["rounding_allowance"].as_f64().unwrap() > 1.0, "{report}");
+    assert!(report["marginal_error"].as_f64().unwrap() > 1e-3, "{report}");
+    assert_eq!(report["status"], "max_iterations");
+}
+
+#[test]
+fn small_parameters_are_not_shown_as_none() {
+    let sandbox = Sandbox::with_logits();
+    let shown = |flags: &[&str]| sandbox.run("s.npy", flags).succeeds().stdout;
+    assert!(shown(&[]).contains("temperature 0.225, beta 0.6667"), "{}", shown(&[]));
+    assert!(shown(&["--temperature", "1e-30"]).contains("temperature 1e-30, "));
+    assert!(shown(&["--beta", "0.00012346"]).contains("beta 1.235e-4"));
+    assert!(shown(&["--beta", "0"]).contains("beta 0, "));
+}

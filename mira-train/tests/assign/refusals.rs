@@ -149,6 +149,7 @@ fn outputs_that_cannot_be() {
         (&["--out", "-"], &["cannot write --out to -", "stdout"]),
         (&["--out", "folder"], &["cannot write --out to folder", "directory"]),
         (&["--out", "folder/.."], &["cannot write --out"]),
+        (&["--out", "w.npy/"], &["cannot write --out to w.npy/", "names a folder"]),
         (&["--out", ""], &["--out", "none was supplied"]),
         (&["--report", "nowhere/r.json"], &["cannot write --report to nowhere/r.json"]),
         (&["--report", "s.npy/r.json"], &["cannot write --report to s.npy/r.json"]),

@@ -35,6 +35,9 @@ fn names_that_nothing_has() {
     refused(&mut compare(&["--objectives", "mira,mirra"]), &["`mirra`", "did you mean `mira`?"]);
     refused(&mut compare(&["--objectives", "xyzzy"]), &["`xyzzy`", "expected all, mira"]);
     refused(&mut compare(&["--objectives", "mira", "--family", "tiny"]), &["tiny", "cifar10-r18"]);
+    // All of them, so others beside it change nothing; what is refused is the data.
+    let all = ["--objectives", "mira", "--objectives", "all", "--data", "nowhere"];
+    refused(&mut compare(&all), &["nowhere", "does not exist"]);
     refused(&mut compare(&["a.toml", "./a.toml", "a.toml"]), &["a.toml", "twice"]);
     refused(&mut compare(&["a.toml", "nowhere/b.toml"]), &["nowhere/b.toml"]);
     refused(&mut compare(&["a.toml", "--set", "train.seed=3"]), &["--seeds", "train.seed"]);

@@ -78,6 +78,13 @@ fn classes_and_labels_are_those_of_the_lists() {
     write(folder.path(), "classes.txt", b"aunt\n");
     let arguments = ["info", "set", "--classes", "classes.txt"];
     is_refused(folder.path(), &arguments, &["classes.txt: 1 of 1", "did you mean 'ant'?"]);
+    // Written by an editor that puts a mark at the start, and with a line that is no name.
+    write(folder.path(), "classes.txt", b"\xef\xbb\xbfant\n");
+    assert_eq!(report(folder.path(), &["set", "--classes", "classes.txt"])["num_images"], 4);
+    write(folder.path(), "classes.txt", &vec![b'x'; 1 << 20]);
+    let output = data(folder.path(), &["info", "set", "--classes", "classes.txt"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).len() < 500, "{} bytes", stderr(&output).len());
     write(folder.path(), "labels.txt", b"ant/7.png\n");
     let arguments = ["info", "set", "--label-list", "labels.txt"];
     is_refused(folder.path(), &arguments, &["labels.txt: 1 of 1 entries", "'ant/7.png'"]);
@@ -243,4 +250,33 @@ fn what_is_no_data_set_is_refused_with_the_remedy() {
     ] {
         is_refused(folder.path(), arguments, &[words]);
     }
+}
+
+#[test]
+fn what_names_and_archives_hold_does_not_reach_the_terminal_raw() {
+    let folder = image_folder();
+    write(folder.path(), "set/train/\u{1b}[2J/1.png", &png(2, 2));
+    let output = data(folder.path(), &["info", "set"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("3 classes: �[2J, ant, bee"), "{}", stdout(&output));
+    assert!(!stdout(&output).contains('\u{1b}'), "{}", stdout(&output));
+}
+
+#[test]
+fn an_archive_of_class_folders_is_told_from_shards_without_labels() {
+    let folder = image_folder();
+    let archive = |names: &[&str]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in names {
+            let (file, mut header) = (png(3, 3), tar::Header::new_ustar());
+            header.set_size(file.len() as u64);
+            builder.append_data(&mut header, name, &file[..]).unwrap();
+        }
+        builder.into_inner().unwrap()
+    };
+    write(folder.path(), "classes.tar", &archive(&["a/1.png", "a/2.png", "b/1.png"]));
+    write(folder.path(), "flat.tar", &archive(&["x/1.png", "x/2.png"]));
+    let said = |path: &str| stdout(&data(folder.path(), &["info", path])).to_owned();
+    assert!(said("classes.tar").contains("no classes: ") && said("classes.tar").contains("unpack"));
+    assert!(said("flat.tar").contains("no classes\n"), "{}", said("flat.tar"));
 }

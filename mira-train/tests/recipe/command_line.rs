@@ -66,7 +66,24 @@ fn objectives_lists_all_and_prints_the_settings_of_one() {
         let objective = table["objective"].as_table().unwrap();
         assert_eq!(objective.len(), 1 + method.keys.len(), "{}", method.name);
         assert_eq!(objective["name"].as_str(), Some(method.name));
+        for section in method.sections {
+            assert!(table[*section].as_table().is_some_and(|t| !t.is_empty()), "{}", method.name);
+        }
     }
+    // With what is printed, a recipe is what it is without.
+    let mira = mira_train(&["objectives", "mira"]);
+    let table: toml::Table = toml::from_str(text(&mira.stdout)).unwrap();
+    let assignment = table["assignment"].as_table().unwrap();
+    let names: Vec<_> = assignment.keys().map(String::as_str).collect();
+    assert_eq!(names, ["method", "temperature", "beta_start", "beta_end", "iterations"]);
+    assert_eq!(assignment["temperature"].as_float(), Some(0.225));
+    assert_eq!(assignment["iterations"].as_integer(), Some(30));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mira.toml");
+    std::fs::write(&file, format!("extends = \"default\"\n{}", text(&mira.stdout))).unwrap();
+    let recipe = resolved(&[file.to_str().unwrap()]).unwrap();
+    assert_eq!(recipe.assignment.unwrap().iterations, Some(30));
+    assert_eq!((recipe.prototypes.unwrap().count, recipe.loss.unwrap().temperature), (3000, 0.1));
     let unknown = mira_train(&["objectives", "siwav"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("did you mean `swav`?"));
@@ -134,7 +151,12 @@ fn run_resolves_names_files_and_flags() {
     assert!(resolved(&["cifar10-small"]).unwrap_err().contains("did you mean `cifar10-small-cpu`"));
     for twice in [["--seed", "3", "--set", "train.seed=3"], ["--data", "x", "--set", "data.path=y"]]
     {
-        assert!(resolved(&twice).unwrap_err().contains("too; remove one of the two"));
+        let error = resolved(&twice).unwrap_err();
+        assert!(error.ends_with("too; remove one of the two"), "{error}");
+    }
+    for no_setting in ["train.seed", "=3", "train.seed=", "train.seed=[3"] {
+        let error = resolved(&["--set", no_setting]).unwrap_err();
+        assert!(error.ends_with("; write it as --set train.seed=3"), "{error}");
     }
 }
 
@@ -182,6 +204,8 @@ fn data_pack_packs_goes_on_and_refuses() {
     };
     refused(&dst, &["--short-side", "2"], "another packed set");
     refused(&src.join("packed"), &[], "it is inside");
+    std::fs::write(root.path().join("file"), "mine").unwrap();
+    refused(&root.path().join("file"), &[], "file cannot take the packed set: it is no folder");
     refused(&root.path().join("x"), &["--quality", "50"], "--short-side");
     std::fs::write(src.join("c.jpg"), b"?").unwrap();
     refused(&root.path().join("y"), &["--max-bad-fraction", "0"], "1 of 3 images cannot be read");

@@ -7,3 +7,4 @@ mod refusals;
 mod results;
 mod resume;
 mod support;
+mod terminal;

@@ -1,9 +1,12 @@
 //! What a finished run leaves behind, and what the other subcommands make of it.
 
+use std::fs;
+use std::process::Command;
+
 use mira_train::data::{Format, Split};
 use serde_json::Value;
 
-use crate::support::{Sandbox, refused, succeeds};
+use crate::support::{Sandbox, refused, refused_with, succeeds};
 
 #[test]
 fn a_run_leaves_everything_it_promises_and_other_commands_read_it() {
@@ -103,6 +106,49 @@ fn a_run_leaves_everything_it_promises_and_other_commands_read_it() {
         assert!(sandbox.path(picture).metadata().expect(picture).len() > 1000);
     }
     refused(&mut sandbox.command(&["eval", "knn", "exported.safetensors"]), &["--recipe"]);
+}
+
+/// Each by the name that the command line has for it, and with the exit code of who can put it right.
+#[test]
+fn other_commands_refuse_what_cannot_be() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("run", &["--quiet", "--set", "schedule.epochs=2"]));
+    fs::create_dir_all(sandbox.path("none/taken.png")).expect("folders");
+    for (arguments, words) in [
+        (&["eval", "knn", "run", "-k", "100000"][..], &["100000 neighbours", "240", "give -k"][..]),
+        (&["eval", "linear", "run", "--lr", "1e300", "--epochs", "1"], &["--lr 1e300; lower --lr"]),
+        (&["eval", "knn", "run", "--label-list", "nope.txt"], &["cannot read nope.txt"]),
+        (&["eval", "knn", "run", "--source", "foo"], &["'foo'", "'--source <FORMAT>'", "idx"]),
+        (&["eval", "knn", "none"], &["none holds no run", "give the folder of a run"]),
+        (
+            &["export", "none", "--format", "torchvision", "--out", "x"],
+            &["none holds no run", "give the folder of a run"],
+        ),
+        (&["plot", "nowhere", "--out", "a.png"], &["cannot read nowhere"]),
+        (&["plot", "run", "--out", "a.gif"], &[".html, .png or .svg"]),
+        (&["plot", "run", "--out", "no/a.png"], &["no/a.png", "in a folder that is there"]),
+        (&["plot", "run", "--out", "none/taken.png"], &["taken.png", "this is a folder"]),
+    ] {
+        refused(&mut sandbox.command(arguments), words);
+    }
+    if cfg!(target_os = "linux") {
+        // A limit on the size of files stands for a disk that is full.
+        let limited = |line: &str| {
+            let mut command = Command::new("sh");
+            let line = format!(
+                "trap '' XFSZ; ulimit -f 1; exec '{}' {line}",
+                env!("CARGO_BIN_EXE_mira-train")
+            );
+            command.current_dir(sandbox.path(".")).args(["-c", &line]);
+            command
+        };
+        for line in
+            ["export run --format torchvision --out big.safetensors", "plot run --out big.png"]
+        {
+            refused_with(1, &mut limited(line), &["big", "File too large"]);
+        }
+        assert!(!sandbox.path("big.png").exists() && !sandbox.path("big.safetensors").exists());
+    }
 }
 
 #[test]

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::format;
+use crate::data::Format;
+
 const EXAMPLES: &str = "\
 Examples:
   mira-train data bench imagenet
@@ -13,7 +16,8 @@ Examples:
   mira-train data bench imagenet --seconds 30 --json
 
 Times of stages are one thread's processor time, which other programs do not add to; rates by
-number of threads are by the clock, and include everything.";
+number of threads are by the clock, and include everything. It ends at the first image that
+cannot be read; `mira-train data info --check` lists all of those.";
 
 /// Flags of `mira-train data bench`.
 #[derive(Args, Clone, Debug)]
@@ -24,8 +28,8 @@ pub struct BenchArgs {
     pub data: Option<PathBuf>,
 
     /// Format of the images: auto, embedded, idx, cifar10, cifar100, image-folder, parquet, packed, webdataset
-    #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Data")]
-    pub source: String,
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format::parser(), hide_possible_values = true, help_heading = "Data")]
+    pub source: Format,
 
     /// Recipe whose views are made: a name or a .toml file
     #[arg(

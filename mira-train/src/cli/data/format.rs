@@ -9,7 +9,7 @@ use crate::data::Format;
 use crate::recipe::choices;
 
 /// Takes the values of `data.source`.
-pub(super) fn parser() -> impl TypedValueParser<Value = Format> {
+pub(in crate::cli) fn parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(choices("data.source")).try_map(|name| {
         Format::deserialize(name.into_deserializer()).map_err(|error: Error| error.to_string())
     })

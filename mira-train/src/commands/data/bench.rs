@@ -18,10 +18,9 @@ use crate::train::{self, view_specs};
 const SEED: u64 = 0;
 
 pub(super) fn run(args: &BenchArgs) -> Result<(ExitCode, String), Error> {
-    let recipe =
-        load_recipe(&args.recipe)?.with_overrides(&[format!("data.source={}", args.source)])?;
+    let recipe = load_recipe(&args.recipe)?;
     let source =
-        open(recipe.data.source, args.data.as_deref(), Split::Train).map_err(train::Error::from)?;
+        open(args.source, args.data.as_deref(), Split::Train).map_err(train::Error::from)?;
     let views = view_specs(&recipe);
     let budget = Duration::from_secs(args.seconds.into());
     let processors = available_parallelism().map_or(1, NonZero::get);

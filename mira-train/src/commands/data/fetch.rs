@@ -26,6 +26,7 @@ mod with_hub {
     use super::{Error, FetchArgs};
     use crate::fetch::{self, DataSet, Fetched, Hub, Options, Plan, Progress};
     use crate::run_folder::{EXIT_INTERRUPTED, StopRequest};
+    use crate::terminal::tell;
     use crate::text::{bytes, count};
     use crate::train;
 
@@ -43,7 +44,8 @@ mod with_hub {
             if !args.quiet {
                 let (set, num_files) = (&plan.set, count(plan.files.len()));
                 let (from, size) = (hub.endpoint(), bytes(plan.num_bytes()));
-                eprintln!("{set} from {from}: {num_files} file(s), {size}, into {}", out.display());
+                let out = out.display();
+                tell(&format!("{set} from {from}: {num_files} file(s), {size}, into {out}"));
             }
             let fetched = fetch::fetch(&hub, &plan, &out, args.jobs as usize, &progress)?;
             Ok(summary(&plan, fetched, &out, started.elapsed()))

@@ -32,6 +32,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<(ExitCode, String), Error> {
     let parts = sources.parts.iter().map(|(name, source)| Part {
         name,
         class_names: source.class_names(),
+        has_folders: sources.format == Format::WebDataset && has_folders(&**source),
         survey: survey(&**source, sample, &|| progress.done()),
     });
     let report = Report {
@@ -74,6 +75,17 @@ fn sources(format: Format, path: Option<&Path>, subset: &Subset) -> Result<Sourc
         }
         (Ok(_), Err(error)) | (Err(error), _) => Err(error),
     }
+}
+
+/// Whether images lie in several folders, by the first and the last of each of some hundred places.
+fn has_folders(source: &dyn Source) -> bool {
+    let step = source.len().div_ceil(SAMPLE).max(1);
+    let folder = |index| {
+        let path = source.relative_path(index)?;
+        path.rsplit_once('/').map(|(folder, _)| folder.to_owned())
+    };
+    let first = folder(0);
+    (0..source.len()).step_by(step).any(|index| folder(index) != first)
 }
 
 /// What a person sees while images are decoded: a bar on a terminal, now and then a line in a log.

@@ -131,7 +131,8 @@ impl Progress {
             self.last_line = Instant::now();
             let left = (total - done) as f64 / rate.max(1e-9);
             let left = hours(Duration::from_secs_f64(left.min(1e9)));
-            eprintln!("image {} of {}  eta {left}  {text}", count(done), count(total));
+            let (done, total) = (count(done), count(total));
+            self.terminal.say(&format!("image {done} of {total}  eta {left}  {text}"));
         }
     }
 

@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use twox_hash::XxHash3_64;
 
+use super::above::below;
 use super::{MAX_DEPTH, is_image};
 use crate::data::Error;
 use crate::data::bytes::Unread;
@@ -134,6 +135,11 @@ impl Listing {
         self.folders.iter().map(os_str)
     }
 
+    /// Of a folder that has links, or of which nothing is known.
+    pub(super) fn may_have_links(&self) -> bool {
+        !self.stamp.is_known()
+    }
+
     fn write(&self, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.stamp.content.to_le_bytes());
         to.extend_from_slice(&self.stamp.status.to_le_bytes());
@@ -198,8 +204,7 @@ impl Files {
         self.runs.iter().any(|run| run.label == label)
     }
 
-    /// Below the root.
-    /// Its folder and its name there.
+    /// Its folder below the root, and its name there.
     pub(super) fn path(&self, index: usize) -> Option<(&Path, &OsStr)> {
         let run = self.run(index)?;
         let (folder, listing) = &self.folders[run.folder];
@@ -315,22 +320,24 @@ impl<'a> Lister<'a> {
     ) -> Result<(), Error> {
         let listing = self.list(folder)?;
         let (number, num_images) = (into.folders.len(), listing.images.len());
-        let mut below = Vec::new();
+        let mut inside = Vec::new();
         if depth < MAX_DEPTH {
-            for name in listing.folders.iter().filter(|name| !is_image(Path::new(os_str(name)))) {
+            let folders = below(self.root, folder, &listing, true);
+            for name in folders.into_iter().filter(|name| !is_image(Path::new(name))) {
+                let bytes = name.as_encoded_bytes();
                 // Images and folders come in one order, that of names.
                 let mut images = 0..num_images;
                 while !images.is_empty() {
                     let middle = images.start.midpoint(images.end);
-                    let is_before = listing.images.get(middle).is_some_and(|image| image < name);
+                    let is_before = listing.images.get(middle).is_some_and(|image| image < bytes);
                     images = if is_before { middle + 1..images.end } else { images.start..middle };
                 }
-                below.push((images.start, folder.join(os_str(name))));
+                inside.push((images.start, folder.join(name)));
             }
         }
         into.folders.push((folder.into(), listing));
         let mut done = 0;
-        for (before, folder) in below {
+        for (before, folder) in inside {
             into.push(number, done..before, label);
             done = before;
             self.walk(&folder, label, depth + 1, into)?;

@@ -85,7 +85,34 @@ fn mistakes_in_the_layout_are_named() {
 fn a_link_to_a_folder_above_does_not_go_round_for_ever() {
     let root = tree(&[("a/1.jpg", b"?")]);
     std::os::unix::fs::symlink(root.path().join("a"), root.path().join("a/again")).unwrap();
-    assert_eq!(open(root.path(), Split::Train).unwrap().len(), MAX_DEPTH + 1);
+    let set = open(root.path(), Split::Train).unwrap();
+    assert_eq!(names(&set, root.path()), ["a/1.jpg"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_folders_above_give_no_class_the_images_of_others() {
+    use std::os::unix::fs::symlink;
+    let root = tree(&[("train/a/1.jpg", b"?"), ("train/b/x/2.jpg", b"?"), ("val/b/3.jpg", b"?")]);
+    let elsewhere = tree(&[("4.jpg", b"?")]);
+    let train = root.path().join("train");
+    // To the folder itself, to that of all classes, to the set's, to the one above all, and back by a folder elsewhere.
+    symlink(train.join("b/x"), train.join("b/x/same")).unwrap();
+    symlink("../..", train.join("b/x/all")).unwrap();
+    symlink(root.path(), train.join("a/set")).unwrap();
+    symlink("/", train.join("a/root")).unwrap();
+    symlink(elsewhere.path(), train.join("a/elsewhere")).unwrap();
+    symlink(&train, elsewhere.path().join("back")).unwrap();
+    symlink(&train, train.join("c")).unwrap();
+    let set = open(root.path(), Split::Train).unwrap();
+    let expected = ["a/1.jpg", "a/elsewhere/4.jpg", "b/x/2.jpg"];
+    let all = [(expected[0], 0), (expected[1], 0), (expected[2], 1)];
+    assert_eq!(listed(&set), all.map(|(name, label)| (name.to_owned(), Some(label))));
+    assert_eq!(set.class_names(), ["a", "b"]);
+    // A link to a folder beside it is none to one above.
+    symlink(train.join("a"), train.join("d")).unwrap();
+    assert_eq!(open(root.path(), Split::Train).unwrap().class_names(), ["a", "b", "d"]);
+    assert_eq!(open(root.path(), Split::Test).unwrap().label(0), Some(1));
 }
 
 /// Keeps every list, at once.

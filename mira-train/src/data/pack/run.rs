@@ -53,6 +53,10 @@ pub fn pack(
     progress: &mut (dyn FnMut(PackProgress) + Send),
 ) -> Result<PackReport, PackError> {
     options.validate(input)?;
+    if folder.exists() && !folder.is_dir() {
+        let problem = "it is no folder; give a new one".into();
+        return Err(PackError::Occupied { path: folder.into(), problem });
+    }
     fs::create_dir_all(folder).map_err(PackError::write(folder))?;
     let _lock = lock(folder)?;
     let fingerprint = fingerprint(input, options);

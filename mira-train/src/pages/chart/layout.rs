@@ -34,7 +34,7 @@ fn places(entries: &[LegendEntry], width: f32) -> Vec<(f32, f32, String)> {
     let (mut x, mut y) = (0.0, 0.0);
     let mut places = Vec::new();
     for entry in entries {
-        let name = fitted(&entry.name, width - entry.lead(), SIZE);
+        let name = fitted_in_the_middle(&entry.name, width - entry.lead(), SIZE);
         let needed = entry.lead() + text_width(&name, SIZE, false);
         if x > 0.0 && x + needed > width {
             x = 0.0;
@@ -46,20 +46,32 @@ fn places(entries: &[LegendEntry], width: f32) -> Vec<(f32, f32, String)> {
     places
 }
 
-/// The beginning of a name that is too long for its room.
+/// The beginning of a text that is too long for its room.
 pub(crate) fn fitted(name: &str, width: f32, size: f32) -> String {
-    let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    shortened(name, width, size, |short, n| format!("{}…", text_of(&short[..n])))
+}
+
+/// Beginning and end of a name that is too long for its room: runs' names differ at their ends most of the time.
+pub(crate) fn fitted_in_the_middle(name: &str, width: f32, size: f32) -> String {
+    shortened(name, width, size, |chars, n| {
+        let (start, end) = (n.div_ceil(2), chars.len() - n / 2);
+        format!("{}…{}", text_of(&chars[..start]), text_of(&chars[end..]))
+    })
+}
+
+fn text_of(chars: &[char]) -> String {
+    chars.iter().collect()
+}
+
+/// The name, or what `cut` makes of as many of its characters as there is room for.
+fn shortened(name: &str, width: f32, size: f32, cut: impl Fn(&[char], usize) -> String) -> String {
+    let chars: Vec<char> = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = text_of(&chars);
     if text_width(&clean, size, false) <= width {
         return clean;
     }
-    let mut short: Vec<char> = clean.chars().take(500).collect();
-    while short.pop().is_some() {
-        let cut = short.iter().collect::<String>() + "…";
-        if text_width(&cut, size, false) <= width {
-            return cut;
-        }
-    }
-    String::new()
+    let fits = (0..chars.len().min(500)).rev().map(|n| cut(&chars, n));
+    fits.into_iter().find(|short| text_width(short, size, false) <= width).unwrap_or_default()
 }
 
 /// Height of a legend.
@@ -120,5 +132,16 @@ mod tests {
         let cut = fitted(&"long ".repeat(1000), 100.0, SIZE);
         assert!(cut.ends_with('…') && text_width(&cut, SIZE, false) <= 100.0);
         assert_eq!(fitted("a\nb", 100.0, SIZE), "a b");
+        assert_eq!(fitted("wide", 1.0, SIZE), "");
+    }
+
+    #[test]
+    fn names_of_runs_keep_both_ends() {
+        let name = |n: u32| format!("a-long-name-of-a-run-number-{n}");
+        let cut = fitted_in_the_middle(&name(10), 130.0, SIZE);
+        assert!(cut.starts_with("a-long") && cut.ends_with("-10") && cut.contains('…'), "{cut}");
+        assert!(text_width(&cut, SIZE, false) <= 130.0);
+        assert_ne!(cut, fitted_in_the_middle(&name(11), 130.0, SIZE));
+        assert_eq!(fitted_in_the_middle("short", 130.0, SIZE), "short");
     }
 }

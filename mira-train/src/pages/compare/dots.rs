@@ -1,7 +1,9 @@
 //! A dot for every run on an axis of accuracy, a line of dots a method, its mean as a stroke.
 
 use super::{Comparison, Measured, summarise};
-use crate::pages::chart::{Format, LegendEntry, Sample, fitted, legend, legend_height, within};
+use crate::pages::chart::{
+    Format, LegendEntry, Sample, fitted_in_the_middle, legend, legend_height, within,
+};
 use crate::pages::drawing::{Anchor, Dash, Drawing, Mark, Shape, text_width};
 use crate::pages::theme::Ink;
 
@@ -49,7 +51,8 @@ pub(super) fn draw(
         .collect();
     let top = 30.0 + legend_height(&entries, WIDTH - 4.0);
     let bottom = top + rows.len() as f32 * ROW;
-    let names: Vec<String> = rows.iter().map(|(name, _)| fitted(name, 150.0, SIZE)).collect();
+    let names: Vec<String> =
+        rows.iter().map(|(name, _)| fitted_in_the_middle(name, 150.0, SIZE)).collect();
     let widest = names.iter().map(|name| text_width(name, SIZE, false)).fold(0.0, f32::max);
     let (left, right) = (widest + 16.0, WIDTH - 14.0);
     let x_at = |v: f64| left + ((v - low) / (high - low)) as f32 * (right - left);

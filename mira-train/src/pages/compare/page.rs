@@ -6,6 +6,7 @@ use super::{Comparison, Measured, Method, summarise};
 use crate::pages::chart::{Chart, Format, Legend, Series};
 use crate::pages::drawing::{Dash, Drawing};
 use crate::pages::html::{escape, page, section, table};
+use crate::pages::report::curves::LEAST_SPAN;
 use crate::pages::theme::Ink;
 
 /// The results as one HTML file that needs nothing else.
@@ -135,6 +136,8 @@ fn curves(comparison: &Comparison) -> Option<Drawing> {
         references: Vec::new(),
         format: Format::Percent,
         from_zero: false,
+        least_span: LEAST_SPAN,
+        x: None,
         legend: Legend::All,
     };
     (!chart.is_empty()).then(|| chart.draw(560.0, 330.0))

@@ -1,7 +1,7 @@
 //! The final evaluations of runs, as an HTML table and as a drawing.
 
 use super::Run;
-use crate::pages::chart::{Format, Series, fitted};
+use crate::pages::chart::{Format, Series, fitted_in_the_middle};
 use crate::pages::drawing::{Anchor, Dash, Drawing, text_width};
 use crate::pages::html::{escape, table};
 use crate::pages::metrics::Metrics;
@@ -11,6 +11,12 @@ use crate::pages::theme::Ink;
 const CAPTION: &str = "The untrained → the trained encoder; gains in accuracy are in points.";
 const ROW: f32 = 26.0;
 const SIZE: f32 = 12.5;
+/// Between columns.
+const GAP: f32 = 26.0;
+/// The line before a run's name, as in the legend, and the room after it.
+const SAMPLE: (f32, f32) = (18.0, 7.0);
+/// The longest name that is written out where the others take the width.
+const MAX_NAME: f32 = 220.0;
 
 /// Names of the columns, and a row a run; plain text.
 fn cells(runs: &[Run]) -> (Vec<String>, Vec<Vec<String>>) {
@@ -87,24 +93,24 @@ pub(super) fn html(runs: &[Run]) -> String {
     table(&head, &rows, None) + &format!("<p class=\"muted caption\">{CAPTION}</p>\n")
 }
 
+/// At least `width` wide: more where there are many measures.
 pub(super) fn drawing(runs: &[Run], width: f32) -> Drawing {
     let (head, rows) = cells(runs);
     let widths: Vec<f32> = (0..head.len())
         .map(|j| {
             let cells = std::iter::once(&head[j]).chain(rows.iter().map(|r| &r[j]));
-            cells.map(|c| text_width(c, SIZE, false)).fold(0.0, f32::max) + 26.0
+            cells.map(|c| text_width(c, SIZE, false)).fold(0.0, f32::max) + GAP
         })
         .collect();
     let rest: f32 = widths[1..].iter().sum();
-    let first = (width - rest).max(widths[0].min(160.0));
+    let lead = SAMPLE.0 + SAMPLE.1;
+    let first = (width - rest).max(lead + widths[0].min(MAX_NAME + GAP));
     let mut out = Drawing::new(
         width.max(first + rest),
         (rows.len() + 1) as f32 * ROW + 24.0,
         "Final evaluations",
     );
     let mut line = |y: f32, cells: &[String], ink: Ink| {
-        let name = fitted(&cells[0], first - 26.0, SIZE);
-        out.text((0.0, y), &name, SIZE, ink, Anchor::Start);
         let mut right = first;
         for (cell, width) in cells.iter().zip(&widths).skip(1) {
             right += width;
@@ -114,6 +120,15 @@ pub(super) fn drawing(runs: &[Run], width: f32) -> Drawing {
     line(ROW - 9.0, &head, Ink::Muted);
     for (i, row) in rows.iter().enumerate() {
         line(ROW * (i + 2) as f32 - 9.0, row, Ink::Text);
+    }
+    out.text((0.0, ROW - 9.0), &head[0], SIZE, Ink::Muted, Anchor::Start);
+    for (i, row) in rows.iter().enumerate() {
+        let y = ROW * (i + 2) as f32 - 9.0;
+        // Names may be alike where they are shortened; lines tell runs apart as in the charts.
+        let (ink, dash) = (Ink::Series(i), Series::dash_of_run(i));
+        out.line((0.0, y - 4.0), (SAMPLE.0, y - 4.0), ink, 2.0, dash);
+        let name = fitted_in_the_middle(&row[0], first - GAP - lead, SIZE);
+        out.text((lead, y), &name, SIZE, Ink::Text, Anchor::Start);
     }
     for i in 1..=rows.len() {
         let y = ROW * i as f32;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::pages::drawing::{Anchor, Shape, text_width};
 use crate::pages::html::check::well_formed;
 use crate::pages::metrics::EvalRecord;
 
@@ -90,6 +91,9 @@ fn runs_are_named_by_what_tells_them_apart() {
     paths[1] = paths[1].join("metrics.jsonl");
     let names: Vec<_> = read(&paths).unwrap().into_iter().map(|r| r.name).collect();
     assert_eq!(names, ["x/seed0", "y/seed0", "seed1"]);
+    let twice = [paths[0].clone(), paths[2].clone(), paths[0].clone()];
+    let names: Vec<_> = read(&twice).unwrap().into_iter().map(|r| r.name).collect();
+    assert_eq!(names, ["seed0", "seed1", "seed0 (2)"]);
 }
 
 #[test]
@@ -98,4 +102,77 @@ fn no_run_and_empty_runs_are_drawn_without_panic() {
         well_formed(&html(&runs));
         assert!(png(&runs).is_ok());
     }
+}
+
+/// What a drawing writes: the text, and from where to where.
+fn texts(drawing: &Drawing) -> Vec<(String, f32, f32)> {
+    let texts = drawing.shapes.iter().filter_map(|shape| {
+        let Shape::Text { at, text, size, anchor, bold, .. } = shape else { return None };
+        let width = text_width(text, *size, *bold);
+        let left = match anchor {
+            Anchor::Start => at.0,
+            Anchor::Middle => at.0 - width / 2.0,
+            Anchor::End => at.0 - width,
+        };
+        Some((text.clone(), left, left + width))
+    });
+    texts.collect()
+}
+
+#[test]
+fn the_sheet_is_as_wide_as_its_table_and_rows_can_be_told_apart() {
+    let names = [1, 10, 11].map(|i| format!("a-long-name-of-a-run-which-is-number-{i}"));
+    let runs = names.clone().map(|name| {
+        let mut run = run(&name, 50, 4.0);
+        for metric in ["knn_top5", "linear_top1", "linear_top5", "effective_rank"] {
+            for (encoder, value) in [("untrained", 0.5), ("trained", 0.625)] {
+                let (encoder, metric) = (encoder.to_owned(), metric.to_owned());
+                run.metrics.push_eval(EvalRecord { step: 50, epoch: 3.0, encoder, metric, value });
+            }
+        }
+        run
+    });
+    let sheet = drawing(&runs);
+    assert!(sheet.width > 1300.0, "{}", sheet.width);
+    for (text, left, right) in texts(&sheet) {
+        assert!(left >= 0.0 && right <= sheet.width, "{text} from {left} to {right}");
+    }
+    let texts = texts(&sheet);
+    for end in ["number-1", "-10", "-11"] {
+        let named =
+            |(text, ..): &&(String, f32, f32)| text.starts_with("a-lo") && text.ends_with(end);
+        // In the legend and in the table.
+        assert_eq!(texts.iter().filter(named).count(), 2, "{end}: {texts:?}");
+    }
+}
+
+#[test]
+fn accuracy_begins_with_the_untrained_encoder_on_the_axes_of_the_others() {
+    let record = |epoch, encoder: &str, value| EvalRecord {
+        step: 0,
+        epoch,
+        encoder: encoder.into(),
+        metric: "knn_top1".into(),
+        value,
+    };
+    let mut run = run("a", 300, 4.0);
+    run.metrics.evals = vec![record(0.0, "untrained", 0.71), record(2.0, "trained", 0.713)];
+    let charts = charts(std::slice::from_ref(&run));
+    assert!(charts.iter().all(|chart| chart.x == charts[0].x), "{charts:?}");
+    let knn = charts.iter().find(|chart| chart.title.starts_with("k-NN")).unwrap();
+    assert_eq!(knn.x_bounds(), (0.0, 2.0));
+    let texts = texts(&knn.draw(560.0, 330.0));
+    let ticks: Vec<f64> =
+        texts.iter().filter_map(|(text, ..)| text.strip_suffix("\u{a0}%")?.parse().ok()).collect();
+    let highest = ticks.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let lowest = ticks.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(highest - lowest >= 5.0, "{ticks:?}");
+}
+
+#[test]
+fn beta_is_drawn_where_it_is_recorded() {
+    let mut with = run("a", 9, 4.0);
+    assert!(!svg(std::slice::from_ref(&with)).contains("β of the assignment"));
+    with.metrics.steps[0].beta = 0.7;
+    assert!(svg(&[with]).contains("β of the assignment"));
 }

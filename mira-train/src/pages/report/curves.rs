@@ -8,6 +8,9 @@ use crate::pages::theme::Ink;
 
 const SIZE: (f32, f32) = (400.0, 250.0);
 
+/// What an axis of accuracies shows at least: 5 points.
+pub(in crate::pages) const LEAST_SPAN: f64 = 0.05;
+
 /// All curves that have values.
 pub(super) fn section(metrics: &Metrics) -> String {
     let cards: String = charts(metrics)
@@ -64,6 +67,7 @@ fn knn(metrics: &Metrics) -> Chart {
         }
     }
     chart.format = Format::Percent;
+    chart.least_span = LEAST_SPAN;
     chart.legend = Legend::All;
     chart
 }
@@ -76,6 +80,8 @@ fn plain(title: &str, series: Series) -> Chart {
         references: Vec::new(),
         format: Format::Plain,
         from_zero: false,
+        least_span: 0.0,
+        x: None,
         legend: Legend::None,
     }
 }
@@ -90,7 +96,16 @@ pub(in crate::pages) fn step_points(
 
 /// A measure of the trained encoder by epoch.
 pub(in crate::pages) fn eval_points(metrics: &Metrics, metric: &str) -> Vec<(f64, f64)> {
-    let found = metrics.evals.iter().filter(|e| e.encoder == "trained" && e.metric == metric);
+    points_of(metrics, "trained", metric)
+}
+
+/// That of the untrained encoder, at its start.
+pub(in crate::pages) fn untrained_points(metrics: &Metrics, metric: &str) -> Vec<(f64, f64)> {
+    points_of(metrics, "untrained", metric)
+}
+
+fn points_of(metrics: &Metrics, encoder: &str, metric: &str) -> Vec<(f64, f64)> {
+    let found = metrics.evals.iter().filter(|e| e.encoder == encoder && e.metric == metric);
     let mut points: Vec<_> = found.map(|e| (e.epoch, e.value)).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points

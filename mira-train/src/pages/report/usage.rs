@@ -44,6 +44,8 @@ pub(super) fn card(usage: &[f32]) -> String {
         }],
         format: Format::Plain,
         from_zero: true,
+        least_span: 0.0,
+        x: None,
         legend: Legend::None,
     };
     let num_rare = sorted.iter().filter(|&&p| p < 0.1).count();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::data::{DEFAULT_MAX_BAD_FRACTION, Format, Survey, are_too_many};
-use crate::text::{bytes, count};
+use crate::text::{bytes, count, one_line};
 
 /// Corrupt images named in words; JSON has all.
 const MAX_LISTED: usize = 20;
@@ -24,6 +24,8 @@ pub(super) struct Report<'a> {
 pub(super) struct Part<'a> {
     pub(super) name: &'static str,
     pub(super) class_names: &'a [String],
+    /// Whether its images lie in folders of their own within tar shards.
+    pub(super) has_folders: bool,
     pub(super) survey: Survey,
 }
 
@@ -118,10 +120,16 @@ impl Part<'_> {
     }
 
     fn classes(&self) -> String {
+        if self.class_names.is_empty() && self.has_folders {
+            return "no classes: in tar shards they are in .cls or .json files beside the images, not in folders; \
+                    for class folders, unpack the archive and give its folder"
+                .into();
+        }
         if self.class_names.is_empty() {
             return "no classes".into();
         }
-        let mut names = self.class_names.iter().take(MAX_CLASSES).cloned().collect::<Vec<_>>();
+        let names = self.class_names.iter().take(MAX_CLASSES);
+        let mut names = names.map(|name| one_line(name)).collect::<Vec<_>>();
         if self.class_names.len() > MAX_CLASSES {
             names.push("…".into());
         }
@@ -138,6 +146,7 @@ impl Part<'_> {
         }
         // The first of several, as for the smallest.
         let (largest, _) = classes().find(|&(_, n)| n == most)?;
+        let (smallest, largest) = (one_line(smallest), one_line(largest));
         Some(format!("{} ({smallest}) to {} ({largest}) a class", count(fewest), images(*most)))
     }
 
@@ -159,7 +168,7 @@ impl Part<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}", self.path(), self.format.name())?;
+        writeln!(f, "{}: {}", one_line(&self.path()), self.format.name())?;
         for part in &self.parts {
             writeln!(f, "  {:<8}{}", part.name, part.amount())?;
             let num_unlabelled = part.survey.num_unlabelled;
@@ -172,7 +181,7 @@ impl fmt::Display for Report<'_> {
             }
         }
         if let Some(reason) = self.no_test {
-            writeln!(f, "  {:<8}none: {reason}", "test")?;
+            writeln!(f, "  {:<8}none: {}", "test", one_line(reason))?;
         }
         writeln!(f, "{}", self.verdict())?;
         let corrupt = || self.parts.iter().flat_map(|part| &part.survey.corrupt);
@@ -188,9 +197,4 @@ impl fmt::Display for Report<'_> {
 
 fn images(n: usize) -> String {
     if n == 1 { "1 image".into() } else { format!("{} images", count(n)) }
-}
-
-/// Names of files and words of decoders may contain anything.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '�' } else { c }).collect()
 }
