@@ -120,12 +120,15 @@ pub enum Error {
     },
     /// A run that does not fit the machine.
     #[error(
-        "the run needs {needed_gib:.1} GiB of memory, but {available_gib:.1} GiB are free; lower train.batch_size, or raise \
-         train.accumulation_steps, which keeps the result of the assignment"
+        "the run needs {needed_gib:.1} GiB of memory ({evaluation_gib:.1} GiB of it for evaluations), but {available_gib:.1} GiB are free; \
+         lower train.batch_size, or raise train.accumulation_steps, which keeps the result of the assignment; evaluations take less with \
+         fewer labelled training images (data.label_fraction)"
     )]
     TooLarge {
         /// What the plans take.
         needed_gib: f64,
+        /// What of it evaluations take.
+        evaluation_gib: f64,
         /// What the system offers.
         available_gib: f64,
     },

@@ -15,8 +15,8 @@ mod state;
 mod step;
 mod summary;
 
-pub use cost::{cost, measure_flops};
-pub use encode::{Encoded, encode, pixels};
+pub use cost::{NumImages, cost, measure_flops};
+pub use encode::{Encoded, encode, pixels, pixels_side};
 pub use error::Error;
 pub use evaluation::{
     EvaluatedSet, Evaluation, LeftOut, Representations, evaluation_config, image_size,

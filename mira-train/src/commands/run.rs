@@ -9,14 +9,15 @@ use crate::Error;
 use crate::cli::run::{Device, RunArgs, resolve};
 use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
-use crate::recipe::{Recipe, dry_run};
+use crate::recipe::{Cost, Recipe, dry_run};
 use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
 use crate::train::{
-    self, Ending, Session, Sources, Start, cost, measure_flops, write_encoder, write_report,
+    self, Ending, NumImages, Session, Sources, Start, cost, measure_flops, write_encoder,
+    write_report,
 };
 
 /// Images of the sets that recipes are written for, where a dry run is not given the data.
-const IMAGENET_IMAGES: usize = 1_281_167;
+const IMAGENET: NumImages = NumImages { train: 1_281_167, labelled: 1_281_167, test: 50_000 };
 
 /// Runs `mira-train run`; what it prints on stdout is the second part of the result.
 ///
@@ -33,8 +34,7 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
     }
     let sources = open(&recipe)?;
-    let cost = cost(&recipe, sources.train.len(), None)?;
-    check_memory(cost.total_bytes())?;
+    check_memory(&cost(&recipe, NumImages::of(&sources), None)?)?;
     let name = recipe_name(args);
     let out = args.out.clone().unwrap_or_else(|| free_folder(&name));
     let stop = StopRequest::install().map_err(train::Error::from)?;
@@ -142,26 +142,29 @@ fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
 }
 
 /// How many images a dry run counts with, and what there is to say of that.
-pub(super) fn images_to_count(recipe: &Recipe) -> Result<(usize, Option<String>), Error> {
+pub(super) fn images_to_count(recipe: &Recipe) -> Result<(NumImages, Option<String>), Error> {
     match open(recipe) {
-        Ok(sources) => Ok((sources.train.len(), None)),
+        Ok(sources) => Ok((NumImages::of(&sources), None)),
         Err(error) if recipe.data.path.is_none() => {
-            let note = format!("counted for ImageNet's {IMAGENET_IMAGES} images: {error}");
-            Ok((IMAGENET_IMAGES, Some(note)))
+            let note = format!("counted for ImageNet's {} images: {error}", IMAGENET.train);
+            Ok((IMAGENET, Some(note)))
         }
         Err(error) => Err(error),
     }
 }
 
 /// Refuses a run for which the machine has too little memory, rather than being killed in its middle.
-pub(super) fn check_memory(needed: u64) -> Result<(), Error> {
+pub(super) fn check_memory(cost: &Cost) -> Result<(), Error> {
+    let needed = cost.total_bytes();
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     match kilobytes {
-        Some(available) if needed > available.saturating_mul(1024) => {
-            Err(Error::TooLarge { needed_gib: gib(needed), available_gib: gib(available * 1024) })
-        }
+        Some(available) if needed > available.saturating_mul(1024) => Err(Error::TooLarge {
+            needed_gib: gib(needed),
+            evaluation_gib: gib(cost.evaluation_bytes),
+            available_gib: gib(available * 1024),
+        }),
         _ => Ok(()),
     }
 }

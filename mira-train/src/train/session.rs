@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::evaluation::no_pixels;
 use super::{
-    Error, Evaluation, LeftOut, Monitor, Outcome, Progress, Representations, Sources, State,
-    StepReport, Trainer, loader,
+    Error, Evaluation, LeftOut, Monitor, NumImages, Outcome, Progress, Representations, Sources,
+    State, StepReport, Trainer, loader,
 };
 use crate::data::Split;
+use crate::eval::NEVER;
 use crate::model::Network;
 use crate::objective::Setup;
 use crate::pages::metrics::{EvalRecord, StepRecord};
@@ -310,10 +312,16 @@ impl Session {
             let warning = format!("no evaluation during the run: {reason}");
             return self.warn(0, warning);
         }
-        let mut left_out = Vec::new();
-        let pixels = Representations::of_pixels(&self.recipe, &self.sources, &mut left_out);
-        if let Some(pixels) = self.listed(left_out, pixels)? {
-            self.log("pixels", &pixels, &pixels.knn(&self.recipe)?)?;
+        let num_images = NumImages::of(&self.sources);
+        if let Some(reason) = no_pixels(&self.recipe, num_images.labelled + num_images.test) {
+            self.progress.say(&reason);
+        } else {
+            let mut left_out = Vec::new();
+            let (recipe, sources) = (&self.recipe, &self.sources);
+            let pixels = Representations::of_pixels(NEVER, recipe, sources, &mut left_out);
+            if let Some(pixels) = self.listed(left_out, pixels)? {
+                self.log("pixels", &pixels, &pixels.knn(NEVER, &self.recipe)?)?;
+            }
         }
         self.evaluate(true)?;
         Ok(())
@@ -323,8 +331,15 @@ impl Session {
         let Self { recipe, network, state, sources, .. } = &*self;
         let mut left_out = Vec::new();
         let (student, running) = (&state.student, &state.running);
-        let found =
-            Representations::of_encoder(recipe, network, student, running, sources, &mut left_out);
+        let found = Representations::of_encoder(
+            NEVER,
+            recipe,
+            network,
+            student,
+            running,
+            sources,
+            &mut left_out,
+        );
         self.listed(left_out, found)
     }
 
@@ -357,12 +372,12 @@ impl Session {
         let found = self.representations()?;
         let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
         if let Some(found) = &found {
-            self.log(encoder, found, &found.knn(&self.recipe)?)?;
+            self.log(encoder, found, &found.knn(NEVER, &self.recipe)?)?;
             if fully {
                 self.log(encoder, found, &found.effective_rank())?;
             }
             if fully && self.recipe.eval.linear_epochs > 0 {
-                self.log(encoder, found, &found.linear(&self.recipe)?)?;
+                self.log(encoder, found, &found.linear(NEVER, &self.recipe)?)?;
             }
         }
         Ok(found)
