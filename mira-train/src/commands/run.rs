@@ -60,8 +60,11 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     }
     write_encoder(&session)?;
     let seconds = started.elapsed().as_secs_f64();
-    let command = command_of(args);
-    write_report(&session, &name, &command, seconds, session.found())?;
+    // The report of a finished run says more than could be said of it now.
+    if !(session.was_finished() && out.join("report.html").is_file()) {
+        let command = command_of(args);
+        write_report(&session, &name, &command, seconds, session.found())?;
+    }
     Ok((ExitCode::SUCCESS, summary(&recipe, &out, seconds)?))
 }
 

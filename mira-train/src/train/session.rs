@@ -1,5 +1,11 @@
 //! A run from its first step, or where it was left, to its end.
+//!
+//! After a step comes its checkpoint and only then its evaluation, which may take as long as an epoch: a run that is stopped or killed meanwhile
+//! goes on with the evaluations that its log lacks. After the last ones the log gets the run's end.
 
+mod evaluate;
+
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,13 +18,13 @@ use super::{
     State, StepReport, Trainer, loader,
 };
 use crate::data::Split;
-use crate::eval::NEVER;
+use crate::eval::{self, knn};
 use crate::model::Network;
 use crate::objective::Setup;
-use crate::pages::metrics::{EvalRecord, StepRecord};
+use crate::pages::metrics::StepRecord;
 use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
-use crate::run_folder::{MetricsLog, Quarantine, RunFolder, Signal, StopRequest};
+use crate::run_folder::{MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +55,13 @@ pub struct Session {
     progress: Progress,
     stop: StopRequest,
     last_checkpoint: Option<PathBuf>,
+    /// The step of that checkpoint, if it is of this session.
+    saved_step: Option<u64>,
     last_save: Instant,
+    /// Encoder and metric of the evaluations at this step that the log had when the run was resumed.
+    evaluated: Vec<(String, String)>,
+    /// Whether it was resumed after its end.
+    was_finished: bool,
     warnings: Vec<String>,
     found: Option<Representations>,
 }
@@ -90,6 +102,10 @@ impl Session {
         quiet: bool,
     ) -> Result<Self, Error> {
         let network = Network::new(recipe)?;
+        if sources.test.is_some() {
+            let num_labelled = NumImages::of(&sources).labelled;
+            knn::check_num_neighbours(recipe.eval.knn_neighbours, num_labelled)?;
+        }
         // Checks the batch against the set before anything is written.
         let steps_per_epoch = loader(recipe, &sources, 0)?.steps_per_epoch() as u64;
         let trainer = Trainer::new(recipe, &network, steps_per_epoch)?;
@@ -99,7 +115,7 @@ impl Session {
             steps_per_epoch,
             ranks: trainer.ranks(),
         };
-        let mut warnings = Vec::new();
+        let (mut warnings, mut resumed) = (Vec::new(), Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
@@ -107,7 +123,7 @@ impl Session {
                 warnings.extend(loaded.warnings);
                 last_checkpoint = Some(loaded.path);
                 state = State::restore(&setup, &network, loaded.snapshot)?;
-                metrics = MetricsLog::resume(&folder, state.step)?.0;
+                (metrics, resumed) = MetricsLog::resume(&folder, state.step)?;
             } else {
                 warnings
                     .push("the run has no checkpoint yet; it starts from its first step".into());
@@ -136,6 +152,9 @@ impl Session {
             sources,
             stop,
             last_checkpoint,
+            saved_step: None,
+            evaluated: resumed.evaluations,
+            was_finished: resumed.has_end,
             warnings,
             found: None,
         })
@@ -151,7 +170,13 @@ impl Session {
         &self.trainer
     }
 
-    /// The final representations, once all steps are done; `None` where there is no test set.
+    /// Whether the run was resumed after its end, so that there was nothing left to do.
+    pub fn was_finished(&self) -> bool {
+        self.was_finished
+    }
+
+    /// The final representations, once all steps are done; `None` where there is no test set, and where the run was resumed after its end and
+    /// has its report.
     pub fn found(&self) -> Option<&Representations> {
         self.found.as_ref()
     }
@@ -161,7 +186,7 @@ impl Session {
         &self.warnings
     }
 
-    /// Trains until the last step, or until asked to stop.
+    /// Trains until the last step, or until asked to stop, be it in an evaluation.
     ///
     /// # Errors
     /// Data that cannot be read, a disk that cannot be written, a loss that is not finite for too long; all before it is saved.
@@ -169,15 +194,33 @@ impl Session {
         for warning in self.warnings.clone() {
             self.progress.say(&format!("warning: {warning}"));
         }
+        let ending = match self.train_and_evaluate() {
+            Err(Error::Evaluation(eval::Error::Stopped)) => self.interrupted(),
+            ending => ending,
+        };
+        if ending.is_ok() {
+            self.progress.finish();
+        }
+        ending
+    }
+
+    fn train_and_evaluate(&mut self) -> Result<Ending, Error> {
+        let num_steps = self.trainer.schedules().num_steps;
         if self.state.step == 0 {
             self.evaluate_start()?;
+        } else if self.evaluation_is_due() {
+            // If the log has it all, nothing is done.
+            self.evaluate(false)?;
         }
-        let num_steps = self.trainer.schedules().num_steps;
-        if self.state.step >= num_steps {
-            // Resumed after its end: evaluated then.
-            self.found = self.representations()?;
-            return Ok(Ending::Finished);
+        if self.state.step < num_steps && self.train_on(num_steps)?.is_break() {
+            return self.interrupted();
         }
+        self.evaluate_end()?;
+        Ok(Ending::Finished)
+    }
+
+    /// Makes the steps that are left, saved and evaluated when it is time; breaks off where it is asked to stop.
+    fn train_on(&mut self, num_steps: u64) -> Result<ControlFlow<()>, Error> {
         let mut loader = loader(&self.recipe, &self.sources, self.state.step)?;
         loader.remember_quarantined(self.quarantine.indices(Split::Train));
         let mut monitor = Monitor::default();
@@ -195,45 +238,54 @@ impl Session {
             }
             let batch = batch?;
             let outcome = self.trainer.step(&mut self.state, &batch)?;
+            self.evaluated.clear();
             loader.recycle(batch);
             self.record(outcome, start.elapsed(), waited, &mut monitor)?;
-            let at_epoch_end = self.state.step.is_multiple_of(self.steps_per_epoch);
-            let epoch = self.state.step / self.steps_per_epoch;
-            let every = self.recipe.eval.every_epochs as u64;
-            if at_epoch_end
-                && every > 0
-                && epoch.is_multiple_of(every)
-                && self.state.step < num_steps
-            {
-                self.evaluate(false)?;
-            }
-            if self.state.step == num_steps {
-                // Before the last checkpoint, so that a run killed meanwhile is not finished, and does it again.
-                self.found = self.evaluate(true)?;
-                let peak = crate::terminal::peak_memory();
-                let step = self.state.step;
-                self.metrics
-                    .append(&json!({ "kind": "end", "step": step, "peak_memory_bytes": peak }))?;
-                self.save()?;
-                break;
-            }
-            if let Some(signal) = self.stop.requested() {
-                let path = self.save()?;
-                self.progress.finish();
-                return Ok(Ending::Interrupted(signal, path));
-            }
-            let minutes = self.recipe.checkpoint.every_minutes;
-            let overdue =
-                minutes.is_some_and(|m| self.last_save.elapsed().as_secs_f64() > 60.0 * m);
-            let due =
-                at_epoch_end && epoch.is_multiple_of(self.recipe.checkpoint.every_epochs as u64);
             // What led to steps that are skipped is not worth keeping, and would push out what is.
-            if (due || overdue) && self.state.num_skipped == 0 {
+            if self.state.num_skipped == 0 && self.checkpoint_is_due(num_steps) {
                 self.save()?;
+            }
+            if self.state.step < num_steps {
+                if self.stop.requested().is_some() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if self.evaluation_is_due() {
+                    self.evaluate(false)?;
+                }
             }
         }
-        self.progress.finish();
-        Ok(Ending::Finished)
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Whether an epoch has ended that is to be evaluated; the last one's evaluation is another one.
+    fn evaluation_is_due(&self) -> bool {
+        let (step, every) = (self.state.step, self.recipe.eval.every_epochs as u64);
+        step > 0
+            && step < self.trainer.schedules().num_steps
+            && every > 0
+            && step.is_multiple_of(self.steps_per_epoch.saturating_mul(every))
+    }
+
+    /// Whether this step is to be saved: the end of an epoch, a time that has passed, and whatever an evaluation follows.
+    fn checkpoint_is_due(&self, num_steps: u64) -> bool {
+        let (step, checkpoint) = (self.state.step, &self.recipe.checkpoint);
+        let steps = self.steps_per_epoch.saturating_mul(checkpoint.every_epochs as u64);
+        let seconds = self.last_save.elapsed().as_secs_f64();
+        step == num_steps
+            || step.is_multiple_of(steps)
+            || self.evaluation_is_due()
+            || checkpoint.every_minutes.is_some_and(|minutes| seconds > 60.0 * minutes)
+    }
+
+    /// The end of a session that was asked for, with a checkpoint of where it is.
+    fn interrupted(&mut self) -> Result<Ending, Error> {
+        let path = match &self.last_checkpoint {
+            Some(path) if self.saved_step == Some(self.state.step) => path.clone(),
+            _ => self.save()?,
+        };
+        // Nothing else asks for an end.
+        let signal = self.stop.requested().unwrap_or(Signal::Terminate);
+        Ok(Ending::Interrupted(signal, path))
     }
 
     fn record(
@@ -302,123 +354,9 @@ impl Session {
             json!({ "recipe_hash": recipe_hash, "version": env!("CARGO_PKG_VERSION") });
         let path = self.folder.save(self.state.step, &self.state.snapshot(&meta))?;
         self.last_save = Instant::now();
+        self.saved_step = Some(self.state.step);
         self.last_checkpoint = Some(path.clone());
         Ok(path)
-    }
-
-    /// Pixels and the untrained encoder.
-    fn evaluate_start(&mut self) -> Result<(), Error> {
-        if let Some(reason) = &self.sources.no_test {
-            let warning = format!("no evaluation during the run: {reason}");
-            return self.warn(0, warning);
-        }
-        let num_images = NumImages::of(&self.sources);
-        if let Some(reason) = no_pixels(&self.recipe, num_images.labelled + num_images.test) {
-            self.progress.say(&reason);
-        } else {
-            let mut left_out = Vec::new();
-            let (recipe, sources) = (&self.recipe, &self.sources);
-            let pixels = Representations::of_pixels(NEVER, recipe, sources, &mut left_out);
-            if let Some(pixels) = self.listed(left_out, pixels)? {
-                self.log("pixels", &pixels, &pixels.knn(NEVER, &self.recipe)?)?;
-            }
-        }
-        self.evaluate(true)?;
-        Ok(())
-    }
-
-    fn representations(&mut self) -> Result<Option<Representations>, Error> {
-        let Self { recipe, network, state, sources, .. } = &*self;
-        let mut left_out = Vec::new();
-        let (student, running) = (&state.student, &state.running);
-        let found = Representations::of_encoder(
-            NEVER,
-            recipe,
-            network,
-            student,
-            running,
-            sources,
-            &mut left_out,
-        );
-        self.listed(left_out, found)
-    }
-
-    /// Lists the images that an evaluation was made without, also where they were too many for one; warns where some of them are new.
-    fn listed(
-        &mut self,
-        left_out: LeftOut,
-        found: Result<Option<Representations>, Error>,
-    ) -> Result<Option<Representations>, Error> {
-        let mut is_news = false;
-        for (split, image) in left_out {
-            if self.quarantine.append(split, &image)? {
-                is_news = true;
-                let problem = image.problem;
-                self.progress.say(&format!("warning: {problem}; evaluations leave it out"));
-            }
-        }
-        let found = found?;
-        if is_news && let Some(left_out) = found.as_ref().and_then(Representations::left_out) {
-            let warning = format!(
-                "evaluations leave out {left_out}, which cannot be read; quarantine.jsonl lists them"
-            );
-            self.warn(self.state.step, warning)?;
-        }
-        Ok(found)
-    }
-
-    /// Evaluates the student's encoder; with the linear probe where `fully` is set.
-    fn evaluate(&mut self, fully: bool) -> Result<Option<Representations>, Error> {
-        let found = self.representations()?;
-        let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
-        if let Some(found) = &found {
-            self.log(encoder, found, &found.knn(NEVER, &self.recipe)?)?;
-            if fully {
-                self.log(encoder, found, &found.effective_rank())?;
-            }
-            if fully && self.recipe.eval.linear_epochs > 0 {
-                self.log(encoder, found, &found.linear(NEVER, &self.recipe)?)?;
-            }
-        }
-        Ok(found)
-    }
-
-    fn log(
-        &mut self,
-        encoder: &'static str,
-        found: &Representations,
-        values: &[(&'static str, f64)],
-    ) -> Result<(), Error> {
-        let epoch = self.state.step as f64 / self.steps_per_epoch as f64;
-        for &(metric, value) in values {
-            let evaluation = Evaluation {
-                step: self.state.step,
-                epoch,
-                encoder,
-                metric,
-                value,
-                num_train_left_out: found.train_set.num_left_out,
-                num_test_left_out: found.test_set.num_left_out,
-            };
-            let mut line = serde_json::to_value(&evaluation).unwrap_or_default();
-            line["kind"] = "eval".into();
-            self.metrics.append(&line)?;
-            self.events.evaluation(&EvalRecord {
-                step: self.state.step,
-                epoch,
-                encoder: encoder.into(),
-                metric: metric.into(),
-                value,
-            })?;
-            if metric.ends_with("top1") {
-                let name = if metric.starts_with("knn") { "k-NN" } else { "linear probe" };
-                self.progress.say(&format!(
-                    "epoch {epoch:>5.1}  {encoder:<9}  {name:<12} {:.1} %",
-                    100.0 * value
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

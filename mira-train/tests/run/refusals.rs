@@ -11,6 +11,7 @@ fn settings_that_cannot_be() {
         ("optimizer.base_lr=nan", &["optimizer.base_lr", "nan"][..]),
         ("prototypes.count=1", &["prototypes.count", "1"]),
         ("train.batch_size=4000", &["batch", "4000", "240"]),
+        ("eval.knn_neighbours=241", &["eval.knn_neighbours", "1 and 240", "241"]),
         ("train.accumulation_steps=7", &["train.accumulation_steps"]),
         ("model.architecture=resnet19", &["model.architecture", "resnet18"]),
         ("assignment.beta_start=1.0", &["assignment.beta_start"]),

@@ -141,6 +141,76 @@ fn asked_to_stop_it_saves_and_says_so_by_its_exit_code() {
     same(&sandbox, "stopped", "whole");
 }
 
+/// Waits until a run's log has this text.
+#[cfg(unix)]
+fn logged(child: &mut Child, sandbox: &Sandbox, run: &str, text: &str) {
+    let deadline = Instant::now() + Duration::from_mins(5);
+    let log = sandbox.path(run).join("metrics.jsonl");
+    while !std::fs::read_to_string(&log).unwrap_or_default().contains(text) {
+        let ended = child.try_wait().expect("its state");
+        assert!(ended.is_none() && Instant::now() < deadline, "no {text} in {run}, {ended:?}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn asked_to_stop_in_an_evaluation_it_does_not_wait_for_its_end() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("whole", &["--quiet"]));
+    // A probe of hours.
+    let long = ["--quiet", "--set", "eval.linear_epochs=1000000"];
+    let mut child = started(sandbox.tiny("stopped", &long), &sandbox, "stopped", 0);
+    logged(&mut child, &sandbox, "stopped", "effective_rank");
+    succeeds(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+    assert_eq!(child.wait().expect("its end").code(), Some(75));
+    let resume = ["run", "--resume", "--out", "stopped", "--quiet", "--set"];
+    succeeds(sandbox.command(&resume).arg("eval.linear_epochs=2"));
+    same(&sandbox, "stopped", "whole");
+}
+
+/// Leaves of a log the lines before the first that says all of `words`.
+fn cut(sandbox: &Sandbox, run: &str, words: &[&str]) {
+    let path = sandbox.path(run).join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).expect("metrics");
+    let is_it = |line: &&str| words.iter().all(|word| line.contains(word));
+    let kept: Vec<&str> = text.lines().take_while(|line| !is_it(line)).collect();
+    assert!(kept.len() < text.lines().count(), "no line with {words:?}");
+    std::fs::write(&path, kept.join("\n") + "\n").expect("metrics");
+}
+
+#[test]
+fn killed_in_an_evaluation_it_makes_only_what_is_missing() {
+    let sandbox = Sandbox::new();
+    // Evaluations are saved before, whatever the checkpoints' own times.
+    let rare = ["--quiet", "--set", "checkpoint.every_epochs=100"];
+    succeeds(&mut sandbox.tiny("whole", &rare));
+    succeeds(&mut sandbox.tiny("killed", &rare));
+    let checkpoint =
+        |step: &str| sandbox.path("killed/checkpoints").join(format!("step-{step}.mira"));
+    assert!(checkpoint("00000012").exists() && checkpoint("00000024").exists());
+    let resume = ["run", "--resume", "--out", "killed", "--quiet"];
+    // In the last one, between two numbers.
+    cut(&sandbox, "killed", &["\"trained\"", "linear_top5", "\"step\":24"]);
+    std::fs::remove_file(sandbox.path("killed/report.html")).expect("a report");
+    succeeds(&mut sandbox.command(&resume));
+    same(&sandbox, "killed", "whole");
+    let ends = sandbox.metrics("killed", "end");
+    assert_eq!((ends.len(), &ends[0]["evaluated"]), (1, &true.into()));
+    assert!(sandbox.path("killed/report.html").exists());
+    // After the last one, before its report.
+    std::fs::remove_file(sandbox.path("killed/report.html")).expect("a report");
+    succeeds(&mut sandbox.command(&resume));
+    assert!(sandbox.path("killed/report.html").exists());
+    same(&sandbox, "killed", "whole");
+    // In one of those between.
+    std::fs::remove_file(checkpoint("00000024")).expect("a checkpoint");
+    cut(&sandbox, "killed", &["\"trained\"", "knn_top5", "\"step\":12"]);
+    succeeds(&mut sandbox.command(&resume));
+    same(&sandbox, "killed", "whole");
+    assert_eq!(sandbox.metrics("killed", "end").len(), 1);
+}
+
 #[test]
 fn two_trainers_do_not_share_a_folder() {
     let sandbox = Sandbox::new();
@@ -165,6 +235,7 @@ fn another_run_is_not_resumed() {
     let resume = ["run", "--resume", "--out", "run", "--set"];
     refused(sandbox.command(&resume).arg("model.width=8"), &["model.width", "4", "8"]);
     refused(sandbox.command(&resume).arg("train.seed=7"), &["train.seed"]);
+    refused(sandbox.command(&resume).arg("eval.knn_neighbours=300"), &["eval.knn_neighbours"]);
     refused(&mut sandbox.command(&["run", "--resume", "--out", "nothing"]), &["nothing"]);
     refused(&mut sandbox.tiny("run", &[]), &["--resume"]);
     // What does no harm may change.
