@@ -6,6 +6,7 @@ mod cost;
 mod encode;
 mod error;
 mod evaluation;
+mod identity;
 mod images;
 mod monitor;
 mod progress;

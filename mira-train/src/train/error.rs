@@ -31,6 +31,14 @@ pub enum Error {
     /// A checkpoint of another run.
     #[error("the checkpoint does not fit the recipe: {0}; resume with the recipe it was made with")]
     Checkpoint(String),
+    /// A run that goes on with other images.
+    #[error(
+        "the training images are not those that the run was begun with: {differences}; give it the same ones with --data, or start a new run in another folder"
+    )]
+    OtherData {
+        /// What differs, with both values.
+        differences: String,
+    },
     /// Too many steps in a row without a finite loss and gradient.
     #[error(
         "{count} steps in a row had a loss or gradient that is not finite, the last at step {step}; nothing of them was applied. {}; \

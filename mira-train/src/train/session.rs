@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::evaluation::no_pixels;
+use super::identity::Identity;
 use super::{
     Error, Evaluation, LeftOut, Monitor, NumImages, Outcome, Progress, Representations, Sources,
     State, StepReport, Trainer, loader,
@@ -52,6 +53,7 @@ pub struct Session {
     events: EventWriter,
     trainer: Trainer,
     steps_per_epoch: u64,
+    identity: Identity,
     progress: Progress,
     stop: StopRequest,
     last_checkpoint: Option<PathBuf>,
@@ -115,12 +117,14 @@ impl Session {
             steps_per_epoch,
             ranks: trainer.ranks(),
         };
+        let identity = Identity::of(&*sources.train, steps_per_epoch);
         let (mut warnings, mut resumed) = (Vec::new(), Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
             if let Some(loaded) = folder.load_latest(strict)? {
                 warnings.extend(loaded.warnings);
+                warnings.extend(identity.check(&loaded.snapshot.meta)?);
                 last_checkpoint = Some(loaded.path);
                 state = State::restore(&setup, &network, loaded.snapshot)?;
                 (metrics, resumed) = MetricsLog::resume(&folder, state.step)?;
@@ -149,6 +153,7 @@ impl Session {
             network,
             trainer,
             steps_per_epoch,
+            identity,
             sources,
             stop,
             last_checkpoint,
@@ -350,8 +355,9 @@ impl Session {
         self.metrics.sync()?;
         self.events.flush()?;
         let recipe_hash = format!("{:016x}", self.recipe.hash());
-        let meta: Value =
-            json!({ "recipe_hash": recipe_hash, "version": env!("CARGO_PKG_VERSION") });
+        let mut meta: Value = self.identity.meta();
+        meta["recipe_hash"] = recipe_hash.into();
+        meta["version"] = env!("CARGO_PKG_VERSION").into();
         let path = self.folder.save(self.state.step, &self.state.snapshot(&meta))?;
         self.last_save = Instant::now();
         self.saved_step = Some(self.state.step);

@@ -241,3 +241,38 @@ fn another_run_is_not_resumed() {
     // What does no harm may change.
     succeeds(sandbox.command(&resume).args(["eval.knn_neighbours=5", "--quiet"]));
 }
+
+#[test]
+fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
+    let sandbox = Sandbox::new();
+    let folder = |name: &str, num_images: u8| {
+        for class in ["cats", "dogs"] {
+            let path = sandbox.path(name).join("train").join(class);
+            std::fs::create_dir_all(&path).expect("a folder");
+            for n in 0..num_images {
+                let file = std::fs::File::create(path.join(format!("{n}.png"))).expect("a file");
+                let mut encoder = png::Encoder::new(file, 20, 20);
+                encoder.set_color(png::ColorType::Rgb);
+                let pixels = [2 * n; 1200];
+                let written = encoder.write_header().and_then(|mut w| w.write_image_data(&pixels));
+                written.expect("a picture");
+            }
+        }
+    };
+    folder("data", 60);
+    folder("copy", 60);
+    folder("more", 61);
+    let settings = ["--quiet", "--data", "data", "--set", "schedule.epochs=2"];
+    succeeds(&mut sandbox.tiny("run", &settings));
+    let resume = ["run", "--resume", "--out", "run", "--quiet", "--data"];
+    refused(
+        sandbox.command(&resume).arg("more"),
+        &["training images (saved 120, given 122)", "--data"],
+    );
+    std::fs::rename(sandbox.path("copy/train/dogs/7.png"), sandbox.path("copy/train/dogs/x.png"))
+        .unwrap();
+    refused(sandbox.command(&resume).arg("copy"), &["fingerprint"]);
+    std::fs::rename(sandbox.path("copy/train/dogs/x.png"), sandbox.path("copy/train/dogs/7.png"))
+        .unwrap();
+    succeeds(sandbox.command(&resume).arg("copy"));
+}
