@@ -11,6 +11,7 @@ use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
 use crate::recipe::{Cost, Recipe, dry_run};
 use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
+use crate::text::count;
 use crate::train::{
     self, Ending, NumImages, Session, Sources, Start, cost, measure_flops, write_encoder,
     write_report,
@@ -202,6 +203,13 @@ fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
         );
     }
     rows.into_iter().flatten().for_each(|row| text += &row);
+    if metrics.num_skips > 0 {
+        let _ = writeln!(
+            text,
+            "{} of the steps were skipped, for their loss or gradient was not finite",
+            count(metrics.num_skips)
+        );
+    }
     let _ = writeln!(
         text,
         "{} in all; everything is in {}",

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::evaluation::no_pixels;
 use super::identity::Identity;
 use super::{
-    Error, Evaluation, LeftOut, Monitor, NumImages, Outcome, Progress, Representations, Sources,
-    State, StepReport, Trainer, loader,
+    Error, Monitor, NumImages, Outcome, Progress, Representations, Sources, State, StepReport,
+    Trainer, loader,
 };
 use crate::data::Split;
 use crate::eval::{self, knn};
@@ -25,7 +24,7 @@ use crate::objective::Setup;
 use crate::pages::metrics::StepRecord;
 use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
-use crate::run_folder::{MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest};
+use crate::run_folder::{self, MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +56,8 @@ pub struct Session {
     progress: Progress,
     stop: StopRequest,
     last_checkpoint: Option<PathBuf>,
+    /// The newest checkpoint from which a step was made since.
+    last_good: Option<PathBuf>,
     /// The step of that checkpoint, if it is of this session.
     saved_step: Option<u64>,
     last_save: Instant,
@@ -120,6 +121,7 @@ impl Session {
         let identity = Identity::of(&*sources.train, steps_per_epoch);
         let (mut warnings, mut resumed) = (Vec::new(), Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
+        let mut last_good = None;
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
             if let Some(loaded) = folder.load_latest(strict)? {
@@ -127,6 +129,11 @@ impl Session {
                 warnings.extend(identity.check(&loaded.snapshot.meta)?);
                 last_checkpoint = Some(loaded.path);
                 state = State::restore(&setup, &network, loaded.snapshot)?;
+                // Steps were made from all before the last one that was.
+                let last_done = state.step.saturating_sub(state.num_skipped as u64);
+                let all = run_folder::checkpoints(folder.path())?;
+                last_good =
+                    all.into_iter().find(|(step, _)| *step < last_done).map(|(_, path)| path);
                 (metrics, resumed) = MetricsLog::resume(&folder, state.step)?;
             } else {
                 warnings
@@ -157,6 +164,7 @@ impl Session {
             sources,
             stop,
             last_checkpoint,
+            last_good,
             saved_step: None,
             evaluated: resumed.evaluations,
             was_finished: resumed.has_end,
@@ -220,6 +228,9 @@ impl Session {
         if self.state.step < num_steps && self.train_on(num_steps)?.is_break() {
             return self.interrupted();
         }
+        if self.state.num_skipped > 0 {
+            return Err(self.diverged());
+        }
         self.evaluate_end()?;
         Ok(Ending::Finished)
     }
@@ -265,7 +276,9 @@ impl Session {
     /// Whether an epoch has ended that is to be evaluated; the last one's evaluation is another one.
     fn evaluation_is_due(&self) -> bool {
         let (step, every) = (self.state.step, self.recipe.eval.every_epochs as u64);
+        // What a step cannot be made from is not worth a number.
         step > 0
+            && self.state.num_skipped == 0
             && step < self.trainer.schedules().num_steps
             && every > 0
             && step.is_multiple_of(self.steps_per_epoch.saturating_mul(every))
@@ -305,6 +318,10 @@ impl Session {
         let data_wait_fraction = waited.as_secs_f64() / seconds;
         match outcome {
             Outcome::Done(report) => {
+                // Until now nobody knew what the last checkpoint is good for.
+                if self.last_checkpoint.is_some() {
+                    self.last_good.clone_from(&self.last_checkpoint);
+                }
                 let line = StepLine {
                     kind: "step",
                     report: &report,
@@ -332,16 +349,22 @@ impl Session {
                     "warning: step {step} skipped: loss {loss}, gradient norm {gradient_norm}"
                 ));
                 if self.state.num_skipped > self.recipe.train.max_skipped_steps {
-                    return Err(Error::Diverged {
-                        count: self.state.num_skipped,
-                        step,
-                        base_lr: self.recipe.optimizer.base_lr,
-                        checkpoint: self.last_checkpoint.clone(),
-                    });
+                    return Err(self.diverged());
                 }
             }
         }
         Ok(())
+    }
+
+    /// The end of a run whose last steps were skipped.
+    fn diverged(&self) -> Error {
+        Error::Diverged {
+            count: self.state.num_skipped,
+            step: self.state.step.saturating_sub(1),
+            base_lr: self.recipe.optimizer.base_lr,
+            // A newer one, from which no step could be made, may have pushed it out.
+            checkpoint: self.last_good.clone().filter(|path| path.exists()),
+        }
     }
 
     fn warn(&mut self, step: u64, warning: String) -> Result<(), Error> {
