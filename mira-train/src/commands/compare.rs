@@ -13,7 +13,7 @@ use crate::Error;
 use crate::cli::compare::CompareArgs;
 use crate::pages::compare::{self, Comparison, State};
 use crate::run_folder::{self, EXIT_INTERRUPTED, Lock, StopRequest};
-use crate::train::{self, NumImages, cost, hours, loader, measure_flops};
+use crate::train::{self, NumImages, check_images, cost, hours, measure_flops};
 use child::Outcome;
 use plan::Plan;
 
@@ -141,7 +141,7 @@ fn check_machine(plan: &Plan) -> Result<(), Error> {
         let recipe = &method.recipe;
         check_memory(&cost(recipe, num_images, None)?)?;
     }
-    loader(first, &sources, 0)?;
+    check_images(first, &sources)?;
     Ok(())
 }
 

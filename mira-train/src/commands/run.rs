@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use crate::Error;
 use crate::cli::run::{Device, RunArgs, resolve};
@@ -25,7 +24,6 @@ const IMAGENET: NumImages = NumImages { train: 1_281_167, labelled: 1_281_167, t
 /// # Errors
 /// Every [`Error`]; a run that had begun can be resumed.
 pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
-    let started = Instant::now();
     if let Device::Cuda(_) = args.device {
         return Err(Error::NoDevice { device: args.device.to_string() });
     }
@@ -60,10 +58,10 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         return Ok((ExitCode::from(EXIT_INTERRUPTED), text));
     }
     write_encoder(&session)?;
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = session.seconds();
     // The report of a finished run says more than could be said of it now.
     if !(session.was_finished() && out.join("report.html").is_file()) {
-        let command = command_of(args);
+        let command = command_of(args, &out);
         write_report(&session, &name, &command, seconds, session.found())?;
     }
     Ok((ExitCode::SUCCESS, summary(&recipe, &out, seconds)?))
@@ -121,9 +119,12 @@ fn free_folder(name: &str) -> PathBuf {
     std::iter::once(runs.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_default()
 }
 
-fn command_of(args: &RunArgs) -> String {
+/// The command line that makes the run again; of a resumed one from the recipe in its folder, since that is all that is known.
+fn command_of(args: &RunArgs, out: &Path) -> String {
     let mut command = String::from("mira-train run");
-    if let Some(recipe) = &args.recipe {
+    if args.resume {
+        let _ = write!(command, " {}", out.join("recipe.toml").display());
+    } else if let Some(recipe) = &args.recipe {
         let _ = write!(command, " {recipe}");
     }
     if let Some(path) = &args.data {
@@ -148,7 +149,10 @@ fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
 /// How many images a dry run counts with, and what there is to say of that.
 pub(super) fn images_to_count(recipe: &Recipe) -> Result<(NumImages, Option<String>), Error> {
     match open(recipe) {
-        Ok(sources) => Ok((NumImages::of(&sources), None)),
+        Ok(sources) => {
+            train::check_images(recipe, &sources)?;
+            Ok((NumImages::of(&sources), None))
+        }
         Err(error) if recipe.data.path.is_none() => {
             let note = format!("counted for ImageNet's {} images: {error}", IMAGENET.train);
             Ok((IMAGENET, Some(note)))
@@ -180,6 +184,7 @@ fn gib(bytes: u64) -> f64 {
 /// What was learned, from the metrics as written.
 fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
     let metrics = Metrics::read(&out.join("metrics.jsonl")).map_err(train::Error::from)?;
+    let seconds = metrics.seconds.unwrap_or(seconds);
     let mut text = String::new();
     let row = |name: &str, metric: &str| {
         let before = metrics.latest("untrained", metric)?;

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use super::identity::Identity;
 use super::{
-    Error, Monitor, NumImages, Outcome, Progress, Representations, Sources, State, StepReport,
-    Trainer, loader,
+    Error, Monitor, Outcome, Progress, Representations, Sources, State, StepReport, Trainer,
+    check_images, loader,
 };
 use crate::data::Split;
-use crate::eval::{self, knn};
+use crate::eval;
 use crate::model::Network;
 use crate::objective::Setup;
 use crate::pages::metrics::StepRecord;
@@ -63,6 +63,9 @@ pub struct Session {
     last_save: Instant,
     /// Encoder and metric of the evaluations at this step that the log had when the run was resumed.
     evaluated: Vec<(String, String)>,
+    /// Seconds and most memory of the sessions before this one, as far as its checkpoints tell.
+    before: (f64, u64),
+    started: Instant,
     /// Whether it was resumed after its end.
     was_finished: bool,
     warnings: Vec<String>,
@@ -105,12 +108,8 @@ impl Session {
         quiet: bool,
     ) -> Result<Self, Error> {
         let network = Network::new(recipe)?;
-        if sources.test.is_some() {
-            let num_labelled = NumImages::of(&sources).labelled;
-            knn::check_num_neighbours(recipe.eval.knn_neighbours, num_labelled)?;
-        }
-        // Checks the batch against the set before anything is written.
-        let steps_per_epoch = loader(recipe, &sources, 0)?.steps_per_epoch() as u64;
+        // Before anything is written.
+        let steps_per_epoch = check_images(recipe, &sources)?;
         let trainer = Trainer::new(recipe, &network, steps_per_epoch)?;
         let setup = Setup {
             recipe,
@@ -121,13 +120,18 @@ impl Session {
         let identity = Identity::of(&*sources.train, steps_per_epoch);
         let (mut warnings, mut resumed) = (Vec::new(), Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
-        let mut last_good = None;
+        let (mut last_good, mut before) = (None, (0.0, 0));
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
             if let Some(loaded) = folder.load_latest(strict)? {
                 warnings.extend(loaded.warnings);
                 warnings.extend(identity.check(&loaded.snapshot.meta)?);
                 last_checkpoint = Some(loaded.path);
+                let meta = &loaded.snapshot.meta;
+                before = (
+                    meta["seconds"].as_f64().unwrap_or(0.0),
+                    meta["peak_memory_bytes"].as_u64().unwrap_or(0),
+                );
                 state = State::restore(&setup, &network, loaded.snapshot)?;
                 // Steps were made from all before the last one that was.
                 let last_done = state.step.saturating_sub(state.num_skipped as u64);
@@ -166,6 +170,8 @@ impl Session {
             last_checkpoint,
             last_good,
             saved_step: None,
+            before,
+            started: Instant::now(),
             evaluated: resumed.evaluations,
             was_finished: resumed.has_end,
             warnings,
@@ -192,6 +198,16 @@ impl Session {
     /// has its report.
     pub fn found(&self) -> Option<&Representations> {
         self.found.as_ref()
+    }
+
+    /// Seconds that the run has taken: this session, and of those before what came before their last checkpoint.
+    pub fn seconds(&self) -> f64 {
+        self.before.0 + self.started.elapsed().as_secs_f64()
+    }
+
+    /// The most memory that any session held, in bytes, where the system tells.
+    fn peak_memory(&self) -> Option<u64> {
+        crate::terminal::peak_memory().map(|peak| peak.max(self.before.1))
     }
 
     /// Everything that was warned of.
@@ -379,6 +395,8 @@ impl Session {
         self.events.flush()?;
         let recipe_hash = format!("{:016x}", self.recipe.hash());
         let mut meta: Value = self.identity.meta();
+        meta["seconds"] = self.seconds().into();
+        meta["peak_memory_bytes"] = self.peak_memory().into();
         meta["recipe_hash"] = recipe_hash.into();
         meta["version"] = env!("CARGO_PKG_VERSION").into();
         let path = self.folder.save(self.state.step, &self.state.snapshot(&meta))?;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
+use super::{Error, NumImages};
 use crate::data::forward::forward;
 use crate::data::{self, Format, Labels, Loader, LoaderConfig, Source, Split, Subset, ViewSpec};
+use crate::eval::knn;
 use crate::recipe::{self, Recipe};
 
 /// Training and test images of a recipe.
@@ -146,6 +147,18 @@ pub(super) fn read_timeout(recipe: &Recipe) -> Option<Duration> {
     let seconds = recipe.data.read_timeout;
     // More than can be counted is for ever.
     (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+}
+
+/// Checks a recipe's batch and neighbours against its images; the steps of an epoch.
+///
+/// # Errors
+/// A batch larger than the set, more neighbours than labelled training images.
+pub fn check_images(recipe: &Recipe, sources: &Sources) -> Result<u64, Error> {
+    if sources.test.is_some() {
+        let num_labelled = NumImages::of(sources).labelled;
+        knn::check_num_neighbours(recipe.eval.knn_neighbours, num_labelled)?;
+    }
+    Ok(loader(recipe, sources, 0)?.steps_per_epoch() as u64)
 }
 
 /// The loader of a recipe's batches, from a step on.

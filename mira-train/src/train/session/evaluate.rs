@@ -118,9 +118,9 @@ impl Session {
         if self.found.is_none() {
             self.found = self.representations()?;
         }
-        let peak = crate::terminal::peak_memory();
+        let (peak, seconds) = (self.peak_memory(), self.seconds());
         self.metrics.append(&json!({
-            "kind": "end", "step": self.state.step, "evaluated": self.found.is_some(), "peak_memory_bytes": peak
+            "kind": "end", "step": self.state.step, "evaluated": self.found.is_some(), "peak_memory_bytes": peak, "seconds": seconds
         }))?;
         self.metrics.sync()?;
         Ok(self.events.flush()?)
