@@ -10,6 +10,7 @@ use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
 use crate::recipe::{Cost, Recipe, dry_run};
 use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
+use crate::terminal::available_memory;
 use crate::text::count;
 use crate::train::{
     self, Ending, NumImages, Session, Sources, Start, cost, measure_flops, write_encoder,
@@ -164,14 +165,11 @@ pub(super) fn images_to_count(recipe: &Recipe) -> Result<(NumImages, Option<Stri
 /// Refuses a run for which the machine has too little memory, rather than being killed in its middle.
 pub(super) fn check_memory(cost: &Cost) -> Result<(), Error> {
     let needed = cost.total_bytes();
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    match kilobytes {
-        Some(available) if needed > available.saturating_mul(1024) => Err(Error::TooLarge {
+    match available_memory(Path::new("/")) {
+        Some(available) if needed > available => Err(Error::TooLarge {
             needed_gib: gib(needed),
             evaluation_gib: gib(cost.evaluation_bytes),
-            available_gib: gib(available * 1024),
+            available_gib: gib(available),
         }),
         _ => Ok(()),
     }
