@@ -111,7 +111,7 @@ pub enum Error {
     },
     /// Labelled images that are all alike.
     #[error(
-        "all training images are of one class, '{class}', expected at least 2; add class folders, or put the images into one folder \
+        "all training images are of one class, '{class}', expected at least 2; add class folders, raise data.max_train where it is set, or put the images into one folder \
          without classes to train without labels"
     )]
     SingleClass {

@@ -26,7 +26,9 @@ pub use images::Normaliser;
 pub use monitor::Monitor;
 pub use progress::{Progress, hours};
 pub use session::{Ending, Session, Start};
-pub use sources::{Sources, check_images, loader, loader_config, open_split, view_specs};
+pub use sources::{
+    Sources, check_images, loader, loader_config, num_classes_used, open_split, view_specs,
+};
 pub use state::{Networks, State};
 pub use step::{Outcome, StepReport, Trainer};
 pub use summary::{write_encoder, write_report};

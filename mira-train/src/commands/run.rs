@@ -75,8 +75,13 @@ pub(super) fn set_threads(num_threads: usize) {
 
 pub(super) fn open(recipe: &Recipe) -> Result<Sources, Error> {
     let sources = Sources::open(&recipe.data)?;
-    if sources.train.num_classes() == Some(1) {
-        let class = sources.train.class_names().first().cloned().unwrap_or_default();
+    // Of those that are used, where no list withholds labels.
+    let all_labelled = recipe.data.label_list.is_none();
+    let is_single = sources.train.num_classes() == Some(1)
+        || (all_labelled && train::num_classes_used(&*sources.train) == 1);
+    if is_single {
+        let class = sources.train.label(0).unwrap_or(0) as usize;
+        let class = sources.train.class_names().get(class).cloned().unwrap_or_default();
         return Err(Error::SingleClass { class });
     }
     Ok(sources)

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::identity::Identity;
+use super::sources::missing_classes;
 use super::{
     Error, Monitor, Outcome, Progress, Representations, Sources, State, StepReport, Trainer,
     check_images, loader,
@@ -118,7 +119,7 @@ impl Session {
             ranks: trainer.ranks(),
         };
         let identity = Identity::of(&*sources.train, steps_per_epoch);
-        let (mut warnings, mut resumed) = (Vec::new(), Resumed::default());
+        let (mut warnings, mut resumed) = (missing_classes(&sources), Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
         let (mut last_good, mut before) = (None, (0.0, 0));
         if let Start::Resumed { strict } = start {
