@@ -118,6 +118,14 @@ pub enum Error {
         /// The class.
         class: String,
     },
+    /// A resumed run whose images are not where its recipe says, as seen from here.
+    #[error("{source}; the run was begun in another folder with data.path = {}: give --data with --resume", path.display())]
+    MovedData {
+        /// The path in the recipe.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// A run that does not fit the machine.
     #[error(
         "the run needs {needed_gib:.1} GiB of memory ({evaluation_gib:.1} GiB of it for evaluations), but {available_gib:.1} GiB are free; \

@@ -33,7 +33,12 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     if args.dry_run {
         return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
     }
-    let sources = open(&recipe)?;
+    let sources = open(&recipe).map_err(|error| match &recipe.data.path {
+        Some(path) if args.resume && path.is_relative() && !path.exists() => {
+            Error::MovedData { path: path.clone(), source: Box::new(error) }
+        }
+        _ => error,
+    })?;
     check_memory(&cost(&recipe, NumImages::of(&sources), None)?)?;
     let name = recipe_name(args);
     let out = args.out.clone().unwrap_or_else(|| free_folder(&name));

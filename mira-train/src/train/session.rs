@@ -118,8 +118,10 @@ impl Session {
             steps_per_epoch,
             ranks: trainer.ranks(),
         };
+        let mut notes = missing_classes(&sources);
+        notes.extend(frozen_for_ever(recipe));
         let identity = Identity::of(&*sources.train, steps_per_epoch);
-        let (mut warnings, mut resumed) = (missing_classes(&sources), Resumed::default());
+        let (mut warnings, mut resumed) = (notes, Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
         let (mut last_good, mut before) = (None, (0.0, 0));
         if let Start::Resumed { strict } = start {
@@ -408,6 +410,14 @@ impl Session {
     }
 }
 
+/// What there is to say of prototypes that never move.
+fn frozen_for_ever(recipe: &Recipe) -> Option<String> {
+    let (frozen, epochs) = (recipe.prototypes.as_ref()?.freeze_epochs, recipe.schedule.epochs);
+    (frozen >= epochs as f64).then(|| {
+        format!("prototypes.freeze_epochs is {frozen} of {epochs} epochs: the prototypes never move; lower it")
+    })
+}
+
 fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f64) -> StepRecord {
     let of = |name| report.diagnostics.get(name).copied().unwrap_or(f64::NAN);
     StepRecord {
@@ -426,5 +436,22 @@ fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f6
         marginal_entropy: of("marginal_entropy"),
         log_prototypes: of("log_prototypes"),
         gradient_norm: report.gradient_norm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prototypes_that_never_move_are_warned_of() {
+        let warning = |frozen: &str| {
+            let settings =
+                [format!("prototypes.freeze_epochs={frozen}"), "schedule.epochs=5".into()];
+            let recipe = Recipe::builtin("default").unwrap().with_overrides(&settings).unwrap();
+            frozen_for_ever(&recipe)
+        };
+        assert_eq!(warning("4.5"), None);
+        assert!(warning("5").unwrap().contains("prototypes.freeze_epochs is 5 of 5"));
     }
 }

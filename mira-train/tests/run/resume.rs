@@ -275,4 +275,7 @@ fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
     std::fs::rename(sandbox.path("copy/train/dogs/x.png"), sandbox.path("copy/train/dogs/7.png"))
         .unwrap();
     succeeds(sandbox.command(&resume).arg("copy"));
+    // From another folder the recipe's path leads nowhere.
+    let mut elsewhere = sandbox.command(&["run", "--resume", "--out", "../run"]);
+    refused(elsewhere.current_dir(sandbox.path("copy")), &["data", "give --data with --resume"]);
 }
