@@ -1,5 +1,8 @@
 //! Linear classification of frozen features: multinomial logistic regression by SGD, the usual measure of a representation.
 //!
+//! In a run and in `mira-train eval linear` the features are of fixed centre crops, made once. The papers train their probes on random resized
+//! crops and flips, new ones every epoch, so their numbers are not to be compared with these to the last point.
+//!
 //! `p = softmax(W x + b)`, loss = mean over a batch of `−log p_label`; `v ← momentum·v + ∇`, `W ← W − lr(t)·v` with
 //! `lr(t) = ½ lr·(B/256)·(1 + cos(π t/T))`, t counted in steps; no weight decay; `W = 0`, `b = 0` at the start. The loss is convex.
 
