@@ -25,7 +25,12 @@ use crate::objective::Setup;
 use crate::pages::metrics::StepRecord;
 use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
-use crate::run_folder::{self, MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest};
+use crate::run_folder::{
+    self, MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest, TensorData,
+};
+
+/// The tensor of a run's last checkpoint that only its report needs.
+const USAGE: &str = "usage";
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +75,8 @@ pub struct Session {
     /// Whether it was resumed after its end.
     was_finished: bool,
     warnings: Vec<String>,
+    /// How often each prototype was assigned in the last step, of a run resumed after it.
+    usage: Option<Vec<f32>>,
     found: Option<Representations>,
 }
 
@@ -123,13 +130,17 @@ impl Session {
         let identity = Identity::of(&*sources.train, steps_per_epoch);
         let (mut warnings, mut resumed) = (notes, Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
-        let (mut last_good, mut before) = (None, (0.0, 0));
+        let (mut last_good, mut before, mut usage) = (None, (0.0, 0), None);
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
             if let Some(loaded) = folder.load_latest(strict)? {
                 warnings.extend(loaded.warnings);
                 warnings.extend(identity.check(&loaded.snapshot.meta)?);
                 last_checkpoint = Some(loaded.path);
+                usage = loaded.snapshot.tensors.iter().find_map(|tensor| match &tensor.data {
+                    TensorData::F32(usage) if tensor.name == USAGE => Some(usage.clone()),
+                    _ => None,
+                });
                 let meta = &loaded.snapshot.meta;
                 before = (
                     meta["seconds"].as_f64().unwrap_or(0.0),
@@ -178,6 +189,7 @@ impl Session {
             evaluated: resumed.evaluations,
             was_finished: resumed.has_end,
             warnings,
+            usage,
             found: None,
         })
     }
@@ -211,6 +223,11 @@ impl Session {
     /// The most memory that any session held, in bytes, where the system tells.
     fn peak_memory(&self) -> Option<u64> {
         crate::terminal::peak_memory().map(|peak| peak.max(self.before.1))
+    }
+
+    /// How often each prototype was assigned in the last step, where the method has prototypes.
+    pub fn usage(&self) -> Option<Vec<f32>> {
+        self.state.objective.usage().or_else(|| self.usage.clone())
     }
 
     /// Everything that was warned of.
@@ -402,7 +419,13 @@ impl Session {
         meta["peak_memory_bytes"] = self.peak_memory().into();
         meta["recipe_hash"] = recipe_hash.into();
         meta["version"] = env!("CARGO_PKG_VERSION").into();
-        let path = self.folder.save(self.state.step, &self.state.snapshot(&meta))?;
+        let mut snapshot = self.state.snapshot(&meta);
+        // For the report, should it be written by another session.
+        let usage = self.usage().filter(|_| self.state.step == self.trainer.schedules().num_steps);
+        if let Some(usage) = &usage {
+            snapshot.push(USAGE, &usage[..]);
+        }
+        let path = self.folder.save(self.state.step, &snapshot)?;
         self.last_save = Instant::now();
         self.saved_step = Some(self.state.step);
         self.last_checkpoint = Some(path.clone());

@@ -197,7 +197,12 @@ fn killed_in_an_evaluation_it_makes_only_what_is_missing() {
     same(&sandbox, "killed", "whole");
     let ends = sandbox.metrics("killed", "end");
     assert_eq!((ends.len(), &ends[0]["evaluated"]), (1, &true.into()));
-    assert!(sandbox.path("killed/report.html").exists());
+    let report = std::fs::read_to_string(sandbox.path("killed/report.html")).expect("a report");
+    // What the last session alone does not know.
+    assert!(report.contains("mira-train run killed/recipe.toml"), "the command");
+    assert!(report.contains("Share of each prototype"), "the prototypes");
+    let seconds = |run| sandbox.metrics(run, "end")[0]["seconds"].as_f64().expect("seconds");
+    assert!(seconds("killed") > 0.5 * seconds("whole"), "all sessions count");
     // After the last one, before its report.
     std::fs::remove_file(sandbox.path("killed/report.html")).expect("a report");
     succeeds(&mut sandbox.command(&resume));
