@@ -166,7 +166,8 @@ mod tests {
         let features = 2 * 2048 * 4 * (1_281_167 + 50_000);
         let whole = bytes(1_281_167, 50_000);
         assert!((features..features + (1 << 30)).contains(&whole), "{whole} of {features}");
-        assert!(bytes(12_811, 50_000) < whole / 10);
+        // Less than the network's own memory, which is counted as well.
+        assert!(bytes(12_811, 50_000) < whole / 2);
         assert_eq!(bytes(1_281_167, 0), 0);
     }
 }

@@ -238,7 +238,7 @@ mod tests {
     use crate::eval::NEVER;
 
     /// Image `i` is of value `i`; every third has a label, and of these every fourth cannot be read.
-    struct Sparse;
+    struct Sparse([String; 2]);
 
     impl Source for Sparse {
         fn len(&self) -> usize {
@@ -250,7 +250,7 @@ mod tests {
         }
 
         fn class_names(&self) -> &[String] {
-            &[]
+            &self.0
         }
 
         fn label(&self, index: usize) -> Option<u32> {
@@ -277,7 +277,7 @@ mod tests {
     fn images_without_labels_are_not_read_and_the_others_keep_their_numbers() {
         let settings = ["data.max_bad_fraction=0.5", "eval.image_size=8"].map(String::from);
         let recipe = Recipe::builtin("default").unwrap().with_overrides(&settings).unwrap();
-        let train: Arc<dyn Source> = Arc::new(Sparse);
+        let train: Arc<dyn Source> = Arc::new(Sparse(["odd", "even"].map(String::from)));
         let sources = Sources { test: Some(Arc::clone(&train)), train, no_test: None };
         let mut left_out = Vec::new();
         let found = Representations::of_pixels(NEVER, &recipe, &sources, &mut left_out);
