@@ -227,7 +227,8 @@ impl Session {
 
     /// How often each prototype was assigned in the last step, where the method has prototypes.
     pub fn usage(&self) -> Option<Vec<f32>> {
-        self.state.objective.usage().or_else(|| self.usage.clone())
+        // After the last step there is no other, and the method knows none of its own.
+        self.usage.clone().or_else(|| self.state.objective.usage())
     }
 
     /// Everything that was warned of.
