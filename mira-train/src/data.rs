@@ -75,8 +75,8 @@ pub use pack::{
 };
 pub use quarantine::Quarantined;
 pub(crate) use quarantine::{DEFAULT_MAX_BAD_FRACTION, are_too_many};
-pub(crate) use subset::share_of_classes;
-pub use subset::{Classes, Labels, Subset, labelled};
+pub use subset::{Classes, Labels, Subset};
+pub(crate) use subset::{labelled_indices, selected, share_of_classes};
 pub use survey::{Corrupt, Sizes, Survey, survey};
 pub use view::{Interpolation, ViewSpec};
 #[cfg(any(test, feature = "fuzzing"))]

@@ -139,21 +139,32 @@ pub enum Error {
     },
     /// Labelled images that are all alike.
     #[error(
-        "all training images are of one class, '{class}', expected at least 2; add class folders, or put the images into one folder \
+        "all training images are of one class, '{class}', expected at least 2; add class folders, raise data.max_train where it is set, or put the images into one folder \
          without classes to train without labels"
     )]
     SingleClass {
         /// The class.
         class: String,
     },
+    /// A resumed run whose images are not where its recipe says, as seen from here.
+    #[error("{source}; the run was begun in another folder with data.path = {}: give --data with --resume", path.display())]
+    MovedData {
+        /// The path in the recipe.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// A run that does not fit the machine.
     #[error(
-        "the run needs {needed_gib:.1} GiB of memory, but {available_gib:.1} GiB are free; lower train.batch_size, or raise \
-         train.accumulation_steps, which keeps the result of the assignment"
+        "the run needs {needed_gib:.1} GiB of memory ({evaluation_gib:.1} GiB of it for evaluations), but {available_gib:.1} GiB are free; \
+         lower train.batch_size, or raise train.accumulation_steps, which keeps the result of the assignment; evaluations take less with \
+         fewer labelled training images (data.label_fraction)"
     )]
     TooLarge {
         /// What the plans take.
         needed_gib: f64,
+        /// What of it evaluations take.
+        evaluation_gib: f64,
         /// What the system offers.
         available_gib: f64,
     },

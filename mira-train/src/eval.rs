@@ -98,7 +98,7 @@ pub enum Error {
     },
     /// More neighbours than samples, or none.
     #[error(
-        "expected between 1 and {available} neighbours (the samples there are), got {k}; set knn_neighbours accordingly"
+        "expected between 1 and {available} neighbours (the labelled training images there are), got {k}; set eval.knn_neighbours accordingly (of `mira-train eval knn` --neighbours)"
     )]
     NumNeighbours {
         /// What was asked for.
@@ -116,6 +116,19 @@ pub enum Error {
         /// What was given.
         got: f64,
     },
+    /// More features than memory can hold.
+    #[error(
+        "the {what} need {num_bytes} bytes of memory, which are not to be had; label fewer training images with data.label_fraction, or free some memory"
+    )]
+    Memory {
+        /// What was to be held.
+        what: &'static str,
+        /// How much it takes.
+        num_bytes: usize,
+    },
+    /// Asked to stop before the result was there.
+    #[error("the evaluation was asked to stop; evaluate again for its result")]
+    Stopped,
     /// A linear classifier that left the finite numbers.
     #[error(
         "expected a finite loss from the linear classifier, got {loss} in epoch {epoch} at learning rate {lr}; lower linear_lr or standardise the features"
@@ -128,6 +141,22 @@ pub enum Error {
         /// The learning rate then.
         lr: f64,
     },
+}
+
+/// Whether an evaluation is to be given up; asked every now and then, from any thread.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// An evaluation that nobody stops.
+pub const NEVER: Stop<'static> = &|| false;
+
+/// An empty vector with room for so many numbers, or an error that names what they are.
+pub(crate) fn room<T>(what: &'static str, len: Option<usize>) -> Result<Vec<T>, Error> {
+    let num_bytes = len.and_then(|len| len.checked_mul(size_of::<T>())).unwrap_or(usize::MAX);
+    let mut room = Vec::new();
+    match len.map(|len| room.try_reserve_exact(len)) {
+        Some(Ok(())) => Ok(room),
+        _ => Err(Error::Memory { what, num_bytes }),
+    }
 }
 
 /// Checks two sets that are to be used together.

@@ -16,7 +16,7 @@
 mod barlow_twins;
 mod byol;
 mod deepcluster;
-mod dino;
+pub(crate) mod dino;
 mod error;
 pub mod imsvd;
 pub mod math;

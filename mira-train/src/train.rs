@@ -6,6 +6,7 @@ mod cost;
 mod encode;
 mod error;
 mod evaluation;
+mod identity;
 mod images;
 mod monitor;
 mod progress;
@@ -15,8 +16,8 @@ mod state;
 mod step;
 mod summary;
 
-pub use cost::{cost, measure_flops};
-pub use encode::{Encoded, encode, pixels};
+pub use cost::{NumImages, cost, measure_flops};
+pub use encode::{Encoded, encode, pixels, pixels_side};
 pub use error::Error;
 pub use evaluation::{
     EvaluatedSet, Evaluation, LeftOut, Representations, evaluation_config, image_size,
@@ -25,7 +26,9 @@ pub use images::Normaliser;
 pub use monitor::Monitor;
 pub use progress::{Progress, hours};
 pub use session::{Ending, Session, Start};
-pub use sources::{Sources, loader, loader_config, open_split, view_specs};
+pub use sources::{
+    Sources, check_images, loader, loader_config, num_classes_used, open_split, view_specs,
+};
 pub use state::{Networks, State};
 pub use step::{Outcome, StepReport, Trainer};
 pub use summary::{write_encoder, write_report};

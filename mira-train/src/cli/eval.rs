@@ -35,6 +35,8 @@ pub enum Protocol {
     /// Weighted vote of the nearest training images, nothing is trained
     Knn(KnnArgs),
     /// A linear classifier trained on the frozen encoder's features
+    ///
+    /// The features are of fixed centre crops, made once; papers train their probes on random resized crops and flips.
     Linear(LinearArgs),
 }
 

@@ -14,7 +14,7 @@ use crate::cli::compare::CompareArgs;
 use crate::pages::compare::{self, Comparison, State};
 use crate::run_folder::{self, EXIT_INTERRUPTED, Lock, StopRequest};
 use crate::terminal::tell;
-use crate::train::{self, cost, hours, loader, measure_flops};
+use crate::train::{self, NumImages, check_images, cost, hours, measure_flops};
 use child::Outcome;
 use plan::Plan;
 
@@ -143,11 +143,12 @@ fn write(comparison: &Comparison, out: &Path) -> Result<(), Error> {
 fn check_machine(plan: &Plan) -> Result<(), Error> {
     let first = &plan.methods[0].recipe;
     let sources = open(first)?;
+    let num_images = NumImages::of(&sources);
     for method in &plan.methods {
         let recipe = &method.recipe;
-        check_memory(cost(recipe, sources.train.len(), None)?.total_bytes())?;
+        check_memory(&cost(recipe, num_images, None)?)?;
     }
-    loader(first, &sources, 0)?;
+    check_images(first, &sources)?;
     Ok(())
 }
 

@@ -8,9 +8,9 @@ use super::load_run;
 use crate::Error;
 use crate::cli::eval::{EncoderArgs, EvalArgs, Protocol};
 use crate::cli::run::{Device, load_recipe};
-use crate::data::{Classes, Format, labelled};
+use crate::data::{Classes, Format};
 use crate::eval::linear::{LinearSettings, probe};
-use crate::eval::{self, knn};
+use crate::eval::{self, NEVER, knn};
 use crate::model::{Network, load_weights};
 use crate::recipe::Recipe;
 use crate::train::{self, Representations, Sources};
@@ -116,13 +116,19 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Erro
     }
     recipe.data.classes = args.classes.clone().map(Classes::List).or(recipe.data.classes);
     super::run::set_threads(recipe.train.num_threads);
-    let mut sources = Sources::open(&recipe.data)?;
-    // Features of images whose labels are withheld would not be used.
-    sources.train = labelled(sources.train);
+    let sources = Sources::open(&recipe.data)?;
     let no_test = sources.no_test.clone().unwrap_or_default();
     let mut left_out = Vec::new();
-    let found =
-        Representations::of_encoder(&recipe, &network, &values, &running, &sources, &mut left_out);
+    let (values, running) = (&values, &running);
+    let found = Representations::of_encoder(
+        NEVER,
+        &recipe,
+        &network,
+        values,
+        running,
+        &sources,
+        &mut left_out,
+    );
     // Also those that were one too many.
     for (_, image) in left_out {
         crate::complain("warning", &format!("{}; it is left out", image.problem));

@@ -20,8 +20,9 @@ pub fn run(args: &ExportArgs) -> Result<String, Error> {
     }
     .map_err(train::Error::from)?;
     if let (ExportFormat::Safetensors, Some(teacher)) = (args.format, &state.teacher) {
-        // The teacher has no statistics of its own, and takes the student's prototypes.
-        let wanted = |name: &str| name != crate::model::PROTOTYPES;
+        // The teacher has no statistics of its own, and takes the student's prototypes, but for DINO, which compares the heads of both.
+        let has_prototypes = recipe.objective.name == crate::objective::dino::METHOD.name;
+        let wanted = |name: &str| has_prototypes || name != crate::model::PROTOTYPES;
         let teacher =
             weights_of(&network, teacher, &state.running, wanted).map_err(train::Error::from)?;
         for (name, tensor) in teacher.iter().filter(|(name, _)| !name.contains(".running_")) {

@@ -3,27 +3,28 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use crate::Error;
 use crate::cli::run::{Device, RunArgs, resolve};
 use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
-use crate::recipe::{Recipe, dry_run};
+use crate::recipe::{Cost, Recipe, dry_run};
 use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
+use crate::terminal::available_memory;
+use crate::text::count;
 use crate::train::{
-    self, Ending, Session, Sources, Start, cost, measure_flops, write_encoder, write_report,
+    self, Ending, NumImages, Session, Sources, Start, cost, measure_flops, write_encoder,
+    write_report,
 };
 
 /// Images of the sets that recipes are written for, where a dry run is not given the data.
-const IMAGENET_IMAGES: usize = 1_281_167;
+const IMAGENET: NumImages = NumImages { train: 1_281_167, labelled: 1_281_167, test: 50_000 };
 
 /// Runs `mira-train run`; what it prints on stdout is the second part of the result.
 ///
 /// # Errors
 /// Every [`Error`]; a run that had begun can be resumed.
 pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
-    let started = Instant::now();
     if let Device::Cuda(_) = args.device {
         return Err(Error::NoDevice { device: args.device.to_string() });
     }
@@ -32,9 +33,13 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     if args.dry_run {
         return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
     }
-    let sources = open(&recipe)?;
-    let cost = cost(&recipe, sources.train.len(), None)?;
-    check_memory(cost.total_bytes())?;
+    let sources = open(&recipe).map_err(|error| match &recipe.data.path {
+        Some(path) if args.resume && path.is_relative() && !path.exists() => {
+            Error::MovedData { path: path.clone(), source: Box::new(error) }
+        }
+        _ => error,
+    })?;
+    check_memory(&cost(&recipe, NumImages::of(&sources), None)?)?;
     let name = recipe_name(args);
     let out = args.out.clone().unwrap_or_else(|| free_folder(&name));
     let stop = StopRequest::install().map_err(train::Error::from)?;
@@ -59,9 +64,12 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         return Ok((ExitCode::from(EXIT_INTERRUPTED), text));
     }
     write_encoder(&session)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let command = command_of(args);
-    write_report(&session, &name, &command, seconds, session.found())?;
+    let seconds = session.seconds();
+    // The report of a finished run says more than could be said of it now.
+    if !(session.was_finished() && out.join("report.html").is_file()) {
+        let command = command_of(args, &out);
+        write_report(&session, &name, &command, seconds, session.found())?;
+    }
     Ok((ExitCode::SUCCESS, summary(&recipe, &out, seconds)?))
 }
 
@@ -72,8 +80,13 @@ pub(super) fn set_threads(num_threads: usize) {
 
 pub(super) fn open(recipe: &Recipe) -> Result<Sources, Error> {
     let sources = Sources::open(&recipe.data)?;
-    if sources.train.num_classes() == Some(1) {
-        let class = sources.train.class_names().first().cloned().unwrap_or_default();
+    // Of those that are used, where no list withholds labels.
+    let all_labelled = recipe.data.label_list.is_none();
+    let is_single = sources.train.num_classes() == Some(1)
+        || (all_labelled && train::num_classes_used(&*sources.train) == 1);
+    if is_single {
+        let class = sources.train.label(0).unwrap_or(0) as usize;
+        let class = sources.train.class_names().get(class).cloned().unwrap_or_default();
         return Err(Error::SingleClass { class });
     }
     Ok(sources)
@@ -117,9 +130,12 @@ fn free_folder(name: &str) -> PathBuf {
     std::iter::once(runs.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_default()
 }
 
-fn command_of(args: &RunArgs) -> String {
+/// The command line that makes the run again; of a resumed one from the recipe in its folder, since that is all that is known.
+fn command_of(args: &RunArgs, out: &Path) -> String {
     let mut command = String::from("mira-train run");
-    if let Some(recipe) = &args.recipe {
+    if args.resume {
+        let _ = write!(command, " {}", out.join("recipe.toml").display());
+    } else if let Some(recipe) = &args.recipe {
         let _ = write!(command, " {recipe}");
     }
     if let Some(path) = &args.data {
@@ -142,26 +158,29 @@ fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
 }
 
 /// How many images a dry run counts with, and what there is to say of that.
-pub(super) fn images_to_count(recipe: &Recipe) -> Result<(usize, Option<String>), Error> {
+pub(super) fn images_to_count(recipe: &Recipe) -> Result<(NumImages, Option<String>), Error> {
     match open(recipe) {
-        Ok(sources) => Ok((sources.train.len(), None)),
+        Ok(sources) => {
+            train::check_images(recipe, &sources)?;
+            Ok((NumImages::of(&sources), None))
+        }
         Err(error) if recipe.data.path.is_none() => {
-            let note = format!("counted for ImageNet's {IMAGENET_IMAGES} images: {error}");
-            Ok((IMAGENET_IMAGES, Some(note)))
+            let note = format!("counted for ImageNet's {} images: {error}", IMAGENET.train);
+            Ok((IMAGENET, Some(note)))
         }
         Err(error) => Err(error),
     }
 }
 
 /// Refuses a run for which the machine has too little memory, rather than being killed in its middle.
-pub(super) fn check_memory(needed: u64) -> Result<(), Error> {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    match kilobytes {
-        Some(available) if needed > available.saturating_mul(1024) => {
-            Err(Error::TooLarge { needed_gib: gib(needed), available_gib: gib(available * 1024) })
-        }
+pub(super) fn check_memory(cost: &Cost) -> Result<(), Error> {
+    let needed = cost.total_bytes();
+    match available_memory(Path::new("/")) {
+        Some(available) if needed > available => Err(Error::TooLarge {
+            needed_gib: gib(needed),
+            evaluation_gib: gib(cost.evaluation_bytes),
+            available_gib: gib(available),
+        }),
         _ => Ok(()),
     }
 }
@@ -173,6 +192,7 @@ fn gib(bytes: u64) -> f64 {
 /// What was learned, from the metrics as written.
 fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
     let metrics = Metrics::read(&out.join("metrics.jsonl")).map_err(train::Error::from)?;
+    let seconds = metrics.seconds.unwrap_or(seconds);
     let mut text = String::new();
     let row = |name: &str, metric: &str| {
         let before = metrics.latest("untrained", metric)?;
@@ -196,6 +216,13 @@ fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
         );
     }
     rows.into_iter().flatten().for_each(|row| text += &row);
+    if metrics.num_skips > 0 {
+        let _ = writeln!(
+            text,
+            "{} of the steps were skipped, for their loss or gradient was not finite",
+            count(metrics.num_skips)
+        );
+    }
     let _ = writeln!(
         text,
         "{} in all; everything is in {}",

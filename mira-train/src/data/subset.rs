@@ -82,13 +82,20 @@ impl Subset {
     }
 }
 
-/// The images of a set that have a label.
-pub fn labelled(source: Arc<dyn Source>) -> Arc<dyn Source> {
-    if (0..source.len()).all(|index| source.label(index).is_some()) {
-        return source;
-    }
+/// The images of a set that have a label; `None` where all have one.
+pub(crate) fn labelled_indices(source: &dyn Source) -> Option<Vec<u32>> {
+    let is_labelled = |index: &usize| source.label(*index).is_some();
+    let first = (0..source.len()).find(|index| !is_labelled(index))?;
+    let labelled = (0..first).chain((first..source.len()).filter(is_labelled));
+    // Loaders refuse more images than can be numbered so.
+    Some(labelled.map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect())
+}
+
+/// The images of a set at these places.
+pub(crate) fn selected(source: Arc<dyn Source>, indices: &[u32]) -> Arc<dyn Source> {
     let mut part = Part::all(source);
-    part.retain(|label| label);
+    part.labels = indices.iter().map(|&i| part.labels.get(i as usize).copied().flatten()).collect();
+    part.images = indices.iter().map(|&i| i as usize).collect();
     Arc::new(part)
 }
 
@@ -135,12 +142,6 @@ impl Part {
             is_labelled: source.num_classes().is_some(),
             source,
         }
-    }
-
-    /// Gives images other labels, and leaves out those that get none.
-    fn retain(&mut self, map: impl Fn(Option<u32>) -> Option<u32>) {
-        let kept = self.images.iter().zip(&self.labels).filter_map(|(&i, &l)| Some((i, map(l)?)));
-        (self.images, self.labels) = kept.map(|(image, label)| (image, Some(label))).unzip();
     }
 
     fn keep_classes(&mut self, classes: &Classes, split: Split) -> Result<(), Error> {

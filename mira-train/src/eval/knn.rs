@@ -8,8 +8,8 @@ mod search;
 use rayon::prelude::*;
 
 use super::accuracy::Outcome;
-use super::{Accuracy, Error, Features, check_pair};
-pub use search::{Neighbours, neighbours, neighbours_within};
+use super::{Accuracy, Error, Features, NEVER, Stop, check_pair};
+pub use search::{Neighbours, check_num_neighbours, neighbours, neighbours_within};
 
 /// How many neighbours vote, and how sharply their cosines are weighed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +50,21 @@ pub fn top1(
     k: usize,
     temperature: f64,
 ) -> Result<KnnResult, Error> {
-    let mut results = sweep(train, test, &[Setting { k, temperature }])?;
+    top1_unless(NEVER, train, test, k, temperature)
+}
+
+/// [`top1`], given up where `stop` says so.
+///
+/// # Errors
+/// As [`top1`], and [`Error::Stopped`].
+pub fn top1_unless(
+    stop: Stop<'_>,
+    train: &Features,
+    test: &Features,
+    k: usize,
+    temperature: f64,
+) -> Result<KnnResult, Error> {
+    let mut results = sweep_unless(stop, train, test, &[Setting { k, temperature }])?;
     results.pop().ok_or(Error::Empty { set: "settings" })
 }
 
@@ -59,6 +73,15 @@ pub fn top1(
 /// # Errors
 /// As [`top1`].
 pub fn sweep(
+    train: &Features,
+    test: &Features,
+    settings: &[Setting],
+) -> Result<Vec<KnnResult>, Error> {
+    sweep_unless(NEVER, train, test, settings)
+}
+
+fn sweep_unless(
+    stop: Stop<'_>,
     train: &Features,
     test: &Features,
     settings: &[Setting],
@@ -74,7 +97,7 @@ pub fn sweep(
     let Some(largest) = settings.iter().map(|setting| setting.k).max() else {
         return Ok(Vec::new());
     };
-    let found = neighbours(train, test, largest)?;
+    let found = search::neighbours_unless(stop, train, test, largest)?;
     let result = |&setting: &Setting| {
         let outcomes: Vec<Outcome> = (0..test.len())
             .into_par_iter()

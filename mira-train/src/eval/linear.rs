@@ -1,5 +1,8 @@
 //! Linear classification of frozen features: multinomial logistic regression by SGD, the usual measure of a representation.
 //!
+//! In a run and in `mira-train eval linear` the features are of fixed centre crops, made once. The papers train their probes on random resized
+//! crops and flips, new ones every epoch, so their numbers are not to be compared with these to the last point.
+//!
 //! `p = softmax(W x + b)`, loss = mean over a batch of `−log p_label`; `v ← momentum·v + ∇`, `W ← W − lr(t)·v` with
 //! `lr(t) = ½ lr·(B/256)·(1 + cos(π t/T))`, t counted in steps; no weight decay; `W = 0`, `b = 0` at the start. The loss is convex.
 
@@ -9,7 +12,7 @@ use ndarray::{Array2, ArrayView2, Axis, Zip};
 use rayon::prelude::*;
 
 use super::accuracy::Outcome;
-use super::{Accuracy, Error, Features, check_pair};
+use super::{Accuracy, Error, Features, NEVER, Stop, check_pair, room};
 use crate::rng::{Purpose, Rng};
 use softmax::{Gradient, Parameters};
 
@@ -77,16 +80,32 @@ pub fn probe(
     test: &Features,
     settings: &LinearSettings,
 ) -> Result<LinearResult, Error> {
+    probe_unless(NEVER, train, test, settings)
+}
+
+/// [`probe`], given up where `stop` says so, which is asked once an epoch.
+///
+/// # Errors
+/// As [`probe`], and [`Error::Stopped`].
+pub fn probe_unless(
+    stop: Stop<'_>,
+    train: &Features,
+    test: &Features,
+    settings: &LinearSettings,
+) -> Result<LinearResult, Error> {
     check_pair(train, test)?;
     check(settings)?;
     if settings.standardise {
         let standardised = |features: &Features| {
-            let mut features = features.clone();
+            let mut rows = room("standardised features", Some(features.rows.len()))?;
+            rows.extend_from_slice(&features.rows);
+            let (labels, num_classes) = (features.labels.clone(), features.num_classes);
+            let mut features = Features { dim: features.dim, rows, labels, num_classes };
             features.standardise_by(train).map(|()| features)
         };
-        fit(&standardised(train)?, &standardised(test)?, settings)
+        fit(stop, &standardised(train)?, &standardised(test)?, settings)
     } else {
-        fit(train, test, settings)
+        fit(stop, train, test, settings)
     }
 }
 
@@ -112,6 +131,7 @@ fn check(settings: &LinearSettings) -> Result<(), Error> {
 }
 
 fn fit(
+    stop: Stop<'_>,
     train: &Features,
     test: &Features,
     settings: &LinearSettings,
@@ -128,6 +148,9 @@ fn fit(
     let mut losses = Vec::with_capacity(settings.epochs.min(1 << 20));
     let mut step = 0_u64;
     for epoch in 0..settings.epochs {
+        if stop() {
+            return Err(Error::Stopped);
+        }
         let stream = [u32::try_from(epoch).unwrap_or(u32::MAX), 0, 1];
         Rng::new(settings.seed, Purpose::Eval, stream).shuffle(&mut order);
         let mut sum = 0.0;

@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use super::{Format, file, folder};
 use crate::assign::npy::{self, Element, Npy, Values};
 use crate::recipe::{Recipe, builtins, dry_run};
-use crate::train::cost;
+use crate::train::{NumImages, cost};
 use crate::weights::Weights;
 
 /// A `.npy` file of logits: an array, and a block that is decoded.
@@ -119,7 +119,8 @@ fn recipe(bytes: &[u8]) -> Result<(), String> {
     let again = Recipe::from_toml(&written, "again").expect("what is written reads");
     assert_eq!(again, recipe);
     assert_eq!(again.hash(), recipe.hash());
-    let cost = cost(&recipe, 1_281_167, Some(1e9)).map_err(|e| e.to_string())?;
+    let num_images = NumImages { train: 1_281_167, labelled: 1_281_167, test: 50_000 };
+    let cost = cost(&recipe, num_images, Some(1e9)).map_err(|e| e.to_string())?;
     let text = dry_run(&recipe, &cost);
     assert_eq!(Recipe::from_toml(&text, "a dry run"), Ok(recipe));
     Ok(())

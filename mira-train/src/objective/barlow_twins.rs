@@ -9,6 +9,7 @@
 //! Nothing is stop-gradiented. N counts the samples of all ranks; the variance is divided by N. Provenance: ε = 1e-5 and the variance are the
 //! released code's (a batch norm without γ and β), and so is λ = 0.0051. Its learning rate of biases and batch norms, a fortieth of the others', is not
 //! taken over.
+//! Views of one size go through the network together, so they share a batch in its batch norms; the released code runs each view by itself.
 
 use candle_core::Tensor;
 

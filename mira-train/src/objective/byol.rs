@@ -9,6 +9,7 @@
 //! `linear-byol` has a predictor of one linear layer without bias (as studied by Tian, Chen, Ganguli, ICML 2021). Batch norm
 //! goes over the samples of all ranks, view by view, and has no running statistics: the predictor is not used outside training.
 //! Provenance: released code, with the sizes of its ImageNet model. For more than two views, which it does not have, a target's loss is the mean over views.
+//! Views of one size go through the network together, so they share a batch in its batch norms; the released code runs each view by itself.
 
 use candle_core::{D, Tensor};
 use serde::Deserialize as _;

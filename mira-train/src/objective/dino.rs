@@ -22,7 +22,7 @@ use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
 /// `objective.name = "dino"`.
-pub(super) const METHOD: Method = Method {
+pub(crate) const METHOD: Method = Method {
     name: "dino",
     title: "DINO: self-distillation from a centred, sharpened teacher (Caron et al. 2021)",
     keys: KEYS,

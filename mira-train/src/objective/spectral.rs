@@ -9,6 +9,7 @@
 //! ranks: all pairs of the whole batch.
 //!
 //! Provenance: the paper's loss with the clipping of its released code; μ = 1 there for CIFAR, 10 for ImageNet.
+//! Views of one size go through the network together, so they share a batch in its batch norms; the released code runs each view by itself.
 
 use candle_core::{D, Tensor};
 use serde::Deserialize;

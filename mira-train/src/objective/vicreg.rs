@@ -9,6 +9,7 @@
 //!
 //! Nothing is stop-gradiented. N counts the samples of all ranks; variances are divided by N − 1. Provenance: released code, whose
 //! scale this is: invariance is a mean over dimensions, too, and variance has the ½.
+//! Views of one size go through the network together, so they share a batch in its batch norms; the released code runs each view by itself.
 
 use candle_core::Tensor;
 

@@ -168,10 +168,14 @@ pub struct Metrics {
     pub evals: Vec<EvalRecord>,
     /// Messages of the run's warnings, the first hundred.
     pub warnings: Vec<String>,
+    /// Cross-entropies that the loss is the sum of, where it is one.
+    pub loss_terms: Option<f64>,
     /// Steps that were skipped.
     pub num_skips: u64,
     /// The most memory that a finished run's process held, in bytes, where the system told.
     pub peak_memory_bytes: Option<u64>,
+    /// Seconds that a finished run took, all sessions together.
+    pub seconds: Option<f64>,
     /// What a reader should know of the file itself: lines left out.
     pub notes: Vec<String>,
     pending: Option<(StepRecord, u64)>,
@@ -236,10 +240,14 @@ impl Metrics {
     fn take(&mut self, line: &[u8]) -> Option<()> {
         let object: Value = serde_json::from_slice(line).ok()?;
         match object.get("kind")?.as_str()? {
-            "step" => self.push_step(StepRecord::parse(&object)?),
+            "step" => {
+                self.push_step(StepRecord::parse(&object)?);
+                self.loss_terms = object.get("loss_terms").and_then(Value::as_f64);
+            }
             "eval" => self.push_eval(EvalRecord::parse(&object)?),
             "skip" => self.num_skips += 1,
             "end" => {
+                self.seconds = object.get("seconds").and_then(Value::as_f64);
                 self.peak_memory_bytes = object.get("peak_memory_bytes").and_then(Value::as_u64);
             }
             "warning" if self.warnings.len() < MAX_WARNINGS => {

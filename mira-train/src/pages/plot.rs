@@ -171,8 +171,12 @@ fn charts(runs: &[Run]) -> Vec<Chart> {
     let mut log_ks: Vec<f64> = runs.iter().filter_map(|r| log_prototypes(&r.metrics)).collect();
     log_ks.dedup_by(|a, b| (*a - *b).abs() < 1e-6);
     if let [log_k] = log_ks[..] {
-        for chart in [&mut loss, &mut entropy] {
-            chart.references.extend(log_k_line(Some(log_k)));
+        let terms = |run: &&Run| run.metrics.loss_terms.unwrap_or(1.0);
+        let of_loss = runs.first().map_or(1.0, |first| terms(&first));
+        let is_one = runs.iter().all(|run| (terms(&run) - of_loss).abs() < 1e-6);
+        for (chart, terms) in [(&mut loss, is_one.then_some(of_loss)), (&mut entropy, Some(1.0))] {
+            let Some(terms) = terms else { continue };
+            chart.references.extend(log_k_line(Some(log_k), terms));
             chart.legend = Legend::References;
         }
     }

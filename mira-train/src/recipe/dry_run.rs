@@ -24,6 +24,8 @@ pub struct Cost {
     pub objective_bytes: u64,
     /// Bytes of the batches that are made ahead, at the most.
     pub loader_bytes: u64,
+    /// Bytes of what evaluations hold at the most: features of all labelled images.
+    pub evaluation_bytes: u64,
     /// Optimiser steps an epoch.
     pub steps_per_epoch: u64,
     /// Estimated seconds an epoch; `None` where there is nothing to estimate from.
@@ -38,6 +40,7 @@ impl Cost {
             .saturating_add(self.optimizer_bytes)
             .saturating_add(self.objective_bytes)
             .saturating_add(self.loader_bytes)
+            .saturating_add(self.evaluation_bytes)
     }
 }
 
@@ -94,13 +97,14 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
         flops(cost.flops_per_step as f64 * num_steps as f64)
     );
     let memory = format!(
-        "{} = {} activations + {} parameters + {} optimiser + {} objective + {} batches ahead",
+        "{} = {} activations + {} parameters + {} optimiser + {} objective + {} batches ahead + {} evaluation",
         bytes(total),
         bytes(cost.activation_bytes),
         bytes(cost.parameter_bytes),
         bytes(cost.optimizer_bytes),
         bytes(cost.objective_bytes),
-        bytes(cost.loader_bytes)
+        bytes(cost.loader_bytes),
+        bytes(cost.evaluation_bytes)
     );
     let time = cost.seconds_per_epoch.filter(|s| s.is_finite() && *s >= 0.0).map_or_else(
         || "not estimated".into(),
@@ -186,6 +190,7 @@ mod tests {
         optimizer_bytes: 1536,
         objective_bytes: 2 << 20,
         loader_bytes: 256 << 20,
+        evaluation_bytes: 5 << 30,
         steps_per_epoch: 312,
         seconds_per_epoch: Some(900.0),
     };
@@ -203,7 +208,7 @@ mod tests {
             "LARS, learning rate 4.8 after 5 epochs",
             "100 epochs × 312 steps of 4,096 images = 31,200 steps",
             "8.2 GFLOP a view forward, 240.0 TFLOP a step, 7.5 EFLOP in all",
-            "3.8 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser + 2.0 MiB objective + 256.0 MiB batches ahead",
+            "8.8 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser + 2.0 MiB objective + 256.0 MiB batches ahead + 5.0 GiB evaluation",
             "about 15 min an epoch, 25.0 h in all",
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");

@@ -28,7 +28,7 @@ pub struct Data {
     /// Share of each class's training images whose labels evaluations may use, in (0, 1], the same ones in every run; all where absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub label_fraction: Option<f64>,
-    /// Training images used, ≥ 2: the first ones; all where absent.
+    /// Training images used, ≥ 2: the first ones, of a set that is sorted by class evenly spaced ones; all where absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_train: Option<usize>,
     /// Test images used, ≥ 1: the first ones; all where absent.

@@ -12,12 +12,14 @@ use crate::objective::{self, METHODS};
 /// The table with the settings put in, and without those that no longer apply.
 pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Error> {
     let (mut set, method) = (Vec::with_capacity(overrides.len()), method_of(&table).to_owned());
-    for text in overrides {
-        let (key, value) = parse(text)?;
+    for (text, key, value) in settings(overrides)? {
         if schema::find(&key).is_none() {
-            let is_table = schema::keys().any(|k| k.path.starts_with(&format!("{key}.")));
-            let whole = || refuse(text, format!("`{key}` is a section; set one of its keys"));
-            return Err(if is_table { whole() } else { names::unknown(&key, false, "--set") });
+            let Some(inside) = inside(&key) else {
+                return Err(names::unknown(&key, false, "--set"));
+            };
+            let problem =
+                format!("`{key}` is a section; set one of its keys, such as `{key}.{inside}`");
+            return Err(refuse(text, problem));
         }
         if let Some(position) = key.strip_prefix("views.").and_then(|k| k.split('.').next()) {
             let count = table.get("views").and_then(Value::as_array).map_or(0, Vec::len);
@@ -31,6 +33,36 @@ pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Err
     }
     drop_what_no_longer_applies(&mut table, &method, &set);
     Ok(table)
+}
+
+/// What is to be set, with the text that says so; a table sets each of its keys.
+fn settings(overrides: &[String]) -> Result<Vec<(&str, String, Value)>, Error> {
+    let mut settings = Vec::with_capacity(overrides.len());
+    for text in overrides {
+        let (key, value) = parse(text)?;
+        spread(text, key, value, &mut settings);
+    }
+    Ok(settings)
+}
+
+fn spread<'a>(text: &'a str, key: String, value: Value, into: &mut Vec<(&'a str, String, Value)>) {
+    match value {
+        Value::Table(table) if inside(&key).is_some() && !table.is_empty() => {
+            for (name, value) in table {
+                spread(text, format!("{key}.{name}"), value, into);
+            }
+        }
+        value => into.push((text, key, value)),
+    }
+}
+
+/// A key of a section, as one writes it after the section's name; `None` for what is no section.
+fn inside(section: &str) -> Option<&'static str> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<&str> =
+        section.split('.').map(|part| if is_number(part) { "*" } else { part }).collect();
+    let start = parts.join(".") + ".";
+    schema::keys().find_map(|key| key.path.strip_prefix(&start))
 }
 
 fn parse(text: &str) -> Result<(String, Value), Error> {

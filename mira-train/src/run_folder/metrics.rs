@@ -35,6 +35,10 @@ pub struct Resumed {
     pub num_damaged: usize,
     /// Whether evaluations at the very step of the resume are in the log, so that they need not be made again.
     pub has_evaluation: bool,
+    /// Encoder and metric of each of these.
+    pub evaluations: Vec<(String, String)>,
+    /// Whether the log has the run's end at that step: all evaluations were made.
+    pub has_end: bool,
 }
 
 impl MetricsLog {
@@ -54,8 +58,8 @@ impl MetricsLog {
 
     /// Opens the log of a run that goes on with step `step`, after it has been cut back, atomically, to what came before.
     ///
-    /// Kept are evaluations (`"kind": "eval"`) of steps up to and including `step`, for they are made between steps, a run's end, and all
-    /// other records of steps below it. A record without a step shares the fate of the last one with a step before it.
+    /// Kept are evaluations (`"kind": "eval"`) of steps up to and including `step`, for they are made between steps and after their
+    /// checkpoint, a run's end, which is recorded after the last of them, and all other records of steps below it. A record without a step shares the fate of the last one with a step before it.
     ///
     /// # Errors
     /// [`Error::Unreadable`], [`Error::WriteFailed`], after which the log is as it was.
@@ -146,9 +150,14 @@ pub(super) fn select(
         if let Some(step) = record.get("step").and_then(Value::as_u64) {
             let is = |name: &str| record.get("kind").is_some_and(|kind| kind == name);
             let is_evaluation = is("eval");
-            // The end is recorded before the last checkpoint: whoever has that one has been there.
             keeps = step < resume || ((is_evaluation || is("end")) && step == resume);
-            resumed.has_evaluation |= is_evaluation && step == resume;
+            if is_evaluation && step == resume {
+                let text =
+                    |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+                resumed.has_evaluation = true;
+                resumed.evaluations.push((text("encoder").into(), text("metric").into()));
+            }
+            resumed.has_end |= is("end") && step == resume;
         }
         if keeps {
             resumed.num_kept += 1;

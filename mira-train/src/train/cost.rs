@@ -2,20 +2,48 @@
 
 use std::time::Instant;
 
-use super::{Error, loader_config, view_specs};
+use super::encode::BATCH;
+use super::evaluation::{no_pixels, pixels_bytes};
+use super::{Error, Sources, image_size, loader_config, view_specs};
+use crate::data::labelled_indices;
 use crate::model::{Network, ResNet, Stem};
 use crate::nn::cpu::{Executor, Statistics};
 use crate::nn::{GraphBuilder, Parameters, Pass, Plan};
 use crate::objective;
 use crate::recipe::{Architecture, Cost, Recipe};
 
-/// The cost of a recipe on a set of `num_images`; `flops_per_second` turns it into time.
+/// How many images a run would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumImages {
+    /// To train on.
+    pub train: usize,
+    /// How many of these have a label that evaluations may use.
+    pub labelled: usize,
+    /// To evaluate on; 0 for no evaluation.
+    pub test: usize,
+}
+
+impl NumImages {
+    /// Of a recipe's data.
+    pub fn of(sources: &Sources) -> Self {
+        let labelled = |source| {
+            labelled_indices(source).map_or_else(|| source.len(), |labelled| labelled.len())
+        };
+        Self {
+            train: sources.train.len(),
+            labelled: labelled(&*sources.train),
+            test: sources.test.as_ref().map_or(0, |test| labelled(&**test)),
+        }
+    }
+}
+
+/// The cost of a recipe on so many images; `flops_per_second` turns it into time.
 ///
 /// # Errors
 /// Views too small for the network, or a network too large for any machine.
 pub fn cost(
     recipe: &Recipe,
-    num_images: usize,
+    num_images: NumImages,
     flops_per_second: Option<f64>,
 ) -> Result<Cost, Error> {
     let network = Network::new(recipe)?;
@@ -46,7 +74,7 @@ pub fn cost(
     let values = (network.parameters().num_values() * size_of::<f32>()) as u64;
     let copies = if recipe.has_teacher() { 3 } else { 2 };
     let moments = if recipe.optimizer.kind == crate::recipe::OptimizerKind::Adamw { 2 } else { 1 };
-    let steps_per_epoch = (num_images / recipe.train.batch_size) as u64;
+    let steps_per_epoch = (num_images.train / recipe.train.batch_size) as u64;
     Ok(Cost {
         num_parameters: network.parameters().num_parameters() as u64,
         flops_per_image_forward: network.encoder_graph(1, first)?.forward_flops(),
@@ -54,12 +82,40 @@ pub fn cost(
         activation_bytes: activation_bytes as u64,
         parameter_bytes: copies * values,
         optimizer_bytes: moments * values,
-        objective_bytes: objective::memory::bytes(recipe, num_images),
-        loader_bytes: loader_config(recipe).memory(num_images),
+        objective_bytes: objective::memory::bytes(recipe, num_images.train),
+        loader_bytes: loader_config(recipe).memory(num_images.train),
+        evaluation_bytes: evaluation_bytes(recipe, &network, num_images)?,
         steps_per_epoch,
         seconds_per_epoch: flops_per_second
             .map(|rate| flops_per_step as f64 * steps_per_epoch as f64 / rate),
     })
+}
+
+/// Bytes that an evaluation holds at the most, while training's are held as well.
+fn evaluation_bytes(
+    recipe: &Recipe,
+    network: &Network,
+    num_images: NumImages,
+) -> Result<u64, Error> {
+    if num_images.test == 0 {
+        return Ok(0);
+    }
+    let all = num_images.labelled.saturating_add(num_images.test);
+    let size = image_size(recipe);
+    let features = |num: usize| {
+        (num as u64).saturating_mul((network.representation_dim() * size_of::<f32>()) as u64)
+    };
+    // Features, and once more as the search for neighbours or a standardised probe has them; labels and indices.
+    let mut held = features(all).saturating_mul(2);
+    if no_pixels(recipe, all).is_none() {
+        held = held.max(pixels_bytes(recipe, all).saturating_mul(2));
+    }
+    held = held.saturating_add(8 * all as u64);
+    // The network before there are neighbours: both are never held.
+    let rows = BATCH.min(all);
+    let plan = Plan::new(&network.encoder_graph(rows, size)?, Pass::Forward).num_bytes() as u64;
+    let batches = 3 * (rows * size * size * 3) as u64;
+    Ok(held.max(features(all).saturating_add(plan).saturating_add(batches)))
 }
 
 /// Floating-point operations a second of this machine on a small network's training steps, measured in about half a second.
@@ -93,4 +149,25 @@ pub fn measure_flops() -> Result<f64, Error> {
         steps += 1;
     }
     Ok(flops as f64 * f64::from(steps) / start.elapsed().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_features_are_counted() {
+        let recipe = Recipe::builtin("imagenet-r50-100ep").unwrap();
+        let bytes = |labelled, test| {
+            let num_images = NumImages { train: 1_281_167, labelled, test };
+            cost(&recipe, num_images, None).unwrap().evaluation_bytes
+        };
+        // 2048 numbers of 4 bytes an image, twice, and little else.
+        let features = 2 * 2048 * 4 * (1_281_167 + 50_000);
+        let whole = bytes(1_281_167, 50_000);
+        assert!((features..features + (1 << 30)).contains(&whole), "{whole} of {features}");
+        // Less than the network's own memory, which is counted as well.
+        assert!(bytes(12_811, 50_000) < whole / 2);
+        assert_eq!(bytes(1_281_167, 0), 0);
+    }
 }

@@ -6,13 +6,16 @@ use super::{Error, Normaliser};
 use crate::data::{
     EvaluationBatch, EvaluationConfig, EvaluationLoader, Quarantined, Source, evaluation_images,
 };
-use crate::eval::Features;
+use crate::eval::{self, Features, Stop, room};
 use crate::model::Network;
 use crate::nn::Pass;
 use crate::nn::cpu::{Executor, Statistics};
 
 /// Images of a forward pass.
-const BATCH: usize = 200;
+pub(super) const BATCH: usize = 200;
+
+/// Side of the pixels that are features, at the most: larger images are brought to it.
+const PIXELS_SIDE: usize = 32;
 
 /// Features of the labelled images of a set that can be read, and which these are.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,11 +27,14 @@ pub struct Encoded {
 }
 
 /// Representations of all labelled images of a source, by the encoder with its running statistics. Images that cannot be read are left
-/// out, and appended to `bad`.
+/// out, and appended to `bad`. Given up where `stop` says so, which is asked once a batch.
 ///
 /// # Errors
-/// A damaged set, or more unreadable images than the configuration allows; images too small for the network.
+/// A damaged set, or more unreadable images than the configuration allows; images too small for the network; more of them than memory
+/// can hold features of; [`eval::Error::Stopped`].
+#[allow(clippy::too_many_arguments)] // the encoder's, the images', and what becomes of them
 pub fn encode(
+    stop: Stop<'_>,
     network: &Network,
     values: &[f32],
     running: &[f32],
@@ -42,7 +48,7 @@ pub fn encode(
     let mut executor = Executor::<f32>::new(graph, network.parameters(), Pass::Forward);
     let dim = network.representation_dim();
     let config = EvaluationConfig { batch_size, ..*config };
-    collect(source, config, dim, bad, |images, encoded| {
+    collect(stop, source, config, dim, bad, |images, encoded| {
         let pixels = &images.images.pixels;
         normaliser.apply(pixels, &mut executor.input_mut()[..pixels.len()]);
         executor.forward(values, Statistics::Running(running));
@@ -54,39 +60,84 @@ pub fn encode(
     })
 }
 
-/// The pixels themselves as features, normalised as for the network. Images that cannot be read are left out, and appended to `bad`.
+/// The side of the pixels that [`pixels`] makes of images of a side: at most 32, which are CIFAR's 3072 numbers.
+pub fn pixels_side(size: usize) -> usize {
+    size.min(PIXELS_SIDE)
+}
+
+/// The pixels themselves as features, normalised as for the network; of images of more than 32 × 32 pixels the means over the areas that
+/// 32 × 32 larger ones cover. Images that cannot be read are left out, and appended to `bad`. Given up where `stop` says so.
 ///
 /// # Errors
-/// A damaged set, or more unreadable images than the configuration allows.
+/// As [`encode`].
 pub fn pixels(
+    stop: Stop<'_>,
     source: &Arc<dyn Source>,
     config: &EvaluationConfig,
     normaliser: &Normaliser,
     bad: &mut Vec<Quarantined>,
 ) -> Result<Encoded, Error> {
-    let dim = 3 * config.size * config.size;
+    let (size, side) = (config.size, pixels_side(config.size));
     let config = EvaluationConfig { batch_size: BATCH, ..*config };
-    let mut features = vec![0.0; dim];
-    collect(source, config, dim, bad, |images, encoded| {
-        for (row, pixels) in images.images.pixels.chunks_exact(dim).enumerate() {
-            normaliser.apply(pixels, &mut features);
+    let mut whole = vec![0.0; 3 * size * size];
+    let mut features = vec![0.0; 3 * side * side];
+    let covered = covered(size, side);
+    let dim = features.len();
+    collect(stop, source, config, dim, bad, |images, encoded| {
+        for (row, pixels) in images.images.pixels.chunks_exact(3 * size * size).enumerate() {
+            if side == size {
+                normaliser.apply(pixels, &mut features);
+            } else {
+                normaliser.apply(pixels, &mut whole);
+                average(&whole, size, &covered, &mut features);
+            }
             encoded.push(images, row, &features);
         }
     })
 }
 
+/// For each of `side` equal parts of a row of `size` pixels, which of these it covers, with their shares of it.
+fn covered(size: usize, side: usize) -> Vec<Vec<(usize, f32)>> {
+    let part = |i: usize| {
+        // In units of 1/side of a pixel everything is whole.
+        let (from, to) = (i * size, (i + 1) * size);
+        let pixels = from / side..to.div_ceil(side);
+        let overlap = |p: usize| (to.min((p + 1) * side) - from.max(p * side)) as f32;
+        pixels.map(|p| (p, overlap(p) / size as f32)).collect()
+    };
+    (0..side).map(part).collect()
+}
+
+/// The means over areas of an image of RGB pixels.
+fn average(image: &[f32], size: usize, covered: &[Vec<(usize, f32)>], into: &mut [f32]) {
+    into.fill(0.0);
+    let places = covered.iter().flat_map(|rows| covered.iter().map(move |columns| (rows, columns)));
+    for (into, (rows, columns)) in into.chunks_exact_mut(3).zip(places) {
+        for &(y, height) in rows {
+            for &(x, width) in columns {
+                let pixel = &image[3 * (y * size + x)..][..3];
+                into.iter_mut().zip(pixel).for_each(|(into, x)| *into += height * width * x);
+            }
+        }
+    }
+}
+
 /// Goes through the images; those found unreadable are told also where they are too many.
 fn collect(
+    stop: Stop<'_>,
     source: &Arc<dyn Source>,
     config: EvaluationConfig,
     dim: usize,
     bad: &mut Vec<Quarantined>,
     mut add: impl FnMut(&EvaluationBatch, &mut Encoded),
 ) -> Result<Encoded, Error> {
-    let mut encoded = Encoded::empty(&**source, dim);
+    let mut encoded = Encoded::empty(&**source, dim)?;
     let mut loader = evaluation_images(source, config)?;
     let mut go = |loader: &mut EvaluationLoader| -> Result<(), Error> {
         for images in loader {
+            if stop() {
+                return Err(eval::Error::Stopped.into());
+            }
             add(&images?, &mut encoded);
         }
         Ok(())
@@ -97,12 +148,12 @@ fn collect(
 }
 
 impl Encoded {
-    fn empty(source: &dyn Source, dim: usize) -> Self {
+    fn empty(source: &dyn Source, dim: usize) -> Result<Self, Error> {
         let num_classes = source.num_classes().unwrap_or(0);
-        let rows = Vec::with_capacity(source.len() * dim);
-        let labels = Vec::with_capacity(source.len());
+        let rows = room("features of the labelled images", source.len().checked_mul(dim))?;
+        let labels = room("labels", Some(source.len()))?;
         let features = Features { dim, rows, labels, num_classes };
-        Self { features, indices: Vec::with_capacity(source.len()) }
+        Ok(Self { features, indices: room("indices", Some(source.len()))? })
     }
 
     /// Takes the features of a batch's image, if it has a label.
@@ -119,6 +170,7 @@ impl Encoded {
 mod tests {
     use super::*;
     use crate::data::{Error as DataError, Image};
+    use crate::eval::NEVER;
 
     /// Image `i` is of 4 × 4 pixels of value `i` and class `i % 3`; every fifth has no class, every seventh cannot be read.
     struct Greys;
@@ -162,7 +214,7 @@ mod tests {
         let config = EvaluationConfig { max_bad_fraction: 0.2, ..EvaluationConfig::new(4) };
         let normaliser = Normaliser::new([0.0; 3], [1.0; 3]);
         let mut bad = Vec::new();
-        let encoded = pixels(&source, &config, &normaliser, &mut bad).unwrap();
+        let encoded = pixels(NEVER, &source, &config, &normaliser, &mut bad).unwrap();
         let expected: Vec<u32> = (0..250).filter(|i| i % 5 != 0 && i % 7 != 0).collect();
         assert_eq!(encoded.indices, expected);
         assert_eq!(encoded.features.labels, expected.iter().map(|i| i % 3).collect::<Vec<_>>());
@@ -176,8 +228,81 @@ mod tests {
 
         let strict = EvaluationConfig { max_bad_fraction: 0.01, ..config };
         bad.clear();
-        let error = pixels(&source, &strict, &normaliser, &mut bad).unwrap_err();
+        let error = pixels(NEVER, &source, &strict, &normaliser, &mut bad).unwrap_err();
         assert!(matches!(error, Error::Data(DataError::TooManyBad { num_bad: 3, .. })), "{error}");
         assert_eq!(bad.len(), 3);
+    }
+
+    /// As many images of a side as it says, of which nothing is stored: pixel (x, y) is of value x + y.
+    struct Ramps {
+        len: usize,
+        size: usize,
+    }
+
+    impl Source for Ramps {
+        fn len(&self) -> usize {
+            self.len
+        }
+
+        fn num_classes(&self) -> Option<usize> {
+            Some(1)
+        }
+
+        fn class_names(&self) -> &[String] {
+            &[]
+        }
+
+        fn label(&self, _: usize) -> Option<u32> {
+            Some(0)
+        }
+
+        fn load(&self, _: usize, into: &mut Image) -> Result<(), DataError> {
+            into.reshape(self.size, self.size);
+            for (i, pixel) in into.pixels.chunks_exact_mut(3).enumerate() {
+                pixel.fill(u8::try_from(i / self.size + i % self.size).unwrap());
+            }
+            Ok(())
+        }
+
+        fn name(&self, index: usize) -> String {
+            format!("ramp {index}")
+        }
+    }
+
+    #[test]
+    fn pixels_of_large_images_are_means_over_areas() {
+        let normaliser = Normaliser::new([0.0; 3], [1.0; 3]);
+        // A whole number of pixels an area, and not.
+        for size in [64, 80] {
+            let source: Arc<dyn Source> = Arc::new(Ramps { len: 1, size });
+            let config = EvaluationConfig::new(size);
+            let found = pixels(NEVER, &source, &config, &normaliser, &mut Vec::new()).unwrap();
+            assert_eq!((found.features.dim, found.features.rows.len()), (3072, 3072));
+            // The mean of pixel numbers over [a, b), where pixel p covers [p, p + 1).
+            let mean = |i: usize| {
+                let step = size as f64 / 32.0;
+                let (a, b) = (i as f64 * step, (i + 1) as f64 * step);
+                let sum: f64 = (0..size)
+                    .map(|p| p as f64 * (b.min(p as f64 + 1.0) - a.max(p as f64)).max(0.0))
+                    .sum();
+                sum / step
+            };
+            for (i, pixel) in found.features.rows.chunks_exact(3).enumerate() {
+                let expected = (mean(i / 32) + mean(i % 32)) / 255.0;
+                for &x in pixel {
+                    assert!((f64::from(x) - expected).abs() < 1e-5, "{x} {expected} of {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn features_that_memory_cannot_hold_are_an_error() {
+        // 2^52 bytes.
+        let source: Arc<dyn Source> = Arc::new(Ramps { len: 1 << 31, size: 64 });
+        let (config, normaliser) = (EvaluationConfig::new(64), Normaliser::new([0.0; 3], [1.0; 3]));
+        let found = pixels(NEVER, &source, &config, &normaliser, &mut Vec::new());
+        let error = found.unwrap_err().to_string();
+        assert!(error.contains("memory") && error.contains("data.label_fraction"), "{error}");
     }
 }

@@ -31,10 +31,19 @@ pub enum Error {
     /// A checkpoint of another run.
     #[error("the checkpoint does not fit the recipe: {0}; resume with the recipe it was made with")]
     Checkpoint(String),
-    /// Too many steps in a row without a finite loss and gradient.
+    /// A run that goes on with other images.
     #[error(
-        "{count} steps in a row had a loss or gradient that is not finite, the last at step {step}; nothing of them was applied. {}; \
+        "the training images are not those that the run was begun with: {differences}; give it the same ones with --data, or start a new run in another folder"
+    )]
+    OtherData {
+        /// What differs, with both values.
+        differences: String,
+    },
+    /// Too many steps in a row without a finite loss and gradient, or such steps at a run's end.
+    #[error(
+        "{} had a loss or gradient that is not finite, the last at step {step}; nothing of that was applied. {}; \
          start another run with a lower optimizer.base_lr (now {base_lr:?}) or a longer schedule.warmup_epochs",
+        if *count == 1 { "a step".into() } else { format!("{count} steps in a row") },
         last_checkpoint(checkpoint.as_ref())
     )]
     Diverged {
@@ -44,7 +53,7 @@ pub enum Error {
         step: u64,
         /// The recipe's.
         base_lr: f64,
-        /// The last good checkpoint.
+        /// The newest checkpoint from which a step was made; `None` where there is none.
         checkpoint: Option<PathBuf>,
     },
 }
@@ -63,7 +72,7 @@ impl Error {
 
 fn last_checkpoint(path: Option<&PathBuf>) -> String {
     path.map_or_else(
-        || "There is no checkpoint yet".into(),
+        || "There is no checkpoint yet from which a step could be made".into(),
         |path| format!("The last good checkpoint is {}", path.display()),
     )
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::sources::read_timeout;
-use super::{Encoded, Error, Normaliser, Sources, encode, pixels};
-use crate::data::{EvaluationConfig, Quarantined, Source, Split};
+use super::{Encoded, Error, Normaliser, Sources, encode, pixels, pixels_side};
+use crate::data::{EvaluationConfig, Quarantined, Source, Split, labelled_indices, selected};
 use crate::eval::linear::LinearSettings;
-use crate::eval::{Features, effective_rank, knn, linear};
+use crate::eval::{Features, Stop, effective_rank, knn, linear};
 use crate::model::Network;
 use crate::recipe::Recipe;
-use crate::text::count;
+use crate::text::{bytes, count};
 
 /// One number, as `metrics.jsonl` has it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,6 +56,28 @@ pub fn evaluation_config(recipe: &Recipe) -> EvaluationConfig {
     }
 }
 
+/// Bytes of pixels as features above which there is no baseline of raw pixels: CIFAR's take 0.7 GiB, ImageNet-100's 1.5, ImageNet's 15.
+const MAX_PIXELS_BYTES: u64 = 2 << 30;
+
+/// Bytes that the features of the baseline of raw pixels take, of so many labelled images in all.
+pub(super) fn pixels_bytes(recipe: &Recipe, num_images: usize) -> u64 {
+    let side = pixels_side(image_size(recipe)) as u64;
+    (num_images as u64).saturating_mul(3 * side * side * size_of::<f32>() as u64)
+}
+
+/// Why there is no baseline of raw pixels of so many labelled images in all; `None` where there is one.
+pub(super) fn no_pixels(recipe: &Recipe, num_images: usize) -> Option<String> {
+    let needed = pixels_bytes(recipe, num_images);
+    (needed > MAX_PIXELS_BYTES).then(|| {
+        format!(
+            "no baseline of raw pixels: those of {} labelled images take {}, more than {}",
+            count(num_images),
+            bytes(needed),
+            bytes(MAX_PIXELS_BYTES)
+        )
+    })
+}
+
 /// Images that evaluation found unreadable, with their part of the data.
 pub type LeftOut = Vec<(Split, Quarantined)>;
 
@@ -77,18 +99,20 @@ pub struct Representations {
 pub struct EvaluatedSet {
     /// The index in the source of each row's image.
     pub indices: Vec<u32>,
-    /// Images in the set.
+    /// Labelled images in the set.
     pub num_images: usize,
     /// How many of them cannot be read.
     pub num_left_out: usize,
 }
 
 impl Representations {
-    /// By an encoder; `None` where there is no labelled test set. Images that cannot be read are left out, and appended to `left_out`.
+    /// By an encoder; `None` where there is no labelled test set. Images without a label are not looked at. Images that cannot be read are
+    /// left out, and appended to `left_out`.
     ///
     /// # Errors
-    /// A damaged set, or more unreadable images than the recipe allows.
+    /// As [`encode`].
     pub fn of_encoder(
+        stop: Stop<'_>,
         recipe: &Recipe,
         network: &Network,
         values: &[f32],
@@ -99,15 +123,17 @@ impl Representations {
         let normaliser = Normaliser::new(recipe.data.mean, recipe.data.std);
         let config = evaluation_config(recipe);
         Self::of(sources, left_out, |source, bad| {
-            encode(network, values, running, source, &config, &normaliser, bad)
+            encode(stop, network, values, running, source, &config, &normaliser, bad)
         })
     }
 
-    /// Of the pixels themselves, less the training set's mean image. Images that cannot be read are left out, and appended to `left_out`.
+    /// Of the pixels themselves, as [`pixels`] takes them, less the training set's mean image. Images that cannot be read are left out, and
+    /// appended to `left_out`.
     ///
     /// # Errors
-    /// A damaged set, or more unreadable images than the recipe allows.
+    /// As [`encode`].
     pub fn of_pixels(
+        stop: Stop<'_>,
         recipe: &Recipe,
         sources: &Sources,
         left_out: &mut LeftOut,
@@ -115,7 +141,7 @@ impl Representations {
         let normaliser = Normaliser::new(recipe.data.mean, recipe.data.std);
         let config = evaluation_config(recipe);
         let features =
-            |source: &Arc<dyn Source>, bad: &mut _| pixels(source, &config, &normaliser, bad);
+            |source: &Arc<dyn Source>, bad: &mut _| pixels(stop, source, &config, &normaliser, bad);
         let mut both = Self::of(sources, left_out, features)?;
         if let Some(both) = &mut both {
             let means = both.train.column_means()?;
@@ -133,10 +159,21 @@ impl Representations {
         let Some(test) = &sources.test else { return Ok(None) };
         let mut of = |split, source: &Arc<dyn Source>| {
             let mut bad = Vec::new();
-            let encoded = features(source, &mut bad);
-            let (num_images, num_left_out) = (source.len(), bad.len());
-            left_out.extend(bad.into_iter().map(|image| (split, image)));
+            // Features of images whose labels are withheld would not be used.
+            let part = labelled_indices(&**source);
+            let encoded = match &part {
+                Some(part) => features(&selected(Arc::clone(source), part), &mut bad),
+                None => features(source, &mut bad),
+            };
+            let whole = |index: u32| part.as_ref().map_or(index, |part| part[index as usize]);
+            let num_images = part.as_ref().map_or(source.len(), Vec::len);
+            let num_left_out = bad.len();
+            left_out.extend(bad.into_iter().map(|mut image| {
+                image.index = whole(image.index);
+                (split, image)
+            }));
             encoded.map(|Encoded { features, indices }| {
+                let indices = indices.into_iter().map(whole).collect();
                 (features, EvaluatedSet { indices, num_images, num_left_out })
             })
         };
@@ -158,10 +195,10 @@ impl Representations {
     /// k-NN, weights `exp(cos/T)`.
     ///
     /// # Errors
-    /// Fewer training images than neighbours, features that are not finite.
-    pub fn knn(&self, recipe: &Recipe) -> Result<[(&'static str, f64); 2], Error> {
+    /// Fewer training images than neighbours, features that are not finite, [`Error::Stopped`](crate::eval::Error::Stopped).
+    pub fn knn(&self, stop: Stop<'_>, recipe: &Recipe) -> Result<[(&'static str, f64); 2], Error> {
         let (k, temperature) = (recipe.eval.knn_neighbours, recipe.eval.knn_temperature);
-        let accuracy = knn::top1(&self.train, &self.test, k, temperature)?.accuracy;
+        let accuracy = knn::top1_unless(stop, &self.train, &self.test, k, temperature)?.accuracy;
         Ok([("knn_top1", accuracy.top1), ("knn_top5", accuracy.top5)])
     }
 
@@ -173,8 +210,12 @@ impl Representations {
     /// Multinomial logistic regression.
     ///
     /// # Errors
-    /// Divergence, features that are not finite.
-    pub fn linear(&self, recipe: &Recipe) -> Result<[(&'static str, f64); 2], Error> {
+    /// Divergence, features that are not finite, [`Error::Stopped`](crate::eval::Error::Stopped).
+    pub fn linear(
+        &self,
+        stop: Stop<'_>,
+        recipe: &Recipe,
+    ) -> Result<[(&'static str, f64); 2], Error> {
         let batch_size = recipe.eval.linear_batch_size.min(self.train.len());
         let settings = LinearSettings {
             epochs: recipe.eval.linear_epochs,
@@ -185,7 +226,82 @@ impl Representations {
             standardise: recipe.eval.linear_standardise,
             ..LinearSettings::default()
         };
-        let accuracy = linear::probe(&self.train, &self.test, &settings)?.accuracy;
+        let accuracy = linear::probe_unless(stop, &self.train, &self.test, &settings)?.accuracy;
         Ok([("linear_top1", accuracy.top1), ("linear_top5", accuracy.top5)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Error as DataError, Image};
+    use crate::eval::NEVER;
+
+    /// Image `i` is of value `i`; every third has a label, and of these every fourth cannot be read.
+    struct Sparse([String; 2]);
+
+    impl Source for Sparse {
+        fn len(&self) -> usize {
+            120
+        }
+
+        fn num_classes(&self) -> Option<usize> {
+            Some(2)
+        }
+
+        fn class_names(&self) -> &[String] {
+            &self.0
+        }
+
+        fn label(&self, index: usize) -> Option<u32> {
+            index.is_multiple_of(3).then(|| u32::from(index.is_multiple_of(2)))
+        }
+
+        fn load(&self, index: usize, into: &mut Image) -> Result<(), DataError> {
+            assert!(index.is_multiple_of(3), "an image without a label was read: {index}");
+            if index.is_multiple_of(12) {
+                let (name, problem) = (self.name(index), "told to fail".into());
+                return Err(DataError::Image { name, problem });
+            }
+            into.reshape(8, 8);
+            into.pixels.fill(u8::try_from(index).unwrap());
+            Ok(())
+        }
+
+        fn name(&self, index: usize) -> String {
+            format!("sparse {index}")
+        }
+    }
+
+    #[test]
+    fn images_without_labels_are_not_read_and_the_others_keep_their_numbers() {
+        let settings = ["data.max_bad_fraction=0.5", "eval.image_size=8"].map(String::from);
+        let recipe = Recipe::builtin("default").unwrap().with_overrides(&settings).unwrap();
+        let train: Arc<dyn Source> = Arc::new(Sparse(["odd", "even"].map(String::from)));
+        let sources = Sources { test: Some(Arc::clone(&train)), train, no_test: None };
+        let mut left_out = Vec::new();
+        let found = Representations::of_pixels(NEVER, &recipe, &sources, &mut left_out);
+        let found = found.unwrap().unwrap();
+        let expected: Vec<u32> = (0..120).filter(|i| i % 3 == 0 && i % 12 != 0).collect();
+        for (set, features) in [(&found.train_set, &found.train), (&found.test_set, &found.test)] {
+            assert_eq!((&set.indices, set.num_images, set.num_left_out), (&expected, 40, 10));
+            let labels: Vec<u32> = expected.iter().map(|i| u32::from(i % 2 == 0)).collect();
+            assert_eq!(features.labels, labels);
+        }
+        for (split, n) in [(Split::Train, 0), (Split::Test, 10)] {
+            assert_eq!((left_out[n + 3].0, left_out[n + 3].1.index), (split, 36));
+            assert_eq!(left_out[n + 3].1.name, "sparse 36");
+        }
+    }
+
+    #[test]
+    fn there_is_no_baseline_of_pixels_that_would_fill_memory() {
+        let reason =
+            |name: &str, num_images| no_pixels(&Recipe::builtin(name).unwrap(), num_images);
+        assert_eq!(reason("default", 7_000), None);
+        assert_eq!(reason("cifar10-r18-1000ep", 60_000), None);
+        assert_eq!(reason("imagenet100-r18-400ep", 126_689 + 5_000), None);
+        let reason = reason("imagenet-r50-100ep", 1_281_167 + 50_000).unwrap();
+        assert!(reason.contains("raw pixels") && reason.contains("1,331,167"), "{reason}");
     }
 }

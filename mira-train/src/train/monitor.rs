@@ -43,6 +43,7 @@ impl Monitor {
                 self.judge_embeddings(dim, &mut warnings);
                 self.judge(
                     report.diagnostics.get("log_prototypes"),
+                    report.diagnostics.get("loss_terms").copied().unwrap_or(1.0),
                     prototypes,
                     dim,
                     &mut warnings,
@@ -77,12 +78,15 @@ impl Monitor {
     fn judge(
         &mut self,
         log_k: Option<&f64>,
+        num_terms: f64,
         prototypes: &[f32],
         dim: usize,
         warnings: &mut Vec<String>,
     ) {
         let Some(&log_k) = log_k else { return };
         let (loss, entropy) = (self.loss / self.steps as f64, self.entropy / self.steps as f64);
+        // A sum of cross-entropies is at log K where each of them is.
+        let loss = loss / num_terms;
         if loss > STUCK * log_k && !self.said_stuck {
             self.said_stuck = true;
             warnings.push(format!(
@@ -166,6 +170,20 @@ mod tests {
     #[test]
     fn a_healthy_run_is_left_in_peace() {
         assert_eq!(warnings(0.5 * 4f64.ln(), 4f64.ln(), &APART), [""; 0]);
+    }
+
+    #[test]
+    fn a_sum_of_cross_entropies_is_stuck_where_each_of_them_is() {
+        let stuck = |loss: f64| {
+            let mut monitor = Monitor::default();
+            let steps = (0..80).flat_map(|i| {
+                let mut report = report(f64::from(i) / 10.0, loss, 4f64.ln());
+                report.diagnostics.insert("loss_terms", 2.0);
+                monitor.observe(&report, &APART, 2)
+            });
+            steps.count()
+        };
+        assert_eq!((stuck(1.5 * 4f64.ln()), stuck(2.0 * 4f64.ln())), (0, 1));
     }
 
     #[test]

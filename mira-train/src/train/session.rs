@@ -1,22 +1,36 @@
 //! A run from its first step, or where it was left, to its end.
+//!
+//! After a step comes its checkpoint and only then its evaluation, which may take as long as an epoch: a run that is stopped or killed meanwhile
+//! goes on with the evaluations that its log lacks. After the last ones the log gets the run's end.
 
+mod evaluate;
+
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::identity::Identity;
+use super::sources::missing_classes;
 use super::{
-    Error, Evaluation, LeftOut, Monitor, Outcome, Progress, Representations, Sources, State,
-    StepReport, Trainer, loader,
+    Error, Monitor, Outcome, Progress, Representations, Sources, State, StepReport, Trainer,
+    check_images, loader,
 };
 use crate::data::Split;
+use crate::eval;
 use crate::model::Network;
 use crate::objective::Setup;
-use crate::pages::metrics::{EvalRecord, StepRecord};
+use crate::pages::metrics::StepRecord;
 use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
-use crate::run_folder::{MetricsLog, Quarantine, RunFolder, Signal, StopRequest};
+use crate::run_folder::{
+    self, MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest, TensorData,
+};
+
+/// The tensor of a run's last checkpoint that only its report needs.
+const USAGE: &str = "usage";
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,11 +58,25 @@ pub struct Session {
     events: EventWriter,
     trainer: Trainer,
     steps_per_epoch: u64,
+    identity: Identity,
     progress: Progress,
     stop: StopRequest,
     last_checkpoint: Option<PathBuf>,
+    /// The newest checkpoint from which a step was made since.
+    last_good: Option<PathBuf>,
+    /// The step of that checkpoint, if it is of this session.
+    saved_step: Option<u64>,
     last_save: Instant,
+    /// Encoder and metric of the evaluations at this step that the log had when the run was resumed.
+    evaluated: Vec<(String, String)>,
+    /// Seconds and most memory of the sessions before this one, as far as its checkpoints tell.
+    before: (f64, u64),
+    started: Instant,
+    /// Whether it was resumed after its end.
+    was_finished: bool,
     warnings: Vec<String>,
+    /// How often each prototype was assigned in the last step, of a run resumed after it.
+    usage: Option<Vec<f32>>,
     found: Option<Representations>,
 }
 
@@ -88,8 +116,8 @@ impl Session {
         quiet: bool,
     ) -> Result<Self, Error> {
         let network = Network::new(recipe)?;
-        // Checks the batch against the set before anything is written.
-        let steps_per_epoch = loader(recipe, &sources, 0)?.steps_per_epoch() as u64;
+        // Before anything is written.
+        let steps_per_epoch = check_images(recipe, &sources)?;
         let trainer = Trainer::new(recipe, &network, steps_per_epoch)?;
         let setup = Setup {
             recipe,
@@ -97,15 +125,34 @@ impl Session {
             steps_per_epoch,
             ranks: trainer.ranks(),
         };
-        let mut warnings = Vec::new();
+        let mut notes = missing_classes(&sources);
+        notes.extend(frozen_for_ever(recipe));
+        let identity = Identity::of(&*sources.train, steps_per_epoch);
+        let (mut warnings, mut resumed) = (notes, Resumed::default());
         let (mut folder, state, metrics, last_checkpoint);
+        let (mut last_good, mut before, mut usage) = (None, (0.0, 0), None);
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
             if let Some(loaded) = folder.load_latest(strict)? {
                 warnings.extend(loaded.warnings);
+                warnings.extend(identity.check(&loaded.snapshot.meta)?);
                 last_checkpoint = Some(loaded.path);
+                usage = loaded.snapshot.tensors.iter().find_map(|tensor| match &tensor.data {
+                    TensorData::F32(usage) if tensor.name == USAGE => Some(usage.clone()),
+                    _ => None,
+                });
+                let meta = &loaded.snapshot.meta;
+                before = (
+                    meta["seconds"].as_f64().unwrap_or(0.0),
+                    meta["peak_memory_bytes"].as_u64().unwrap_or(0),
+                );
                 state = State::restore(&setup, &network, loaded.snapshot)?;
-                metrics = MetricsLog::resume(&folder, state.step)?.0;
+                // Steps were made from all before the last one that was.
+                let last_done = state.step.saturating_sub(state.num_skipped as u64);
+                let all = run_folder::checkpoints(folder.path())?;
+                last_good =
+                    all.into_iter().find(|(step, _)| *step < last_done).map(|(_, path)| path);
+                (metrics, resumed) = MetricsLog::resume(&folder, state.step)?;
             } else {
                 warnings
                     .push("the run has no checkpoint yet; it starts from its first step".into());
@@ -131,10 +178,18 @@ impl Session {
             network,
             trainer,
             steps_per_epoch,
+            identity,
             sources,
             stop,
             last_checkpoint,
+            last_good,
+            saved_step: None,
+            before,
+            started: Instant::now(),
+            evaluated: resumed.evaluations,
+            was_finished: resumed.has_end,
             warnings,
+            usage,
             found: None,
         })
     }
@@ -149,9 +204,31 @@ impl Session {
         &self.trainer
     }
 
-    /// The final representations, once all steps are done; `None` where there is no test set.
+    /// Whether the run was resumed after its end, so that there was nothing left to do.
+    pub fn was_finished(&self) -> bool {
+        self.was_finished
+    }
+
+    /// The final representations, once all steps are done; `None` where there is no test set, and where the run was resumed after its end and
+    /// has its report.
     pub fn found(&self) -> Option<&Representations> {
         self.found.as_ref()
+    }
+
+    /// Seconds that the run has taken: this session, and of those before what came before their last checkpoint.
+    pub fn seconds(&self) -> f64 {
+        self.before.0 + self.started.elapsed().as_secs_f64()
+    }
+
+    /// The most memory that any session held, in bytes, where the system tells.
+    fn peak_memory(&self) -> Option<u64> {
+        crate::terminal::peak_memory().map(|peak| peak.max(self.before.1))
+    }
+
+    /// How often each prototype was assigned in the last step, where the method has prototypes.
+    pub fn usage(&self) -> Option<Vec<f32>> {
+        // After the last step there is no other, and the method knows none of its own.
+        self.usage.clone().or_else(|| self.state.objective.usage())
     }
 
     /// Everything that was warned of.
@@ -159,7 +236,7 @@ impl Session {
         &self.warnings
     }
 
-    /// Trains until the last step, or until asked to stop.
+    /// Trains until the last step, or until asked to stop, be it in an evaluation.
     ///
     /// # Errors
     /// Data that cannot be read, a disk that cannot be written, a loss that is not finite for too long; all before it is saved.
@@ -167,15 +244,36 @@ impl Session {
         for warning in self.warnings.clone() {
             self.progress.say(&format!("warning: {warning}"));
         }
+        let ending = match self.train_and_evaluate() {
+            Err(Error::Evaluation(eval::Error::Stopped)) => self.interrupted(),
+            ending => ending,
+        };
+        if ending.is_ok() {
+            self.progress.finish();
+        }
+        ending
+    }
+
+    fn train_and_evaluate(&mut self) -> Result<Ending, Error> {
+        let num_steps = self.trainer.schedules().num_steps;
         if self.state.step == 0 {
             self.evaluate_start()?;
+        } else if self.evaluation_is_due() {
+            // If the log has it all, nothing is done.
+            self.evaluate(false)?;
         }
-        let num_steps = self.trainer.schedules().num_steps;
-        if self.state.step >= num_steps {
-            // Resumed after its end: evaluated then.
-            self.found = self.representations()?;
-            return Ok(Ending::Finished);
+        if self.state.step < num_steps && self.train_on(num_steps)?.is_break() {
+            return self.interrupted();
         }
+        if self.state.num_skipped > 0 {
+            return Err(self.diverged());
+        }
+        self.evaluate_end()?;
+        Ok(Ending::Finished)
+    }
+
+    /// Makes the steps that are left, saved and evaluated when it is time; breaks off where it is asked to stop.
+    fn train_on(&mut self, num_steps: u64) -> Result<ControlFlow<()>, Error> {
         let mut loader = loader(&self.recipe, &self.sources, self.state.step)?;
         loader.remember_quarantined(self.quarantine.indices(Split::Train));
         let mut monitor = Monitor::default();
@@ -193,45 +291,56 @@ impl Session {
             }
             let batch = batch?;
             let outcome = self.trainer.step(&mut self.state, &batch)?;
+            self.evaluated.clear();
             loader.recycle(batch);
             self.record(outcome, start.elapsed(), waited, &mut monitor)?;
-            let at_epoch_end = self.state.step.is_multiple_of(self.steps_per_epoch);
-            let epoch = self.state.step / self.steps_per_epoch;
-            let every = self.recipe.eval.every_epochs as u64;
-            if at_epoch_end
-                && every > 0
-                && epoch.is_multiple_of(every)
-                && self.state.step < num_steps
-            {
-                self.evaluate(false)?;
-            }
-            if self.state.step == num_steps {
-                // Before the last checkpoint, so that a run killed meanwhile is not finished, and does it again.
-                self.found = self.evaluate(true)?;
-                let peak = crate::terminal::peak_memory();
-                let step = self.state.step;
-                self.metrics
-                    .append(&json!({ "kind": "end", "step": step, "peak_memory_bytes": peak }))?;
-                self.save()?;
-                break;
-            }
-            if let Some(signal) = self.stop.requested() {
-                let path = self.save()?;
-                self.progress.finish();
-                return Ok(Ending::Interrupted(signal, path));
-            }
-            let minutes = self.recipe.checkpoint.every_minutes;
-            let overdue =
-                minutes.is_some_and(|m| self.last_save.elapsed().as_secs_f64() > 60.0 * m);
-            let due =
-                at_epoch_end && epoch.is_multiple_of(self.recipe.checkpoint.every_epochs as u64);
             // What led to steps that are skipped is not worth keeping, and would push out what is.
-            if (due || overdue) && self.state.num_skipped == 0 {
+            if self.state.num_skipped == 0 && self.checkpoint_is_due(num_steps) {
                 self.save()?;
+            }
+            if self.state.step < num_steps {
+                if self.stop.requested().is_some() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if self.evaluation_is_due() {
+                    self.evaluate(false)?;
+                }
             }
         }
-        self.progress.finish();
-        Ok(Ending::Finished)
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Whether an epoch has ended that is to be evaluated; the last one's evaluation is another one.
+    fn evaluation_is_due(&self) -> bool {
+        let (step, every) = (self.state.step, self.recipe.eval.every_epochs as u64);
+        // What a step cannot be made from is not worth a number.
+        step > 0
+            && self.state.num_skipped == 0
+            && step < self.trainer.schedules().num_steps
+            && every > 0
+            && step.is_multiple_of(self.steps_per_epoch.saturating_mul(every))
+    }
+
+    /// Whether this step is to be saved: the end of an epoch, a time that has passed, and whatever an evaluation follows.
+    fn checkpoint_is_due(&self, num_steps: u64) -> bool {
+        let (step, checkpoint) = (self.state.step, &self.recipe.checkpoint);
+        let steps = self.steps_per_epoch.saturating_mul(checkpoint.every_epochs as u64);
+        let seconds = self.last_save.elapsed().as_secs_f64();
+        step == num_steps
+            || step.is_multiple_of(steps)
+            || self.evaluation_is_due()
+            || checkpoint.every_minutes.is_some_and(|minutes| seconds > 60.0 * minutes)
+    }
+
+    /// The end of a session that was asked for, with a checkpoint of where it is.
+    fn interrupted(&mut self) -> Result<Ending, Error> {
+        let path = match &self.last_checkpoint {
+            Some(path) if self.saved_step == Some(self.state.step) => path.clone(),
+            _ => self.save()?,
+        };
+        // Nothing else asks for an end.
+        let signal = self.stop.requested().unwrap_or(Signal::Terminate);
+        Ok(Ending::Interrupted(signal, path))
     }
 
     fn record(
@@ -246,6 +355,10 @@ impl Session {
         let data_wait_fraction = waited.as_secs_f64() / seconds;
         match outcome {
             Outcome::Done(report) => {
+                // Until now nobody knew what the last checkpoint is good for.
+                if self.last_checkpoint.is_some() {
+                    self.last_good.clone_from(&self.last_checkpoint);
+                }
                 let line = StepLine {
                     kind: "step",
                     report: &report,
@@ -273,16 +386,22 @@ impl Session {
                     "warning: step {step} skipped: loss {loss}, gradient norm {gradient_norm}"
                 ));
                 if self.state.num_skipped > self.recipe.train.max_skipped_steps {
-                    return Err(Error::Diverged {
-                        count: self.state.num_skipped,
-                        step,
-                        base_lr: self.recipe.optimizer.base_lr,
-                        checkpoint: self.last_checkpoint.clone(),
-                    });
+                    return Err(self.diverged());
                 }
             }
         }
         Ok(())
+    }
+
+    /// The end of a run whose last steps were skipped.
+    fn diverged(&self) -> Error {
+        Error::Diverged {
+            count: self.state.num_skipped,
+            step: self.state.step.saturating_sub(1),
+            base_lr: self.recipe.optimizer.base_lr,
+            // A newer one, from which no step could be made, may have pushed it out.
+            checkpoint: self.last_good.clone().filter(|path| path.exists()),
+        }
     }
 
     fn warn(&mut self, step: u64, warning: String) -> Result<(), Error> {
@@ -296,115 +415,31 @@ impl Session {
         self.metrics.sync()?;
         self.events.flush()?;
         let recipe_hash = format!("{:016x}", self.recipe.hash());
-        let meta: Value =
-            json!({ "recipe_hash": recipe_hash, "version": env!("CARGO_PKG_VERSION") });
-        let path = self.folder.save(self.state.step, &self.state.snapshot(&meta))?;
+        let mut meta: Value = self.identity.meta();
+        meta["seconds"] = self.seconds().into();
+        meta["peak_memory_bytes"] = self.peak_memory().into();
+        meta["recipe_hash"] = recipe_hash.into();
+        meta["version"] = env!("CARGO_PKG_VERSION").into();
+        let mut snapshot = self.state.snapshot(&meta);
+        // For the report, should it be written by another session.
+        let usage = self.usage().filter(|_| self.state.step == self.trainer.schedules().num_steps);
+        if let Some(usage) = &usage {
+            snapshot.push(USAGE, &usage[..]);
+        }
+        let path = self.folder.save(self.state.step, &snapshot)?;
         self.last_save = Instant::now();
+        self.saved_step = Some(self.state.step);
         self.last_checkpoint = Some(path.clone());
         Ok(path)
     }
+}
 
-    /// Pixels and the untrained encoder.
-    fn evaluate_start(&mut self) -> Result<(), Error> {
-        if let Some(reason) = &self.sources.no_test {
-            let warning = format!("no evaluation during the run: {reason}");
-            return self.warn(0, warning);
-        }
-        let mut left_out = Vec::new();
-        let pixels = Representations::of_pixels(&self.recipe, &self.sources, &mut left_out);
-        if let Some(pixels) = self.listed(left_out, pixels)? {
-            self.log("pixels", &pixels, &pixels.knn(&self.recipe)?)?;
-        }
-        self.evaluate(true)?;
-        Ok(())
-    }
-
-    fn representations(&mut self) -> Result<Option<Representations>, Error> {
-        let Self { recipe, network, state, sources, .. } = &*self;
-        let mut left_out = Vec::new();
-        let (student, running) = (&state.student, &state.running);
-        let found =
-            Representations::of_encoder(recipe, network, student, running, sources, &mut left_out);
-        self.listed(left_out, found)
-    }
-
-    /// Lists the images that an evaluation was made without, also where they were too many for one; warns where some of them are new.
-    fn listed(
-        &mut self,
-        left_out: LeftOut,
-        found: Result<Option<Representations>, Error>,
-    ) -> Result<Option<Representations>, Error> {
-        let mut is_news = false;
-        for (split, image) in left_out {
-            if self.quarantine.append(split, &image)? {
-                is_news = true;
-                let problem = image.problem;
-                self.progress.say(&format!("warning: {problem}; evaluations leave it out"));
-            }
-        }
-        let found = found?;
-        if is_news && let Some(left_out) = found.as_ref().and_then(Representations::left_out) {
-            let warning = format!(
-                "evaluations leave out {left_out}, which cannot be read; quarantine.jsonl lists them"
-            );
-            self.warn(self.state.step, warning)?;
-        }
-        Ok(found)
-    }
-
-    /// Evaluates the student's encoder; with the linear probe where `fully` is set.
-    fn evaluate(&mut self, fully: bool) -> Result<Option<Representations>, Error> {
-        let found = self.representations()?;
-        let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
-        if let Some(found) = &found {
-            self.log(encoder, found, &found.knn(&self.recipe)?)?;
-            if fully {
-                self.log(encoder, found, &found.effective_rank())?;
-            }
-            if fully && self.recipe.eval.linear_epochs > 0 {
-                self.log(encoder, found, &found.linear(&self.recipe)?)?;
-            }
-        }
-        Ok(found)
-    }
-
-    fn log(
-        &mut self,
-        encoder: &'static str,
-        found: &Representations,
-        values: &[(&'static str, f64)],
-    ) -> Result<(), Error> {
-        let epoch = self.state.step as f64 / self.steps_per_epoch as f64;
-        for &(metric, value) in values {
-            let evaluation = Evaluation {
-                step: self.state.step,
-                epoch,
-                encoder,
-                metric,
-                value,
-                num_train_left_out: found.train_set.num_left_out,
-                num_test_left_out: found.test_set.num_left_out,
-            };
-            let mut line = serde_json::to_value(&evaluation).unwrap_or_default();
-            line["kind"] = "eval".into();
-            self.metrics.append(&line)?;
-            self.events.evaluation(&EvalRecord {
-                step: self.state.step,
-                epoch,
-                encoder: encoder.into(),
-                metric: metric.into(),
-                value,
-            })?;
-            if metric.ends_with("top1") {
-                let name = if metric.starts_with("knn") { "k-NN" } else { "linear probe" };
-                self.progress.say(&format!(
-                    "epoch {epoch:>5.1}  {encoder:<9}  {name:<12} {:.1} %",
-                    100.0 * value
-                ));
-            }
-        }
-        Ok(())
-    }
+/// What there is to say of prototypes that never move.
+fn frozen_for_ever(recipe: &Recipe) -> Option<String> {
+    let (frozen, epochs) = (recipe.prototypes.as_ref()?.freeze_epochs, recipe.schedule.epochs);
+    (frozen >= epochs as f64).then(|| {
+        format!("prototypes.freeze_epochs is {frozen} of {epochs} epochs: the prototypes never move; lower it")
+    })
 }
 
 fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f64) -> StepRecord {
@@ -425,5 +460,22 @@ fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f6
         marginal_entropy: of("marginal_entropy"),
         log_prototypes: of("log_prototypes"),
         gradient_norm: report.gradient_norm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prototypes_that_never_move_are_warned_of() {
+        let warning = |frozen: &str| {
+            let settings =
+                [format!("prototypes.freeze_epochs={frozen}"), "schedule.epochs=5".into()];
+            let recipe = Recipe::builtin("default").unwrap().with_overrides(&settings).unwrap();
+            frozen_for_ever(&recipe)
+        };
+        assert_eq!(warning("4.5"), None);
+        assert!(warning("5").unwrap().contains("prototypes.freeze_epochs is 5 of 5"));
     }
 }

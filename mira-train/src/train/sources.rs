@@ -1,11 +1,15 @@
 //! A recipe's images: which sets, which views.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
+use super::{Error, NumImages};
 use crate::data::forward::forward;
-use crate::data::{self, Format, Labels, Loader, LoaderConfig, Source, Split, Subset, ViewSpec};
+use crate::data::{
+    self, Format, Image, Labels, Loader, LoaderConfig, Source, Split, Subset, ViewSpec,
+};
+use crate::eval::knn;
 use crate::recipe::{self, Recipe};
 
 /// Training and test images of a recipe.
@@ -71,6 +75,7 @@ impl Sources {
 /// Those of [`data::open`] and [`data::Subset::of`].
 pub fn open_split(settings: &recipe::Data, split: Split) -> Result<Arc<dyn Source>, data::Error> {
     let source = data::open(settings.source, settings.path.as_deref(), split)?;
+    let is_sorted = is_sorted_by_class(&*source);
     let Subset { classes, labels } = settings.subset();
     let (list, share) = match labels {
         Some(Labels::Fraction(_)) => (None, labels),
@@ -79,14 +84,48 @@ pub fn open_split(settings: &recipe::Data, split: Split) -> Result<Arc<dyn Sourc
     let source = Subset { classes, labels: list }.of(source, split)?;
     let max = if split == Split::Train { settings.max_train } else { settings.max_test };
     // A share is of the images that are used.
-    Subset { classes: None, labels: share }.of(limited(source, max), split)
+    Subset { classes: None, labels: share }.of(limited(source, max, is_sorted), split)
 }
 
-fn limited(source: Arc<dyn Source>, max: Option<usize>) -> Arc<dyn Source> {
+/// As many images as a recipe uses: the first ones, but of a set that is sorted by class evenly spaced ones, since the first would be of a
+/// few classes.
+fn limited(source: Arc<dyn Source>, max: Option<usize>, is_sorted: bool) -> Arc<dyn Source> {
     match max {
-        Some(max) if max < source.len() => Arc::new(First { source, len: max }),
+        Some(len) if len < source.len() && is_sorted => Arc::new(Spaced { source, len }),
+        Some(len) if len < source.len() => Arc::new(First { source, len }),
         _ => source,
     }
+}
+
+/// Whether images of one class lie together, as in folders, so that the first ones say little of the others.
+fn is_sorted_by_class(source: &dyn Source) -> bool {
+    let labels = (0..source.len()).filter_map(|index| source.label(index));
+    source.num_classes().is_some_and(|num_classes| num_classes > 1) && labels.is_sorted()
+}
+
+/// Of how many classes the labelled images of a set are.
+pub fn num_classes_used(source: &dyn Source) -> usize {
+    let mut is_used = vec![false; source.num_classes().unwrap_or(0)];
+    for label in (0..source.len()).filter_map(|index| source.label(index)) {
+        if let Some(is_used) = is_used.get_mut(label as usize) {
+            *is_used = true;
+        }
+    }
+    is_used.into_iter().filter(|is_used| *is_used).count()
+}
+
+/// What there is to say of classes that a set has and none of whose images are used.
+pub(super) fn missing_classes(sources: &Sources) -> Vec<String> {
+    let sets = [("training", "data.max_train", Some(&sources.train))].into_iter();
+    let sets = sets.chain([("test", "data.max_test", sources.test.as_ref())]);
+    let of = |(name, key, source): (&str, &str, Option<&Arc<dyn Source>>)| {
+        let source = source?;
+        let (used, all) = (num_classes_used(&**source), source.num_classes()?);
+        (used < all).then(|| {
+            format!("the labelled {name} images are of {used} of {all} classes; raise {key}, or leave the others out with data.classes")
+        })
+    };
+    sets.filter_map(of).collect()
 }
 
 /// The first images of a set.
@@ -101,6 +140,53 @@ impl Source for First {
     }
 
     forward!(num_classes class_names label load encoded name relative_path num_bytes);
+}
+
+/// Images of a set at equal distances: of every class nearly the same share.
+struct Spaced {
+    source: Arc<dyn Source>,
+    len: usize,
+}
+
+impl Spaced {
+    /// Its place in the whole set.
+    fn place(&self, index: usize) -> usize {
+        // Sets have fewer than 2^32 images.
+        let place = index as u128 * self.source.len() as u128 / self.len as u128;
+        usize::try_from(place).unwrap_or(usize::MAX)
+    }
+}
+
+impl Source for Spaced {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.source.label(self.place(index))
+    }
+
+    fn load(&self, index: usize, into: &mut Image) -> Result<(), data::Error> {
+        self.source.load(self.place(index), into)
+    }
+
+    fn encoded(&self, index: usize, into: &mut Vec<u8>) -> Result<bool, data::Error> {
+        self.source.encoded(self.place(index), into)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.source.name(self.place(index))
+    }
+
+    fn relative_path(&self, index: usize) -> Option<Cow<'_, str>> {
+        self.source.relative_path(self.place(index))
+    }
+
+    fn num_bytes(&self, index: usize) -> Option<u64> {
+        self.source.num_bytes(self.place(index))
+    }
+
+    forward!(num_classes class_names);
 }
 
 /// The views of a recipe as the augmentation takes them.
@@ -148,10 +234,107 @@ pub(super) fn read_timeout(recipe: &Recipe) -> Option<Duration> {
     (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
 }
 
+/// Checks a recipe's batch and neighbours against its images; the steps of an epoch.
+///
+/// # Errors
+/// A batch larger than the set, more neighbours than labelled training images.
+pub fn check_images(recipe: &Recipe, sources: &Sources) -> Result<u64, Error> {
+    if sources.test.is_some() {
+        let num_labelled = NumImages::of(sources).labelled;
+        knn::check_num_neighbours(recipe.eval.knn_neighbours, num_labelled)?;
+    }
+    Ok(loader(recipe, sources, 0)?.steps_per_epoch() as u64)
+}
+
 /// The loader of a recipe's batches, from a step on.
 ///
 /// # Errors
 /// A batch larger than the set.
 pub fn loader(recipe: &Recipe, sources: &Sources, first_step: u64) -> Result<Loader, Error> {
     Ok(Loader::new(Arc::clone(&sources.train), loader_config(recipe), first_step)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many images as labels.
+    struct Labelled(Vec<u32>);
+
+    impl Source for Labelled {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn num_classes(&self) -> Option<usize> {
+            Some(3)
+        }
+
+        fn class_names(&self) -> &[String] {
+            &[]
+        }
+
+        fn label(&self, index: usize) -> Option<u32> {
+            self.0.get(index).copied()
+        }
+
+        fn load(&self, index: usize, into: &mut Image) -> Result<(), data::Error> {
+            into.reshape(index + 1, 1);
+            Ok(())
+        }
+
+        fn name(&self, index: usize) -> String {
+            index.to_string()
+        }
+    }
+
+    fn used(labels: &[u32], max: usize) -> (Vec<String>, usize) {
+        let source: Arc<dyn Source> = Arc::new(Labelled(labels.to_vec()));
+        let is_sorted = is_sorted_by_class(&*source);
+        let part = limited(source, Some(max), is_sorted);
+        let mut image = Image::default();
+        for index in 0..part.len() {
+            part.load(index, &mut image).unwrap();
+            assert_eq!((image.width - 1).to_string(), part.name(index));
+            assert_eq!(part.label(index), Some(labels[image.width - 1]));
+        }
+        ((0..part.len()).map(|i| part.name(i)).collect(), num_classes_used(&*part))
+    }
+
+    #[test]
+    fn of_a_set_sorted_by_class_images_of_all_classes_are_used() {
+        assert_eq!(
+            used(&[0, 0, 0, 1, 1, 1, 2, 2, 2], 4),
+            (["0", "2", "4", "6"].map(String::from).into(), 3)
+        );
+        // Of others the first ones, as before.
+        assert_eq!(
+            used(&[1, 0, 1, 2, 0, 2, 1, 0, 2], 3),
+            (["0", "1", "2"].map(String::from).into(), 2)
+        );
+        assert_eq!(used(&[0, 1, 2], 3).0.len(), 3);
+    }
+
+    #[test]
+    fn the_embedded_images_that_are_used_stay_the_first() {
+        let recipe = Recipe::builtin("default").unwrap();
+        let settings = recipe::Data { max_train: Some(240), ..recipe.data };
+        let part = open_split(&settings, Split::Train).unwrap();
+        let all = data::open(Format::Embedded, None, Split::Train).unwrap();
+        assert!((0..240).all(|i| part.name(i) == all.name(i) && part.label(i) == all.label(i)));
+    }
+
+    #[test]
+    fn classes_that_are_missing_are_told() {
+        let set = |labels: &[u32]| -> Arc<dyn Source> { Arc::new(Labelled(labels.to_vec())) };
+        let sources = |train: &[u32]| Sources {
+            train: set(train),
+            test: Some(set(&[2, 1, 0])),
+            no_test: None,
+        };
+        assert_eq!(missing_classes(&sources(&[0, 1, 2])), [""; 0]);
+        let told = missing_classes(&sources(&[1, 0]));
+        assert!(told.len() == 1 && told[0].contains("2 of 3 classes"), "{told:?}");
+        assert!(told[0].contains("data.max_train"), "{told:?}");
+    }
 }

@@ -13,7 +13,7 @@ use crate::nn::Pass;
 use crate::nn::cpu::{Executor, Statistics};
 use crate::objective::{self, Diagnostics, Leaves, Needs, Ranks, Step, Weights, gradients};
 use crate::optim::Segment;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Reduction};
 use crate::schedule::Schedules;
 
 /// What there is to say of a step.
@@ -34,7 +34,8 @@ pub struct StepReport {
     /// Euclidean length of the gradient.
     pub gradient_norm: f64,
     /// What the method says: of an assignment `sweeps`, `duality_gap`, `log_ratio_bound` (the worse of two views), and
-    /// `marginal_entropy` in nats, beside `log_prototypes`, what it is at most. Of each epoch's last step also `effective_rank`,
+    /// `marginal_entropy` in nats, beside `log_prototypes`, what it is at most. `loss_terms` is 2 of a loss that is the sum of both
+    /// targets' cross-entropies and not their mean. Of each epoch's last step also `effective_rank`,
     /// `alignment` and `uniformity` of the embeddings.
     #[serde(flatten)]
     pub diagnostics: Diagnostics,
@@ -187,6 +188,7 @@ impl Trainer {
 
     /// The schedules' values at a step.
     fn settings(&self, step: u64) -> StepReport {
+        let is_sum = self.recipe.loss.as_ref().is_some_and(|loss| loss.reduction == Reduction::Sum);
         StepReport {
             step,
             epoch: step as f64 / self.steps_per_epoch as f64,
@@ -205,6 +207,7 @@ impl Trainer {
                 .num_prototypes()
                 .map(|k| ("log_prototypes", (k as f64).ln()))
                 .into_iter()
+                .chain(is_sum.then_some(("loss_terms", 2.0)))
                 .collect(),
         }
     }

@@ -48,7 +48,7 @@ pub fn write_report(
 ) -> Result<PathBuf, Error> {
     let metrics = Metrics::read(&session.folder().path().join("metrics.jsonl"))?;
     let recipe_toml = session.recipe.to_toml();
-    let usage = session.state.objective.usage().unwrap_or_default();
+    let usage = session.usage().unwrap_or_default();
     let source = &*session.sources.train;
     let labels: Vec<Option<u32>> =
         found.map(|f| f.test.labels.iter().map(|l| Some(*l)).collect()).unwrap_or_default();

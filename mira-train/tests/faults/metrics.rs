@@ -71,6 +71,7 @@ fn a_resume_keeps_what_came_before_its_step() {
             assert_eq!((resumed.num_kept, resumed.num_dropped), (num_kept, 13 - num_kept));
             assert_eq!(resumed.num_damaged, usize::from(!torn.is_empty()));
             assert_eq!(resumed.has_evaluation, has_evaluation, "{resume}");
+            assert_eq!(resumed.evaluations.len(), usize::from(has_evaluation), "{resume}");
             // What follows goes to the file of that name.
             log.append(&json!({ "step": resume })).unwrap();
             let text = fs::read_to_string(&path).unwrap();
@@ -99,6 +100,7 @@ fn a_finished_run_keeps_its_end_and_one_that_goes_on_does_not() {
         let (_, resumed) = MetricsLog::resume(&folder, resume).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().ends_with(&end), keeps, "{resume}");
         assert!(!resumed.has_evaluation);
+        assert_eq!(resumed.has_end, keeps, "{resume}");
     }
 }
 

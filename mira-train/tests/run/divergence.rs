@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use mira_train::model::Network;
 use mira_train::objective::{Ranks, Setup};
@@ -71,4 +72,34 @@ fn a_run_that_diverges_ends_and_names_its_last_good_checkpoint() {
     let checkpoints = fs::read_dir(sandbox.path("wild/checkpoints")).expect("the folder");
     assert_eq!(checkpoints.count(), 0);
     assert!(!sandbox.path("wild/encoder.safetensors").exists());
+}
+
+#[test]
+fn a_run_that_ends_with_skipped_steps_has_diverged() {
+    let sandbox = Sandbox::new();
+    let wild =
+        ["--quiet", "--set", "optimizer.base_lr=1e30", "--set", "train.max_skipped_steps=100"];
+    refused_with(1, &mut sandbox.tiny("wild", &wild), &["steps in a row", "optimizer.base_lr"]);
+    let (skips, steps) =
+        (sandbox.metrics("wild", "skip").len(), sandbox.metrics("wild", "step").len());
+    assert!(skips > 9 && skips + steps == 24, "{skips} {steps}");
+    assert!(!sandbox.path("wild/encoder.safetensors").exists());
+    assert!(sandbox.metrics("wild", "eval").iter().all(|e| e["step"] == 0), "what has diverged");
+}
+
+#[test]
+fn the_last_good_checkpoint_is_one_from_which_a_step_was_made() {
+    let sandbox = Sandbox::new();
+    // A checkpoint a step: also of the state that has diverged.
+    let wild =
+        ["--quiet", "--set", "optimizer.base_lr=1e30", "--set", "checkpoint.every_minutes=1e-9"];
+    let Output { status, stderr, .. } = sandbox.tiny("wild", &wild).output().expect("the binary");
+    let said = String::from_utf8(stderr).expect("UTF-8");
+    assert_eq!(status.code(), Some(1), "{said}");
+    let done = sandbox.metrics("wild", "step").len();
+    let saved = |step: usize| format!("step-{step:08}.mira");
+    assert!(sandbox.path("wild/checkpoints").join(saved(done)).exists(), "{done}: {said}");
+    assert!(!said.contains(&saved(done)), "{said}");
+    let expected = if done > 1 { saved(done - 1) } else { "no checkpoint yet".into() };
+    assert!(said.contains(&expected), "{expected} in {said}");
 }

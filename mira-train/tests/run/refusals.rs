@@ -11,10 +11,12 @@ fn settings_that_cannot_be() {
         ("optimizer.base_lr=nan", &["optimizer.base_lr", "nan"][..]),
         ("prototypes.count=1", &["prototypes.count", "1"]),
         ("train.batch_size=4000", &["batch", "4000", "240"]),
+        ("eval.knn_neighbours=241", &["eval.knn_neighbours", "1 and 240", "241"]),
         ("train.accumulation_steps=7", &["train.accumulation_steps"]),
         ("model.architecture=resnet19", &["model.architecture", "resnet18"]),
         ("assignment.beta_start=1.0", &["assignment.beta_start"]),
         ("trian.seed=3", &["train"]),
+        ("views.0.blur=0.5", &["views.0.blur", "is a section", "views.0.blur.probability"]),
     ] {
         refused(&mut sandbox.tiny("run", &["--set", setting]), words);
         assert!(!sandbox.path("run").exists(), "{setting} left a folder");
@@ -72,4 +74,15 @@ fn outputs_that_cannot_be() {
     fs::write(sandbox.path("mine/thesis.tex"), "mine").expect("a file");
     refused(&mut sandbox.tiny("mine", &[]), &["mine"]);
     assert_eq!(fs::read_dir(sandbox.path("mine")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn dry_runs_refuse_what_runs_refuse() {
+    let sandbox = Sandbox::new();
+    for (setting, words) in [
+        ("train.batch_size=4000", &["batch", "4000", "240"][..]),
+        ("eval.knn_neighbours=241", &["eval.knn_neighbours", "241"]),
+    ] {
+        refused(&mut sandbox.tiny("run", &["--dry-run", "--set", setting]), words);
+    }
 }

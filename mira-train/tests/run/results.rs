@@ -193,3 +193,29 @@ fn a_dry_run_is_a_recipe_and_writes_nothing() {
     let digits: String = large.chars().filter(char::is_ascii_digit).collect();
     assert!(digits.contains(&total.to_string()), "{total} in {large}");
 }
+
+#[test]
+fn an_export_has_the_prototypes_of_a_teacher_that_has_its_own() {
+    let sandbox = Sandbox::new();
+    for (name, has_own) in [("dino", true), ("mira", false)] {
+        let objective = format!("objective.name={name}");
+        let settings = [
+            "--quiet",
+            "--set",
+            &objective,
+            "--set",
+            "schedule.epochs=1",
+            "--set",
+            "schedule.warmup_epochs=0",
+        ];
+        succeeds(&mut sandbox.tiny(name, &settings));
+        let out = format!("{name}.safetensors");
+        succeeds(&mut sandbox.command(&["export", name, "--format", "safetensors", "--out", &out]));
+        let weights = mira_train::weights::Weights::read(&sandbox.path(&out)).expect("weights");
+        assert!(
+            weights.tensor("prototypes.weight").is_ok()
+                && weights.tensor("teacher.conv1.weight").is_ok()
+        );
+        assert_eq!(weights.tensor("teacher.prototypes.weight").is_ok(), has_own, "{name}");
+    }
+}

@@ -141,6 +141,81 @@ fn asked_to_stop_it_saves_and_says_so_by_its_exit_code() {
     same(&sandbox, "stopped", "whole");
 }
 
+/// Waits until a run's log has this text.
+#[cfg(unix)]
+fn logged(child: &mut Child, sandbox: &Sandbox, run: &str, text: &str) {
+    let deadline = Instant::now() + Duration::from_mins(5);
+    let log = sandbox.path(run).join("metrics.jsonl");
+    while !std::fs::read_to_string(&log).unwrap_or_default().contains(text) {
+        let ended = child.try_wait().expect("its state");
+        assert!(ended.is_none() && Instant::now() < deadline, "no {text} in {run}, {ended:?}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn asked_to_stop_in_an_evaluation_it_does_not_wait_for_its_end() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("whole", &["--quiet"]));
+    // A probe of hours.
+    let long = ["--quiet", "--set", "eval.linear_epochs=1000000"];
+    let mut child = started(sandbox.tiny("stopped", &long), &sandbox, "stopped", 0);
+    logged(&mut child, &sandbox, "stopped", "effective_rank");
+    succeeds(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+    assert_eq!(child.wait().expect("its end").code(), Some(75));
+    let resume = ["run", "--resume", "--out", "stopped", "--quiet", "--set"];
+    succeeds(sandbox.command(&resume).arg("eval.linear_epochs=2"));
+    same(&sandbox, "stopped", "whole");
+}
+
+/// Leaves of a log the lines before the first that says all of `words`.
+fn cut(sandbox: &Sandbox, run: &str, words: &[&str]) {
+    let path = sandbox.path(run).join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).expect("metrics");
+    let is_it = |line: &&str| words.iter().all(|word| line.contains(word));
+    let kept: Vec<&str> = text.lines().take_while(|line| !is_it(line)).collect();
+    assert!(kept.len() < text.lines().count(), "no line with {words:?}");
+    std::fs::write(&path, kept.join("\n") + "\n").expect("metrics");
+}
+
+#[test]
+fn killed_in_an_evaluation_it_makes_only_what_is_missing() {
+    let sandbox = Sandbox::new();
+    // Evaluations are saved before, whatever the checkpoints' own times.
+    let rare = ["--quiet", "--set", "checkpoint.every_epochs=100"];
+    succeeds(&mut sandbox.tiny("whole", &rare));
+    succeeds(&mut sandbox.tiny("killed", &rare));
+    let checkpoint =
+        |step: &str| sandbox.path("killed/checkpoints").join(format!("step-{step}.mira"));
+    assert!(checkpoint("00000012").exists() && checkpoint("00000024").exists());
+    let resume = ["run", "--resume", "--out", "killed", "--quiet"];
+    // In the last one, between two numbers.
+    cut(&sandbox, "killed", &["\"trained\"", "linear_top5", "\"step\":24"]);
+    std::fs::remove_file(sandbox.path("killed/report.html")).expect("a report");
+    succeeds(&mut sandbox.command(&resume));
+    same(&sandbox, "killed", "whole");
+    let ends = sandbox.metrics("killed", "end");
+    assert_eq!((ends.len(), &ends[0]["evaluated"]), (1, &true.into()));
+    let report = std::fs::read_to_string(sandbox.path("killed/report.html")).expect("a report");
+    // What the last session alone does not know.
+    assert!(report.contains("mira-train run killed/recipe.toml"), "the command");
+    assert!(report.contains("Share of each prototype"), "the prototypes");
+    let seconds = |run| sandbox.metrics(run, "end")[0]["seconds"].as_f64().expect("seconds");
+    assert!(seconds("killed") > 0.5 * seconds("whole"), "all sessions count");
+    // After the last one, before its report.
+    std::fs::remove_file(sandbox.path("killed/report.html")).expect("a report");
+    succeeds(&mut sandbox.command(&resume));
+    assert!(sandbox.path("killed/report.html").exists());
+    same(&sandbox, "killed", "whole");
+    // In one of those between.
+    std::fs::remove_file(checkpoint("00000024")).expect("a checkpoint");
+    cut(&sandbox, "killed", &["\"trained\"", "knn_top5", "\"step\":12"]);
+    succeeds(&mut sandbox.command(&resume));
+    same(&sandbox, "killed", "whole");
+    assert_eq!(sandbox.metrics("killed", "end").len(), 1);
+}
+
 #[test]
 fn two_trainers_do_not_share_a_folder() {
     let sandbox = Sandbox::new();
@@ -165,8 +240,47 @@ fn another_run_is_not_resumed() {
     let resume = ["run", "--resume", "--out", "run", "--set"];
     refused(sandbox.command(&resume).arg("model.width=8"), &["model.width", "4", "8"]);
     refused(sandbox.command(&resume).arg("train.seed=7"), &["train.seed"]);
+    refused(sandbox.command(&resume).arg("eval.knn_neighbours=300"), &["eval.knn_neighbours"]);
     refused(&mut sandbox.command(&["run", "--resume", "--out", "nothing"]), &["nothing"]);
     refused(&mut sandbox.tiny("run", &[]), &["--resume"]);
     // What does no harm may change.
     succeeds(sandbox.command(&resume).args(["eval.knn_neighbours=5", "--quiet"]));
+}
+
+#[test]
+fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
+    let sandbox = Sandbox::new();
+    let folder = |name: &str, num_images: u8| {
+        for class in ["cats", "dogs"] {
+            let path = sandbox.path(name).join("train").join(class);
+            std::fs::create_dir_all(&path).expect("a folder");
+            for n in 0..num_images {
+                let file = std::fs::File::create(path.join(format!("{n}.png"))).expect("a file");
+                let mut encoder = png::Encoder::new(file, 20, 20);
+                encoder.set_color(png::ColorType::Rgb);
+                let pixels = [2 * n; 1200];
+                let written = encoder.write_header().and_then(|mut w| w.write_image_data(&pixels));
+                written.expect("a picture");
+            }
+        }
+    };
+    folder("data", 60);
+    folder("copy", 60);
+    folder("more", 61);
+    let settings = ["--quiet", "--data", "data", "--set", "schedule.epochs=2"];
+    succeeds(&mut sandbox.tiny("run", &settings));
+    let resume = ["run", "--resume", "--out", "run", "--quiet", "--data"];
+    refused(
+        sandbox.command(&resume).arg("more"),
+        &["training images (saved 120, given 122)", "--data"],
+    );
+    std::fs::rename(sandbox.path("copy/train/dogs/7.png"), sandbox.path("copy/train/dogs/x.png"))
+        .unwrap();
+    refused(sandbox.command(&resume).arg("copy"), &["fingerprint"]);
+    std::fs::rename(sandbox.path("copy/train/dogs/x.png"), sandbox.path("copy/train/dogs/7.png"))
+        .unwrap();
+    succeeds(sandbox.command(&resume).arg("copy"));
+    // From another folder the recipe's path leads nowhere.
+    let mut elsewhere = sandbox.command(&["run", "--resume", "--out", "../run"]);
+    refused(elsewhere.current_dir(sandbox.path("copy")), &["data", "give --data with --resume"]);
 }

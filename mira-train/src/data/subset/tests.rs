@@ -100,6 +100,13 @@ fn refused(result: Result<Arc<dyn Source>, Error>, words: &[&str]) {
     assert!(words.iter().all(|word| text.contains(word)), "{words:?}: {text}");
 }
 
+fn labelled(set: Arc<dyn Source>) -> Arc<dyn Source> {
+    match labelled_indices(&*set) {
+        Some(indices) => selected(set, &indices),
+        None => set,
+    }
+}
+
 #[test]
 fn classes_keep_their_order_and_get_numbers_of_their_own() {
     let text = "# some\r\ncat, a tabby\r\n\r\n  ant one\ncat\n";

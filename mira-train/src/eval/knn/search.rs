@@ -1,10 +1,10 @@
-//! The nearest neighbours by cosine, from blocked matrix products: memory for a few blocks, never for all pairs.
+//! The nearest neighbours by cosine, from blocked matrix products: memory for the base once more and a few blocks, never for all pairs.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
-use crate::eval::{Error, Features};
+use crate::eval::{Error, Features, NEVER, Stop, room};
 
 /// Rows of a block of queries; one task.
 const QUERY_BLOCK: usize = 256;
@@ -38,13 +38,23 @@ impl Neighbours {
 /// # Errors
 /// Unusable features, different dimensions, `k` of 0 or above the number of samples.
 pub fn neighbours(base: &Features, queries: &Features, k: usize) -> Result<Neighbours, Error> {
+    neighbours_unless(NEVER, base, queries, k)
+}
+
+/// [`neighbours`], given up where `stop` says so.
+pub(super) fn neighbours_unless(
+    stop: Stop<'_>,
+    base: &Features,
+    queries: &Features,
+    k: usize,
+) -> Result<Neighbours, Error> {
     base.check("train")?;
     queries.check("test")?;
     if base.dim != queries.dim {
         return Err(Error::DimensionsDiffer { train: base.dim, test: queries.dim });
     }
     check_num_neighbours(k, base.len())?;
-    Ok(search(&normalised(base).view(), &normalised(queries).view(), k, false))
+    search(stop, base, queries, k, false)
 }
 
 /// The `k` other samples of `set` with the largest cosine to each of its samples.
@@ -54,11 +64,14 @@ pub fn neighbours(base: &Features, queries: &Features, k: usize) -> Result<Neigh
 pub fn neighbours_within(set: &Features, k: usize) -> Result<Neighbours, Error> {
     set.check("given")?;
     check_num_neighbours(k, set.len() - 1)?;
-    let rows = normalised(set);
-    Ok(search(&rows.view(), &rows.view(), k, true))
+    search(NEVER, set, set, k, true)
 }
 
-pub(super) fn check_num_neighbours(k: usize, available: usize) -> Result<(), Error> {
+/// Refuses numbers of neighbours that so many samples do not have.
+///
+/// # Errors
+/// [`Error::NumNeighbours`] for `k` of 0 or above `available`.
+pub fn check_num_neighbours(k: usize, available: usize) -> Result<(), Error> {
     // Indices are u32.
     let available = available.min(u32::MAX as usize);
     if k == 0 || k > available {
@@ -67,9 +80,8 @@ pub(super) fn check_num_neighbours(k: usize, available: usize) -> Result<(), Err
     Ok(())
 }
 
-/// Rows of length 1; rows of zeros stay.
-fn normalised(features: &Features) -> Array2<f32> {
-    let mut rows = features.matrix().to_owned();
+/// Brings rows to length 1; rows of zeros stay.
+fn normalise(rows: &mut ArrayViewMut2<'_, f32>) {
     for mut row in rows.rows_mut() {
         // In f64 neither the squares nor their sum leave the range.
         let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
@@ -79,39 +91,57 @@ fn normalised(features: &Features) -> Array2<f32> {
             row.mapv_inplace(|x| (f64::from(x) * scale) as f32);
         }
     }
-    rows
+}
+
+/// The rows of length 1 as dimensions × samples, in blocks: the matrix product would otherwise spend as long on transposing them again for
+/// every block of queries.
+fn transposed(features: &Features) -> Result<Vec<Array2<f32>>, Error> {
+    let mut rows = Array2::zeros((BASE_BLOCK.min(features.len()), features.dim));
+    let blocks = features.matrix();
+    let blocks = blocks.axis_chunks_iter(Axis(0), BASE_BLOCK).map(|chunk| {
+        let mut rows = rows.slice_mut(s![..chunk.nrows(), ..]);
+        rows.assign(&chunk);
+        normalise(&mut rows);
+        let columns = rows.t();
+        let mut block = room("neighbours' normalised features", Some(chunk.len()))?;
+        block.extend(columns.iter().copied());
+        Ok(Array2::from_shape_vec(columns.raw_dim(), block).expect("as many numbers"))
+    });
+    blocks.collect()
 }
 
 fn search(
-    base: &ArrayView2<'_, f32>,
-    queries: &ArrayView2<'_, f32>,
+    stop: Stop<'_>,
+    base: &Features,
+    queries: &Features,
     k: usize,
     skip_same: bool,
-) -> Neighbours {
-    // Transposed once: the matrix product would otherwise spend as long on it again for every block of queries.
-    let base: Vec<Array2<f32>> = base
-        .axis_chunks_iter(Axis(0), BASE_BLOCK)
-        .map(|chunk| chunk.t().as_standard_layout().into_owned())
-        .collect();
+) -> Result<Neighbours, Error> {
+    let base = transposed(base)?;
+    let queries = queries.matrix();
     let starts: Vec<usize> = (0..queries.nrows()).step_by(QUERY_BLOCK).collect();
-    let blocks: Vec<Vec<Nearest>> = starts
+    let blocks: Result<Vec<Vec<Nearest>>, Error> = starts
         .into_par_iter()
         .map_init(
             || Array2::zeros((QUERY_BLOCK, BASE_BLOCK)),
             |products, start| {
+                if stop() {
+                    return Err(Error::Stopped);
+                }
                 let end = (start + QUERY_BLOCK).min(queries.nrows());
-                let block = queries.slice(s![start..end, ..]);
+                let mut block = queries.slice(s![start..end, ..]).to_owned();
+                normalise(&mut block.view_mut());
                 let same = skip_same.then_some(start);
-                search_block(&base, &block, k, same, products)
+                Ok(search_block(&base, &block.view(), k, same, products))
             },
         )
         .collect();
     let mut found = Neighbours { k, indices: Vec::new(), cosines: Vec::new() };
-    for nearest in blocks.into_iter().flatten() {
+    for nearest in blocks?.into_iter().flatten() {
         found.indices.extend(nearest.best.iter().map(|&(_, index)| index));
         found.cosines.extend(nearest.best.iter().map(|&(cosine, _)| cosine));
     }
-    found
+    Ok(found)
 }
 
 /// One block of queries against the whole base, which comes as dimensions × samples in blocks. With `same`, query `i` is sample `same + i` and not its own neighbour.

@@ -35,9 +35,10 @@ fn charts(metrics: &Metrics) -> Vec<Chart> {
     let log_k = log_prototypes(metrics);
     let mut loss = step("Loss", 0, |s| s.loss);
     let mut entropy = step("Entropy of the marginal (nats)", 1, |s| s.marginal_entropy);
-    for (chart, name) in [(&mut loss, "loss"), (&mut entropy, "entropy")] {
+    let terms = metrics.loss_terms.unwrap_or(1.0);
+    for (chart, name, terms) in [(&mut loss, "loss", terms), (&mut entropy, "entropy", 1.0)] {
         chart.series[0].name = name.into();
-        chart.references.extend(log_k_line(log_k));
+        chart.references.extend(log_k_line(log_k, terms));
         chart.legend = if log_k.is_some() { Legend::All } else { Legend::None };
     }
     let mut rate = step("Learning rate", 2, |s| s.lr);
@@ -116,12 +117,24 @@ pub(in crate::pages) fn log_prototypes(metrics: &Metrics) -> Option<f64> {
     metrics.steps.iter().rev().map(|s| s.log_prototypes).find(|v| v.is_finite())
 }
 
-/// The line at log K.
-pub(in crate::pages) fn log_k_line(log_k: Option<f64>) -> Option<Reference> {
-    log_k.map(|value| Reference {
-        name: format!("log K = {}", Format::Plain.value(value)),
-        value,
-        ink: Ink::Muted,
-        dash: Dash::Dashed,
+/// The line at log K, or at as many times log K as a loss is the sum of cross-entropies.
+pub(in crate::pages) fn log_k_line(log_k: Option<f64>, num_terms: f64) -> Option<Reference> {
+    log_k.map(|log_k| {
+        let value = num_terms * log_k;
+        let times = if num_terms > 1.0 { format!("{num_terms} ") } else { String::new() };
+        let name = format!("{times}log K = {}", Format::Plain.value(value));
+        Reference { name, value, ink: Ink::Muted, dash: Dash::Dashed }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_cross_entropies_is_held_against_as_many_times_log_k() {
+        let line = |terms| log_k_line(Some(4.0), terms).map(|line| (line.name, line.value));
+        assert_eq!(line(1.0), Some(("log K = 4".into(), 4.0)));
+        assert_eq!(line(2.0), Some(("2 log K = 8".into(), 8.0)));
+    }
 }

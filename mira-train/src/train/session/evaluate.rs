@@ -1,0 +1,175 @@
+//! What a session evaluates, and what of it is in the log already.
+
+use serde_json::json;
+
+use super::Session;
+use crate::eval::Stop;
+use crate::pages::metrics::EvalRecord;
+use crate::train::evaluation::no_pixels;
+use crate::train::{Error, Evaluation, LeftOut, NumImages, Representations};
+
+const KNN: [&str; 2] = ["knn_top1", "knn_top5"];
+const RANK: [&str; 1] = ["effective_rank"];
+const LINEAR: [&str; 2] = ["linear_top1", "linear_top5"];
+
+impl Session {
+    /// Pixels and the untrained encoder.
+    pub(super) fn evaluate_start(&mut self) -> Result<(), Error> {
+        if let Some(reason) = &self.sources.no_test {
+            let warning = format!("no evaluation during the run: {reason}");
+            return self.warn(0, warning);
+        }
+        let num_images = NumImages::of(&self.sources);
+        if self.has("pixels", &KNN) {
+            // Evaluated before the run was resumed.
+        } else if let Some(reason) = no_pixels(&self.recipe, num_images.labelled + num_images.test)
+        {
+            self.progress.say(&reason);
+        } else {
+            let mut left_out = Vec::new();
+            let (recipe, sources) = (&self.recipe, &self.sources);
+            let stop = self.stop.clone();
+            let stop: Stop<'_> = &|| stop.requested().is_some();
+            let pixels = Representations::of_pixels(stop, recipe, sources, &mut left_out);
+            if let Some(pixels) = self.listed(left_out, pixels)? {
+                self.log("pixels", &pixels, &pixels.knn(stop, &self.recipe)?)?;
+            }
+        }
+        self.evaluate(true)?;
+        Ok(())
+    }
+
+    pub(super) fn representations(&mut self) -> Result<Option<Representations>, Error> {
+        let Self { recipe, network, state, sources, stop, .. } = &*self;
+        let mut left_out = Vec::new();
+        let stop: Stop<'_> = &|| stop.requested().is_some();
+        let (student, running) = (&state.student, &state.running);
+        let found = Representations::of_encoder(
+            stop,
+            recipe,
+            network,
+            student,
+            running,
+            sources,
+            &mut left_out,
+        );
+        self.listed(left_out, found)
+    }
+
+    /// Lists the images that an evaluation was made without, also where they were too many for one; warns where some of them are new.
+    fn listed(
+        &mut self,
+        left_out: LeftOut,
+        found: Result<Option<Representations>, Error>,
+    ) -> Result<Option<Representations>, Error> {
+        let mut is_news = false;
+        for (split, image) in left_out {
+            if self.quarantine.append(split, &image)? {
+                is_news = true;
+                let problem = image.problem;
+                self.progress.say(&format!("warning: {problem}; evaluations leave it out"));
+            }
+        }
+        let found = found?;
+        if is_news && let Some(left_out) = found.as_ref().and_then(Representations::left_out) {
+            let warning = format!(
+                "evaluations leave out {left_out}, which cannot be read; quarantine.jsonl lists them"
+            );
+            self.warn(self.state.step, warning)?;
+        }
+        Ok(found)
+    }
+
+    /// Evaluates the student's encoder, as far as the log lacks it; with the linear probe where `fully` is set.
+    pub(super) fn evaluate(&mut self, fully: bool) -> Result<Option<Representations>, Error> {
+        let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
+        let (rank, probes) = (fully, fully && self.recipe.eval.linear_epochs > 0);
+        let wanted = [(true, &KNN[..]), (rank, &RANK), (probes, &LINEAR)];
+        if wanted.iter().all(|(is_wanted, metrics)| !is_wanted || self.has(encoder, metrics)) {
+            return Ok(None);
+        }
+        let found = self.representations()?;
+        let stop = self.stop.clone();
+        let stop: Stop<'_> = &|| stop.requested().is_some();
+        if let Some(found) = &found {
+            if !self.has(encoder, &KNN) {
+                self.log(encoder, found, &found.knn(stop, &self.recipe)?)?;
+            }
+            if rank && !self.has(encoder, &RANK) {
+                self.log(encoder, found, &found.effective_rank())?;
+            }
+            if probes && !self.has(encoder, &LINEAR) {
+                self.log(encoder, found, &found.linear(stop, &self.recipe)?)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Evaluates what all steps have made of the encoder, and records the run's end.
+    pub(super) fn evaluate_end(&mut self) -> Result<(), Error> {
+        if self.was_finished {
+            // What a report shows, if the run was killed before it had one.
+            if !self.folder.path().join("report.html").is_file() {
+                self.found = self.representations()?;
+            }
+            return Ok(());
+        }
+        self.found = self.evaluate(true)?;
+        if self.found.is_none() {
+            self.found = self.representations()?;
+        }
+        let (peak, seconds) = (self.peak_memory(), self.seconds());
+        self.metrics.append(&json!({
+            "kind": "end", "step": self.state.step, "evaluated": self.found.is_some(), "peak_memory_bytes": peak, "seconds": seconds
+        }))?;
+        self.metrics.sync()?;
+        Ok(self.events.flush()?)
+    }
+
+    /// Whether the log had these evaluations of this step when the run was resumed.
+    fn has(&self, encoder: &str, metrics: &[&str]) -> bool {
+        metrics.iter().all(|metric| self.evaluated.iter().any(|(e, m)| e == encoder && m == metric))
+    }
+
+    fn log(
+        &mut self,
+        encoder: &'static str,
+        found: &Representations,
+        values: &[(&'static str, f64)],
+    ) -> Result<(), Error> {
+        let epoch = self.state.step as f64 / self.steps_per_epoch as f64;
+        for &(metric, value) in values {
+            // A run may be killed between two lines.
+            if self.has(encoder, &[metric]) {
+                continue;
+            }
+            let evaluation = Evaluation {
+                step: self.state.step,
+                epoch,
+                encoder,
+                metric,
+                value,
+                num_train_left_out: found.train_set.num_left_out,
+                num_test_left_out: found.test_set.num_left_out,
+            };
+            let mut line = serde_json::to_value(&evaluation).unwrap_or_default();
+            line["kind"] = "eval".into();
+            self.metrics.append(&line)?;
+            self.events.evaluation(&EvalRecord {
+                step: self.state.step,
+                epoch,
+                encoder: encoder.into(),
+                metric: metric.into(),
+                value,
+            })?;
+            if metric.ends_with("top1") {
+                let name = if metric.starts_with("knn") { "k-NN" } else { "linear probe" };
+                self.progress.say(&format!(
+                    "epoch {epoch:>5.1}  {encoder:<9}  {name:<12} {:.1} %",
+                    100.0 * value
+                ));
+            }
+        }
+        Ok(())
+    }
+}
