@@ -213,8 +213,7 @@ pub fn check_state(what: &'static str, values: &[f64], expected: usize) -> Resul
     if values.len() != expected {
         return Err(Error::LengthMismatch { what, expected, got: values.len() });
     }
-    // Not `> MAX_STATE`, which NaN is not.
-    match values.iter().position(|x| !(x.abs() <= MAX_STATE)) {
+    match values.iter().position(|x| x.is_nan() || x.abs() > MAX_STATE) {
         Some(index) => Err(Error::InvalidState { what, index, value: values[index] }),
         None => Ok(()),
     }

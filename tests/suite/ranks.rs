@@ -108,7 +108,7 @@ fn ranks_that_do_not_start_alike_start_cold() {
         let cold = on_two_ranks([method; 2], |_, _| ());
         let only_one = |rank, workspace: &mut _| {
             if rank == 1 {
-                weights(rank, workspace)
+                weights(rank, workspace);
             }
         };
         for answers in [on_two_ranks([method; 2], weights), on_two_ranks([method; 2], only_one)] {

@@ -99,19 +99,16 @@ pub(crate) fn every_bound_holds<B: Backend>() {
 
 /// Batches of a few distinct rows, as of a data set with duplicates: whatever is rounded alike in all of them, no mean evens out.
 pub(crate) fn rows_that_repeat_are_not_rounded_alike<B: Backend>() {
-    let [mut gap, mut label, mut ratio] =
-        ["gap", "label KL", "log ratio"].map(|name| Tally::new(name));
-    for seed in 0..u64::from(B::cases(48)) {
+    let [mut gap, mut label, mut ratio] = ["gap", "label KL", "log ratio"].map(Tally::new);
+    // Beside the first ones those that told sums in pairs from sums one after the other, of thousands.
+    for seed in (0..u64::from(B::cases(48))).chain([42, 362, 414]) {
         let mut random = Random::new(seed ^ 0x0a11_a11e);
-        let (distinct, k) = (1 + random.below(6), 2 + random.below(8));
-        let batch = random.pick(&[60, 256, 512]);
-        let in_runs = random.below(2) == 0;
-        let few = Problem::new(Kind::Gaussian, shape(distinct, k), 0.225, 0.0, seed, B::stored);
-        let row_of = |i: usize| if in_runs { i * distinct / batch } else { i % distinct };
+        let (distinct, k, batch) = (2 + random.below(3), 6 + random.below(5), 512);
+        let few = Problem::new(Kind::Gaussian, shape(distinct, k), 0.5625, 0.9, seed, B::stored);
+        let row_of = |i: usize| i * distinct / batch;
         let rows = few.logits.chunks_exact(k).collect::<Vec<_>>();
         let logits = (0..batch).flat_map(|i| rows[row_of(i)].iter().copied()).collect();
-        let beta = random.pick(&[2.0 / 3.0, 0.9, 0.95]);
-        let problem = Problem { shape: shape(batch, k), beta, logits, ..few };
+        let problem = Problem { shape: shape(batch, k), logits, ..few };
         mira::<B>(&problem, problem.mira(StopRule::default()), [&mut gap, &mut label, &mut ratio]);
     }
     for tally in [gap, label, ratio] {
