@@ -207,7 +207,8 @@ fn in_pairs<V: Vector, const R: usize>(mut terms: [V; R]) -> V {
     terms[0]
 }
 
-/// `sums_j += Σ_r c_r k_rj` over R rows, while fetching those `ahead` elements further on. `sums` are padded.
+/// `sums_j += Σ_r c_r k_rj` over R rows, while fetching those `ahead` elements further on. `sums` are padded. (Rows one after the other, which
+/// is faster: what is certified is what the last write sums, in [`write_rows`].)
 #[inline(always)]
 pub(crate) fn add_rows<V: Vector, const R: usize>(
     rows: &[&mut [V::Scalar]; R],
@@ -224,24 +225,24 @@ pub(crate) fn add_rows<V: Vector, const R: usize>(
     while at < whole {
         // SAFETY: `at + LEN` is at most `whole`, which is at most the length of each row and of the sums.
         unsafe {
-            let mut terms = [V::splat(V::Scalar::zero()); R];
-            for r in 0..R {
-                terms[r] = V::load(from[r].add(at)).mul(factors[r]);
+            let mut group = V::load(from[0].add(at)).mul(factors[0]);
+            for r in 1..R {
+                group = V::load(from[r].add(at)).mul_add(factors[r], group);
             }
             for row in &from[R / 4..] {
                 prefetch(row.wrapping_add(at).wrapping_offset(ahead));
             }
-            V::load(to.add(at)).add(in_pairs(terms)).store(to.add(at));
+            V::load(to.add(at)).add(group).store(to.add(at));
         }
         at += V::LEN;
     }
     if whole < columns {
-        let mut terms = [V::splat(V::Scalar::zero()); R];
-        for r in 0..R {
-            terms[r] = load::<V>(rows[r], whole, V::Scalar::zero()).mul(factors[r]);
+        let mut group = load::<V>(rows[0], whole, V::Scalar::zero()).mul(factors[0]);
+        for r in 1..R {
+            group = load::<V>(rows[r], whole, V::Scalar::zero()).mul_add(factors[r], group);
         }
         let sum: V = load(sums, whole, V::Scalar::zero());
-        store(sums, whole, sum.add(in_pairs(terms)));
+        store(sums, whole, sum.add(group));
     }
 }
 

@@ -127,8 +127,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
 
     /// Treats the logits as this rank's rows of a batch spread over the collective's ranks.
     ///
-    /// All ranks must then make workspaces and assignments alike and in the same order: making a workspace compares what they are
-    /// about to do. Each pass over the rows is a launch, followed by one exchange of a K-vector for each problem and rank.
+    /// All ranks must then make workspaces and assignments, and restore log weights and centres, alike and in the same order: making a workspace
+    /// compares what they are about to do (but no weights or centres later on). Each pass over the rows is a launch, followed by one exchange of a K-vector for each problem and rank.
     #[must_use]
     pub fn with_collective(self, collective: Arc<dyn DeviceCollective>) -> Self {
         Self { collective: Some(collective), ..self }

@@ -200,11 +200,8 @@ impl AssignReport {
         if allowance > tolerance {
             let remedy = match self.method {
                 _ if !self.verified && dtype == "f4" => "raise --tolerance, or give f8 logits",
-                "sinkhorn" => "raise --tolerance",
-                "softmax" => "the logits are too far apart: scale them down or raise --temperature",
-                _ => {
-                    "the logits are too far apart: scale them down, or raise --temperature or --tolerance"
-                }
+                "mira" => "lower --beta, which multiplies it, or raise --tolerance",
+                _ => "raise --tolerance",
             };
             return Some(format!(
                 "not converged: rounding may add {allowance:.1e} to the {name} {distance:.1e}, more than the tolerance {tolerance:.1e}; {remedy}"

@@ -28,7 +28,8 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     if let Device::Cuda(_) = args.device {
         return Err(Error::NoDevice { device: args.device.to_string() });
     }
-    let recipe = if args.resume { resumed(args)? } else { resolve(args)? };
+    let (recipe, warnings) =
+        if args.resume { resumed(args)? } else { (resolve(args)?, Vec::new()) };
     set_threads(recipe.train.num_threads);
     if args.dry_run {
         return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
@@ -45,6 +46,9 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     let stop = StopRequest::install().map_err(train::Error::from)?;
     let start = if args.resume { Start::Resumed { strict: args.strict } } else { Start::New };
     let mut session = Session::new(&recipe, sources, &out, start, stop, args.quiet)?;
+    for warning in warnings {
+        crate::terminal::tell(&format!("warning: {warning}"));
+    }
     if !args.quiet {
         let from =
             if args.resume { format!(", from step {}", session.state.step) } else { String::new() };
@@ -92,8 +96,9 @@ pub(super) fn open(recipe: &Recipe) -> Result<Sources, Error> {
     Ok(sources)
 }
 
-/// The recipe to go on with: the folder's, unless one is named, with the command line's changes, which must not touch what the run is.
-fn resumed(args: &RunArgs) -> Result<Recipe, Error> {
+/// The recipe to go on with: the folder's, unless one is named, with the command line's changes, which must not touch what the run is; and
+/// what to warn of.
+fn resumed(args: &RunArgs) -> Result<(Recipe, Vec<String>), Error> {
     let out = args.out.as_deref().unwrap_or(Path::new("."));
     let text = read_recipe(out).map_err(train::Error::from)?;
     let saved = Recipe::from_toml(&text, &out.join("recipe.toml").display().to_string())?;
@@ -105,8 +110,15 @@ fn resumed(args: &RunArgs) -> Result<Recipe, Error> {
         given.train.seed = args.seed.unwrap_or(given.train.seed);
         given
     };
-    check_resume(out, &value(&saved), &value(&given)).map_err(train::Error::from)?;
-    Ok(given)
+    let changed = check_resume(out, &value(&saved), &value(&given)).map_err(train::Error::from)?;
+    // What came before was measured with the others.
+    let is_measured = |key: &str| {
+        ["eval.knn_", "eval.linear_", "data.label_"].iter().any(|start| key.starts_with(start))
+    };
+    let warnings = changed.iter().filter(|change| is_measured(&change.key)).map(|change| {
+        format!("{change}: the untrained encoder was evaluated with the saved one, so gains will compare unlike numbers; `mira-train eval` evaluates with other settings")
+    });
+    Ok((given, warnings.collect()))
 }
 
 pub(super) fn value(recipe: &Recipe) -> serde_json::Value {

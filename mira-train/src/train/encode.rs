@@ -298,8 +298,8 @@ mod tests {
 
     #[test]
     fn features_that_memory_cannot_hold_are_an_error() {
-        // 2^52 bytes.
-        let source: Arc<dyn Source> = Arc::new(Ramps { len: 1 << 31, size: 64 });
+        // More than 2^57 bytes, which no machine has addresses for.
+        let source: Arc<dyn Source> = Arc::new(Ramps { len: 1 << 44, size: 64 });
         let (config, normaliser) = (EvaluationConfig::new(64), Normaliser::new([0.0; 3], [1.0; 3]));
         let found = pixels(NEVER, &source, &config, &normaliser, &mut Vec::new());
         let error = found.unwrap_err().to_string();

@@ -244,7 +244,12 @@ fn another_run_is_not_resumed() {
     refused(&mut sandbox.command(&["run", "--resume", "--out", "nothing"]), &["nothing"]);
     refused(&mut sandbox.tiny("run", &[]), &["--resume"]);
     // What does no harm may change.
-    succeeds(sandbox.command(&resume).args(["eval.knn_neighbours=5", "--quiet"]));
+    let output = sandbox.command(&resume).args(["eval.knn_neighbours=5", "--quiet"]).output();
+    let output = output.expect("the binary");
+    assert!(output.status.success());
+    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
+    let words = ["warning", "eval.knn_neighbours (saved 20, given 5)", "gains"];
+    assert!(words.iter().all(|word| warned.contains(word)), "{warned}");
 }
 
 #[test]
