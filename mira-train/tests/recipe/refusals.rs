@@ -159,7 +159,10 @@ fn overrides_that_are_none() {
     has(&refused("train.sed=3"), &["did you mean `seed`?"]);
     has(&refused("views.7.size=24"), &["there is no views.7, expected 0 to 0"]);
     has(&refused("views.size=24"), &["unknown key `views.size`", "[[views]]"]);
-    has(&refused("train={seed=3}"), &["`train` is a section"]);
+    has(&refused("train=3"), &["`train` is a section", "such as `train."]);
+    // A table sets each of its keys.
+    assert_eq!(set(&minimal(), &["train={seed=3}"]).unwrap().train.seed, 3);
+    has(&refused("train={sed=3}"), &["did you mean `seed`?"]);
     has(&refused("train.seed=NaN"), &["--set: `train.seed` is \"NaN\"", "whole number"]);
     has(&refused("train.seed=18446744073709551615"), &["train.seed"]);
     has(&refused("optimizer.base_lr=nan"), &["`optimizer.base_lr` is nan"]);
