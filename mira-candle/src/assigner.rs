@@ -116,7 +116,8 @@ impl CandleAssigner {
     }
 
     /// Treats the logits as this rank's rows of a batch spread over the collective's ranks. On the CPU only; on CUDA, more ranks than one are
-    /// [`Error::CudaCollective`].
+    /// [`Error::CudaCollective`]. All must assign with the same method; where one starts from other weights than the others, all start cold. A rank
+    /// whose tensors are refused tells the others so.
     ///
     /// Ranks that are threads of one process need assignments with memory of their own: a tensor is locked while it is written,
     /// so ranks that write slices of one tensor would wait for each other for ever.
