@@ -152,3 +152,30 @@ fn a_rank_that_is_refused_ends_the_others() {
     let refused = refused.expect_err("of another shape");
     assert!(matches!(refused, CpuError::Core(Error::ShapeMismatch { .. })), "{refused:?}");
 }
+
+/// What candle's side refuses, before the backend is called.
+#[test]
+fn a_rank_whose_tensors_are_refused_ends_the_others() {
+    use candle_core::{DType, Device, Tensor};
+    use mira_candle::{CandleAssigner, Error as CandleError};
+    let start = Instant::now();
+    let world: Vec<_> =
+        ThreadCollective::world_with_timeout(2, PATIENCE).into_iter().map(Arc::new).collect();
+    let one = |rank: usize| -> Result<(), CandleError> {
+        let assigner =
+            CandleAssigner::new(mira(0.5)).with_collective(Arc::clone(&world[rank]) as _);
+        let logits: Vec<f32> = (0..20u8).map(f32::from).collect();
+        let logits = Tensor::from_vec(logits, (5, 4), &Device::Cpu)?;
+        let mut workspace = assigner.workspace(Shape::new(5, 4)?)?;
+        let dtype = [DType::F32, DType::F64][rank];
+        let assignment = Tensor::zeros((5, 4), dtype, &Device::Cpu)?;
+        assigner.assign_into(&logits, &assignment, &mut workspace)
+    };
+    let [waiting, refused] = std::thread::scope(|scope| {
+        [0, 1].map(|rank| scope.spawn(move || one(rank))).map(|h| h.join().expect("no panic"))
+    });
+    assert!(start.elapsed() < PATIENCE / 2, "a rank was left waiting");
+    assert!(matches!(refused, Err(CandleError::AssignmentDType { .. })), "{refused:?}");
+    let waiting = waiting.expect_err("of one rank alone").to_string();
+    assert!(waiting.contains("another rank failed"), "{waiting}");
+}
