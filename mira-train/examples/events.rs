@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 encoder,
                 metric,
                 value: 0.75,
+                settings: None,
             })?;
         }
     }

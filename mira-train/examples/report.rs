@@ -84,6 +84,7 @@ fn metrics(seed: u64, peak: f64, reached: f64) -> Metrics {
             encoder: encoder.into(),
             metric: metric.into(),
             value,
+            settings: None,
         });
     };
     eval(0, "pixels", "knn_top1", 0.781);

@@ -1,7 +1,7 @@
 //! A run's folder: everything about not losing data.
 //!
 //! ```text
-//! recipe.toml                        resolved; its presence makes the folder a run
+//! recipe.toml                        resolved, as of the last session; its presence makes the folder a run
 //! metrics.jsonl                      one JSON object a line (MetricsLog)
 //! checkpoints/step-00001234.mira     the trainer's whole state (container)
 //! encoder.safetensors, report.html   and others, by `write_atomically`
@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 pub use checkpoints::{Loaded, checkpoints, load_latest, load_step};
 pub use container::{DataRef, Snapshot, SnapshotRef, Tensor, TensorData, TensorRef};
 pub use error::Error;
-pub use metrics::{MetricsLog, Resumed};
+pub use metrics::{Logged, MetricsLog, Resumed};
 pub use mismatch::{Difference, MAY_CHANGE, check_resume, diff};
 pub use quarantine::Quarantine;
 pub use signals::{EXIT_INTERRUPTED, Signal, StopRequest};
@@ -171,12 +171,24 @@ impl RunFolder {
         self.keep = keep.max(1);
     }
 
-    /// The recipe the run was created with, as TOML.
+    /// The run's recipe, as TOML.
     ///
     /// # Errors
     /// As the function [`read_recipe`].
     pub fn recipe(&self) -> Result<String, Error> {
         read_recipe(&self.path)
+    }
+
+    /// Replaces the run's recipe, by one with which it may go on: [`check_resume`].
+    ///
+    /// # Errors
+    /// [`Error::WriteFailed`], after which the old one is as it was.
+    pub fn set_recipe(&self, recipe: &str) -> Result<(), Error> {
+        disk::write_atomically(&*self.disk, &self.path, RECIPE, &mut |out| {
+            out.write_all(recipe.as_bytes())
+        })
+        .map_err(|source| Error::WriteFailed { path: self.path.join(RECIPE), source })?;
+        Ok(())
     }
 
     /// Makes or replaces the file `name`, complete or not at all.

@@ -111,12 +111,14 @@ fn resumed(args: &RunArgs) -> Result<(Recipe, Vec<String>), Error> {
         given
     };
     let changed = check_resume(out, &value(&saved), &value(&given)).map_err(train::Error::from)?;
-    // What came before was measured with the others.
+    // Numbers of other settings do not compare.
     let is_measured = |key: &str| {
-        ["eval.knn_", "eval.linear_", "data.label_"].iter().any(|start| key.starts_with(start))
+        ["eval.knn_", "eval.linear_", "eval.image_size", "data.label_"]
+            .iter()
+            .any(|start| key.starts_with(start))
     };
     let warnings = changed.iter().filter(|change| is_measured(&change.key)).map(|change| {
-        format!("{change}: the untrained encoder was evaluated with the saved one, so gains will compare unlike numbers; `mira-train eval` evaluates with other settings")
+        format!("{change}: the untrained encoder is evaluated again with the new one, and what was evaluated with the old one since is no longer shown")
     });
     Ok((given, warnings.collect()))
 }

@@ -1,5 +1,6 @@
 //! Reading `metrics.jsonl`: one JSON object a line, of which a kill may have torn the last.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
@@ -143,6 +144,8 @@ pub struct EvalRecord {
     pub metric: String,
     /// The measure: an accuracy is 0–1, an effective rank at least 1.
     pub value: f64,
+    /// What it was made with, as JSON; `None` where the log does not say.
+    pub settings: Option<String>,
 }
 
 impl EvalRecord {
@@ -153,6 +156,7 @@ impl EvalRecord {
             encoder: object.get("encoder")?.as_str()?.to_owned(),
             metric: object.get("metric")?.as_str()?.to_owned(),
             value: object.get("value")?.as_f64()?,
+            settings: object.get("settings").filter(|s| !s.is_null()).map(Value::to_string),
         })
     }
 }
@@ -164,7 +168,8 @@ pub struct Metrics {
     pub steps: Vec<StepRecord>,
     /// Steps averaged into each record: 1, or a power of two for very long runs.
     pub steps_per_record: u64,
-    /// Evaluations; where one was made again, the later one.
+    /// Evaluations; where one was made again, the later one. Of each measure those made with the settings of its last one, for others do not
+    /// compare with it.
     pub evals: Vec<EvalRecord>,
     /// Messages of the run's warnings, the first hundred.
     pub warnings: Vec<String>,
@@ -222,6 +227,7 @@ impl Metrics {
             }
         }
         this.flush();
+        this.keep_comparable();
         if num_spoilt > 0 {
             let shown: Vec<_> = spoilt.iter().map(u64::to_string).collect();
             let more = if num_spoilt > 5 { ", …" } else { "" };
@@ -295,14 +301,36 @@ impl Metrics {
         let is_same = |e: &EvalRecord| {
             e.step == record.step && e.encoder == record.encoder && e.metric == record.metric
         };
-        // Only the last few can be made again by a resume.
-        if let Some(old) = self.evals.iter_mut().rev().take(1000).find(|e| is_same(e)) {
-            *old = record;
-        } else if self.evals.len() < MAX_EVALS {
+        // Of those that a resume makes again, nearly all are the last few; of what is left, the later one counts.
+        let from = self.evals.len().saturating_sub(1000);
+        if let Some(old) = self.evals[from..].iter().position(is_same) {
+            self.evals.remove(from + old);
+        }
+        if self.evals.len() < MAX_EVALS {
             self.evals.push(record);
         } else if self.evals.len() == MAX_EVALS && !self.notes.iter().any(|n| n.starts_with("Only"))
         {
             self.notes.push(format!("Only the first {MAX_EVALS} evaluations are shown."));
+        }
+    }
+
+    /// Leaves out evaluations whose settings are not those of their measure's last one, with a note.
+    fn keep_comparable(&mut self) {
+        let mut last: HashMap<String, String> = HashMap::new();
+        for eval in &self.evals {
+            if let Some(settings) = &eval.settings {
+                last.insert(eval.metric.clone(), settings.clone());
+            }
+        }
+        let num_evals = self.evals.len();
+        self.evals.retain(|eval| {
+            eval.settings.is_none() || eval.settings.as_ref() == last.get(&eval.metric)
+        });
+        let num_other = num_evals - self.evals.len();
+        if num_other > 0 {
+            self.notes.push(format!(
+                "Evaluations made with other settings than the last ones do not compare with them and were left out: {num_other}."
+            ));
         }
     }
 
@@ -363,6 +391,30 @@ mod tests {
         assert_eq!((m.warnings, m.num_skips), (vec!["slow <disk>".to_owned()], 1));
         assert_eq!(m.peak_memory_bytes, Some(123_456));
         assert!(m.notes.is_empty(), "{:?}", m.notes);
+    }
+
+    #[test]
+    fn evaluations_with_other_settings_than_the_last_are_left_out() {
+        let line = |step, encoder, value, k: usize| {
+            format!(
+                "{{\"kind\":\"eval\",\"step\":{step},\"epoch\":{step},\"encoder\":\"{encoder}\",\"metric\":\"knn_top1\",\"value\":{value},\"settings\":{{\"k\":{k}}}}}\n"
+            )
+        };
+        let rank = "{\"kind\":\"eval\",\"step\":0,\"epoch\":0,\"encoder\":\"untrained\",\"metric\":\"effective_rank\",\"value\":7}\n";
+        let old = [line(0, "untrained", 0.5, 20), rank.into(), line(2, "trained", 0.625, 20)];
+        let values =
+            |m: &Metrics| ["untrained", "trained"].map(|encoder| m.latest(encoder, "knn_top1"));
+        let of_one = read(old.concat().as_bytes()).unwrap();
+        assert_eq!((values(&of_one), of_one.notes.len()), ([Some(0.5), Some(0.625)], 0));
+        // As soon as the untrained encoder is evaluated anew, and after the trained one.
+        let again = line(0, "untrained", 0.25, 5);
+        let m = read((old.concat() + &again).as_bytes()).unwrap();
+        assert_eq!(values(&m), [Some(0.25), None]);
+        assert!(m.notes[0].contains("left out: 1."), "{:?}", m.notes);
+        let m = read((old.concat() + &again + &line(4, "trained", 0.75, 5)).as_bytes()).unwrap();
+        assert_eq!(values(&m), [Some(0.25), Some(0.75)]);
+        // Another measure, which does not say.
+        assert_eq!(m.latest("untrained", "effective_rank"), Some(7.0));
     }
 
     #[test]

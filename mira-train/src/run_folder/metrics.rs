@@ -33,12 +33,23 @@ pub struct Resumed {
     pub num_dropped: usize,
     /// Lines that are no JSON objects, such as a torn last one; dropped.
     pub num_damaged: usize,
-    /// Whether evaluations at the very step of the resume are in the log, so that they need not be made again.
-    pub has_evaluation: bool,
-    /// Encoder and metric of each of these.
-    pub evaluations: Vec<(String, String)>,
+    /// Evaluations in the log before the first step and at that of the resume, which need not be made again.
+    pub evaluations: Vec<Logged>,
     /// Whether the log has the run's end at that step: all evaluations were made.
     pub has_end: bool,
+}
+
+/// An evaluation in a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// Steps made before it.
+    pub step: u64,
+    /// What was evaluated.
+    pub encoder: String,
+    /// Which measure.
+    pub metric: String,
+    /// What the measure was made with; null in logs that do not say.
+    pub settings: Value,
 }
 
 impl MetricsLog {
@@ -59,7 +70,8 @@ impl MetricsLog {
     /// Opens the log of a run that goes on with step `step`, after it has been cut back, atomically, to what came before.
     ///
     /// Kept are evaluations (`"kind": "eval"`) of steps up to and including `step`, for they are made between steps and after their
-    /// checkpoint, a run's end, which is recorded after the last of them, and all other records of steps below it. A record without a step shares the fate of the last one with a step before it.
+    /// checkpoint, a run's end, which is recorded after the last of them, what changed of the recipe (`"recipe"`), and all other records of
+    /// steps below it. A record without a step shares the fate of the last one with a step before it.
     ///
     /// # Errors
     /// [`Error::Unreadable`], [`Error::WriteFailed`], after which the log is as it was.
@@ -149,13 +161,17 @@ pub(super) fn select(
         };
         if let Some(step) = record.get("step").and_then(Value::as_u64) {
             let is = |name: &str| record.get("kind").is_some_and(|kind| kind == name);
-            let is_evaluation = is("eval");
-            keeps = step < resume || ((is_evaluation || is("end")) && step == resume);
-            if is_evaluation && step == resume {
+            let is_between = ["eval", "end", "recipe"].iter().any(|kind| is(kind));
+            keeps = step < resume || (is_between && step == resume);
+            if is("eval") && [0, resume].contains(&step) {
                 let text =
                     |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-                resumed.has_evaluation = true;
-                resumed.evaluations.push((text("encoder").into(), text("metric").into()));
+                resumed.evaluations.push(Logged {
+                    step,
+                    encoder: text("encoder").into(),
+                    metric: text("metric").into(),
+                    settings: record.get("settings").cloned().unwrap_or_default(),
+                });
             }
             resumed.has_end |= is("end") && step == resume;
         }

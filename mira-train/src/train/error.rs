@@ -28,6 +28,9 @@ pub enum Error {
     /// A method's parameter out of its range.
     #[error(transparent)]
     Method(#[from] mira_core::Error),
+    /// The recipe in the run's folder.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::Error),
     /// A checkpoint of another run.
     #[error("the checkpoint does not fit the recipe: {0}; resume with the recipe it was made with")]
     Checkpoint(String),

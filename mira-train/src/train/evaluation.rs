@@ -1,8 +1,11 @@
 //! What an encoder is worth: k-NN and linear probe on its frozen representations.
 
+use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Value, json};
+use twox_hash::XxHash3_64;
 
 use super::sources::read_timeout;
 use super::{Encoded, Error, Normaliser, Sources, encode, pixels, pixels_side};
@@ -26,6 +29,8 @@ pub struct Evaluation {
     pub metric: &'static str,
     /// In [0, 1]; an effective rank from 1 to the dimension.
     pub value: f64,
+    /// What the metric was made with: [`settings_of`].
+    pub settings: Value,
     /// Unreadable images that the training set was used without.
     #[serde(skip_serializing_if = "is_zero")]
     pub num_train_left_out: usize,
@@ -37,6 +42,37 @@ pub struct Evaluation {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 const fn is_zero(n: &usize) -> bool {
     *n == 0
+}
+
+/// What a metric depends on beside the encoder. Values of different settings do not compare.
+pub(super) fn settings_of(recipe: &Recipe, sources: &Sources, metric: &str) -> Value {
+    let eval = &recipe.eval;
+    let mut settings = match metric.split_once('_') {
+        Some(("knn", _)) => json!({
+            "knn_neighbours": eval.knn_neighbours,
+            "knn_temperature": eval.knn_temperature,
+        }),
+        Some(("linear", _)) => json!({
+            "linear_epochs": eval.linear_epochs,
+            "linear_lr": eval.linear_lr,
+            "linear_batch_size": eval.linear_batch_size,
+            "linear_standardise": eval.linear_standardise,
+        }),
+        _ => return json!({ "image_size": image_size(recipe) }),
+    };
+    settings["image_size"] = image_size(recipe).into();
+    settings["labels"] = labels_fingerprint(&*sources.train).into();
+    settings
+}
+
+/// A number for which training images have which labels.
+fn labels_fingerprint(source: &dyn Source) -> String {
+    let mut hasher = XxHash3_64::new();
+    for (index, label) in (0..source.len()).filter_map(|i| source.label(i).map(|l| (i, l))) {
+        hasher.write_u64(index as u64);
+        hasher.write_u32(label);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 /// Side of the images an encoder is evaluated on.

@@ -1,7 +1,8 @@
 //! A run from its first step, or where it was left, to its end.
 //!
 //! After a step comes its checkpoint and only then its evaluation, which may take as long as an epoch: a run that is stopped or killed meanwhile
-//! goes on with the evaluations that its log lacks. After the last ones the log gets the run's end.
+//! goes on with the evaluations that its log lacks, be it that they were made with other settings. After the last ones the log gets the run's
+//! end.
 
 mod evaluate;
 
@@ -26,7 +27,8 @@ use crate::pages::metrics::StepRecord;
 use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
 use crate::run_folder::{
-    self, MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest, TensorData,
+    self, Logged, MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest, TensorData,
+    check_resume,
 };
 
 /// The tensor of a run's last checkpoint that only its report needs.
@@ -67,12 +69,12 @@ pub struct Session {
     /// The step of that checkpoint, if it is of this session.
     saved_step: Option<u64>,
     last_save: Instant,
-    /// Encoder and metric of the evaluations at this step that the log had when the run was resumed.
-    evaluated: Vec<(String, String)>,
+    /// The evaluations before the first step and at this one that the log had when the run was resumed.
+    evaluated: Vec<Logged>,
     /// Seconds and most memory of the sessions before this one, as far as its checkpoints tell.
     before: (f64, u64),
     started: Instant,
-    /// Whether it was resumed after its end.
+    /// Whether it was resumed after its end, with nothing to evaluate anew.
     was_finished: bool,
     warnings: Vec<String>,
     /// How often each prototype was assigned in the last step, of a run resumed after it.
@@ -129,7 +131,7 @@ impl Session {
         notes.extend(frozen_for_ever(recipe));
         let identity = Identity::of(&*sources.train, steps_per_epoch);
         let (mut warnings, mut resumed) = (notes, Resumed::default());
-        let (mut folder, state, metrics, last_checkpoint);
+        let (mut folder, state, mut metrics, last_checkpoint);
         let (mut last_good, mut before, mut usage) = (None, (0.0, 0), None);
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
@@ -159,6 +161,10 @@ impl Session {
                 (state, last_checkpoint) = (State::new(&setup, &network)?, None);
                 metrics = MetricsLog::restart(&folder)?;
             }
+            if let Some(changes) = adopt(&folder, recipe)? {
+                metrics
+                    .append(&json!({ "kind": "recipe", "step": state.step, "changes": changes }))?;
+            }
         } else {
             folder = RunFolder::create(out, &recipe.to_toml())?;
             (state, last_checkpoint) = (State::new(&setup, &network)?, None);
@@ -166,7 +172,7 @@ impl Session {
         }
         folder.set_keep(recipe.checkpoint.keep);
         let num_steps = trainer.schedules().num_steps;
-        Ok(Self {
+        let mut this = Self {
             quarantine: Quarantine::open(&folder)?,
             events: EventWriter::create(folder.path(), state.step)?,
             progress: Progress::new(state.step, num_steps, steps_per_epoch, quiet),
@@ -187,11 +193,13 @@ impl Session {
             before,
             started: Instant::now(),
             evaluated: resumed.evaluations,
-            was_finished: resumed.has_end,
+            was_finished: false,
             warnings,
             usage,
             found: None,
-        })
+        };
+        this.was_finished = resumed.has_end && this.is_evaluated();
+        Ok(this)
     }
 
     /// The run's folder.
@@ -204,7 +212,7 @@ impl Session {
         &self.trainer
     }
 
-    /// Whether the run was resumed after its end, so that there was nothing left to do.
+    /// Whether the run was resumed after its end, and evaluated with these settings, so that there was nothing left to do.
     pub fn was_finished(&self) -> bool {
         self.was_finished
     }
@@ -256,10 +264,9 @@ impl Session {
 
     fn train_and_evaluate(&mut self) -> Result<Ending, Error> {
         let num_steps = self.trainer.schedules().num_steps;
-        if self.state.step == 0 {
-            self.evaluate_start()?;
-        } else if self.evaluation_is_due() {
-            // If the log has it all, nothing is done.
+        // What the log has is not made again.
+        self.evaluate_start()?;
+        if self.evaluation_is_due() {
             self.evaluate(false)?;
         }
         if self.state.step < num_steps && self.train_on(num_steps)?.is_break() {
@@ -432,6 +439,19 @@ impl Session {
         self.last_checkpoint = Some(path.clone());
         Ok(path)
     }
+}
+
+/// Has a run's folder say with which recipe the run goes on; returns what is new in it, if anything is.
+fn adopt(folder: &RunFolder, recipe: &Recipe) -> Result<Option<Vec<String>>, Error> {
+    let origin = folder.path().join("recipe.toml").display().to_string();
+    let saved = Recipe::from_toml(&folder.recipe()?, &origin)?;
+    let value = |recipe| serde_json::to_value(recipe).unwrap_or_default();
+    let changes = check_resume(folder.path(), &value(&saved), &value(recipe))?;
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    folder.set_recipe(&recipe.to_toml())?;
+    Ok(Some(changes.iter().map(ToString::to_string).collect()))
 }
 
 /// What there is to say of prototypes that never move.

@@ -37,30 +37,32 @@ fn a_record_is_a_line_as_soon_as_it_is_appended() {
     log.sync().unwrap();
 }
 
-/// A run of 8 steps that evaluates after every 4; a warning that belongs to step 5.
+/// A run of 8 steps that evaluates after every 4, resumed with another recipe after the fourth; a warning that belongs to step 5.
 fn lines() -> Vec<String> {
     let step = |step: u64| json!({ "kind": "step", "step": step }).to_string();
-    let eval = |step: u64| json!({ "kind": "eval", "step": step }).to_string();
+    let eval =
+        |step: u64| json!({ "kind": "eval", "step": step, "settings": { "k": step } }).to_string();
     let warning = json!({ "kind": "warning", "text": "collapse" }).to_string();
     let skip = json!({ "kind": "skip", "step": 4 }).to_string();
     let mut lines = vec![eval(0)];
     lines.extend((0..4).map(step));
-    lines.extend([eval(4), skip, step(4), step(5), warning]);
+    let recipe = json!({ "kind": "recipe", "step": 4, "changes": ["a"] }).to_string();
+    lines.extend([eval(4), recipe, skip, step(4), step(5), warning]);
     lines.extend([step(6), step(7), eval(8)]);
     lines
 }
 
 #[test]
 fn a_resume_keeps_what_came_before_its_step() {
-    // Lines kept, evaluations at the step itself.
-    for (resume, num_kept, has_evaluation) in [
-        (0, 1, true),
-        (1, 2, false),
-        (4, 6, true),
-        (5, 8, false),
-        (6, 10, false),
-        (8, 13, true),
-        (9, 13, false),
+    // Lines kept, and steps of the evaluations that are told of: before the first and at the step itself.
+    for (resume, num_kept, evaluated) in [
+        (0, 1, &[0][..]),
+        (1, 2, &[0]),
+        (4, 7, &[0, 4]),
+        (5, 9, &[0]),
+        (6, 11, &[0]),
+        (8, 14, &[0, 8]),
+        (9, 14, &[0]),
     ] {
         for torn in ["", "{\"kind\":\"step\",\"st", "{\"kind\":\"step\",\"step\":0}", "\0\0\0"] {
             let (_temporary, path, folder) = new_run();
@@ -68,10 +70,11 @@ fn a_resume_keeps_what_came_before_its_step() {
             let (mut log, resumed) = MetricsLog::resume(&folder, resume).unwrap();
             let kept = lines()[..num_kept].join("\n") + "\n";
             assert_eq!(fs::read_to_string(&path).unwrap(), kept, "{resume} {torn}");
-            assert_eq!((resumed.num_kept, resumed.num_dropped), (num_kept, 13 - num_kept));
+            assert_eq!((resumed.num_kept, resumed.num_dropped), (num_kept, 14 - num_kept));
             assert_eq!(resumed.num_damaged, usize::from(!torn.is_empty()));
-            assert_eq!(resumed.has_evaluation, has_evaluation, "{resume}");
-            assert_eq!(resumed.evaluations.len(), usize::from(has_evaluation), "{resume}");
+            let steps: Vec<u64> = resumed.evaluations.iter().map(|logged| logged.step).collect();
+            assert_eq!(steps, evaluated, "{resume}");
+            assert!(resumed.evaluations.iter().all(|logged| logged.settings["k"] == logged.step));
             // What follows goes to the file of that name.
             log.append(&json!({ "step": resume })).unwrap();
             let text = fs::read_to_string(&path).unwrap();
@@ -99,7 +102,7 @@ fn a_finished_run_keeps_its_end_and_one_that_goes_on_does_not() {
         fs::write(&path, format!("{{\"step\":0}}\n{{\"step\":1}}\n{end}")).unwrap();
         let (_, resumed) = MetricsLog::resume(&folder, resume).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().ends_with(&end), keeps, "{resume}");
-        assert!(!resumed.has_evaluation);
+        assert!(resumed.evaluations.is_empty());
         assert_eq!(resumed.has_end, keeps, "{resume}");
     }
 }

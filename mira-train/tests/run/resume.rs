@@ -4,6 +4,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::{Sandbox, refused, succeeds};
 
 fn encoder(sandbox: &Sandbox, run: &str) -> Vec<u8> {
@@ -243,13 +245,61 @@ fn another_run_is_not_resumed() {
     refused(sandbox.command(&resume).arg("eval.knn_neighbours=300"), &["eval.knn_neighbours"]);
     refused(&mut sandbox.command(&["run", "--resume", "--out", "nothing"]), &["nothing"]);
     refused(&mut sandbox.tiny("run", &[]), &["--resume"]);
-    // What does no harm may change.
-    let output = sandbox.command(&resume).args(["eval.knn_neighbours=5", "--quiet"]).output();
-    let output = output.expect("the binary");
+}
+
+#[test]
+fn evaluated_with_other_settings_it_compares_like_with_like() {
+    let sandbox = Sandbox::new();
+    let settings = ["--quiet", "--set", "schedule.epochs=2", "--set", "eval.every_epochs=1"];
+    let [other, changed] = ["eval.knn_neighbours=5", "eval.knn_neighbours (saved 20, given 5)"];
+    succeeds(sandbox.tiny("whole", &settings).args(["--set", other]));
+    succeeds(&mut sandbox.tiny("run", &settings));
+    let whole = sandbox.metrics("whole", "eval");
+    let evaluated = |encoder: &str| -> Vec<Value> {
+        let all = sandbox.metrics("run", "eval").into_iter();
+        let knn = all.filter(|e| e["encoder"] == encoder && e["metric"] == "knn_top1");
+        knn.map(|e| e["settings"]["knn_neighbours"].clone()).collect()
+    };
+    assert_eq!(evaluated("trained"), [20, 20]);
+    // Resumed after its end: evaluated again, as if it had been so from its beginning, and nothing trained.
+    let resume = ["run", "--resume", "--out", "run", "--quiet"];
+    let checkpoint = sandbox.path("run/checkpoints/step-00000012.mira");
+    let trained = std::fs::read(&checkpoint).expect("a checkpoint");
+    let output = sandbox.command(&resume).args(["--set", other]).output().expect("the binary");
     assert!(output.status.success());
     let warned = String::from_utf8_lossy(&output.stderr).into_owned();
-    let words = ["warning", "eval.knn_neighbours (saved 20, given 5)", "gains"];
+    let words = ["warning", changed, "evaluated again"];
     assert!(words.iter().all(|word| warned.contains(word)), "{warned}");
+    assert_eq!(std::fs::read(&checkpoint).expect("a checkpoint"), trained);
+    for encoder in ["pixels", "untrained"] {
+        assert_eq!(evaluated(encoder), [20, 5], "{encoder}");
+    }
+    assert_eq!(evaluated("trained"), [20, 20, 5]);
+    let all = sandbox.metrics("run", "eval");
+    for expected in whole.iter().filter(|e| e["step"] == 0 || e["step"] == 12) {
+        assert!(all.contains(expected), "{expected}");
+    }
+    let changes = sandbox.metrics("run", "recipe");
+    assert_eq!((changes.len(), &changes[0]["changes"][0]), (1, &changed.into()));
+    let of_whole = sandbox.command(&["run", "--resume", "--out", "whole", "--quiet"]).output();
+    let summary = |out: &[u8]| {
+        let text = String::from_utf8_lossy(out).into_owned();
+        text.lines().filter(|line| line.contains("points")).map(String::from).collect::<Vec<_>>()
+    };
+    let (of_run, of_whole) = (summary(&output.stdout), summary(&of_whole.expect("it").stdout));
+    assert!(!of_run.is_empty() && of_run == of_whole, "{of_run:?} {of_whole:?}");
+    assert!(of_run[0].contains("k=5"), "{of_run:?}");
+    // The recipe stays changed: without flags there is nothing left to do.
+    let log = std::fs::read(sandbox.path("run/metrics.jsonl")).expect("metrics");
+    succeeds(&mut sandbox.command(&resume));
+    assert_eq!(std::fs::read(sandbox.path("run/metrics.jsonl")).expect("metrics"), log);
+    // Resumed in its middle.
+    std::fs::remove_file(checkpoint).expect("a checkpoint");
+    succeeds(sandbox.command(&resume).args(["--set", "eval.knn_neighbours=7"]));
+    for encoder in ["pixels", "untrained"] {
+        assert_eq!(evaluated(encoder), [20, 5, 7], "{encoder}");
+    }
+    assert_eq!(evaluated("trained"), [20, 7, 7]);
 }
 
 #[test]

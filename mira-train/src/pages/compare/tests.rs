@@ -80,7 +80,14 @@ fn a_run_is_measured_by_its_last_evaluation_and_median_step() {
         (4, "trained", "linear_top1", f64::NAN),
     ] {
         let (encoder, metric) = (encoder.to_owned(), metric.to_owned());
-        metrics.push_eval(EvalRecord { step, epoch: step as f64, encoder, metric, value });
+        metrics.push_eval(EvalRecord {
+            step,
+            epoch: step as f64,
+            encoder,
+            metric,
+            value,
+            settings: None,
+        });
     }
     let measured = Measured::new(&metrics, 50);
     let trained = Values { knn: Some(0.875), linear: None, rank: Some(9.5) };

@@ -18,7 +18,14 @@ fn run(name: &str, num_steps: u64, log_prototypes: f64) -> Run {
     }
     for (encoder, value) in [("untrained", 0.5), ("trained", 0.625)] {
         let (encoder, metric) = (encoder.to_owned(), "knn_top1".to_owned());
-        metrics.push_eval(EvalRecord { step: num_steps, epoch: 3.0, encoder, metric, value });
+        metrics.push_eval(EvalRecord {
+            step: num_steps,
+            epoch: 3.0,
+            encoder,
+            metric,
+            value,
+            settings: None,
+        });
     }
     Run { name: name.into(), metrics }
 }
@@ -42,7 +49,14 @@ fn an_effective_rank_is_no_percentage() {
     let mut run = run("a", 9, 4.0);
     for (encoder, value) in [("untrained", 3.0), ("trained", 17.5)] {
         let (encoder, metric) = (encoder.to_owned(), "effective_rank".to_owned());
-        run.metrics.push_eval(EvalRecord { step: 9, epoch: 3.0, encoder, metric, value });
+        run.metrics.push_eval(EvalRecord {
+            step: 9,
+            epoch: 3.0,
+            encoder,
+            metric,
+            value,
+            settings: None,
+        });
     }
     let page = html(std::slice::from_ref(&run));
     for text in ["Effective rank", "<td>3.0 → 17.5</td>", "<td>+14.5</td>", "50.0 → 62.5\u{a0}%"]
@@ -127,7 +141,14 @@ fn the_sheet_is_as_wide_as_its_table_and_rows_can_be_told_apart() {
         for metric in ["knn_top5", "linear_top1", "linear_top5", "effective_rank"] {
             for (encoder, value) in [("untrained", 0.5), ("trained", 0.625)] {
                 let (encoder, metric) = (encoder.to_owned(), metric.to_owned());
-                run.metrics.push_eval(EvalRecord { step: 50, epoch: 3.0, encoder, metric, value });
+                run.metrics.push_eval(EvalRecord {
+                    step: 50,
+                    epoch: 3.0,
+                    encoder,
+                    metric,
+                    value,
+                    settings: None,
+                });
             }
         }
         run
@@ -154,6 +175,7 @@ fn accuracy_begins_with_the_untrained_encoder_on_the_axes_of_the_others() {
         encoder: encoder.into(),
         metric: "knn_top1".into(),
         value,
+        settings: None,
     };
     let mut run = run("a", 300, 4.0);
     run.metrics.evals = vec![record(0.0, "untrained", 0.71), record(2.0, "trained", 0.713)];

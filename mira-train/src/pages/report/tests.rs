@@ -37,7 +37,14 @@ fn metrics(num_steps: u64) -> Metrics {
         ("trained", "linear_top1", 0.7995),
     ] {
         let (encoder, metric) = (encoder.to_owned(), metric.to_owned());
-        metrics.push_eval(EvalRecord { step: num_steps, epoch: 100.0, encoder, metric, value });
+        metrics.push_eval(EvalRecord {
+            step: num_steps,
+            epoch: 100.0,
+            encoder,
+            metric,
+            value,
+            settings: None,
+        });
     }
     metrics
 }

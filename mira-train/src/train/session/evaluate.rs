@@ -1,30 +1,47 @@
 //! What a session evaluates, and what of it is in the log already.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Session;
 use crate::eval::Stop;
 use crate::pages::metrics::EvalRecord;
-use crate::train::evaluation::no_pixels;
+use crate::run_folder::Logged;
+use crate::train::evaluation::{no_pixels, settings_of};
 use crate::train::{Error, Evaluation, LeftOut, NumImages, Representations};
 
 const KNN: [&str; 2] = ["knn_top1", "knn_top5"];
 const RANK: [&str; 1] = ["effective_rank"];
 const LINEAR: [&str; 2] = ["linear_top1", "linear_top5"];
 
+/// The encoder that an evaluation is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// As it was before the first step.
+    Untrained,
+    /// As the steps so far have made it.
+    Trained,
+}
+
 impl Session {
-    /// Pixels and the untrained encoder.
+    /// Pixels and the untrained encoder, as far as the log lacks them: also of a run resumed with other settings of evaluation, for what
+    /// training has gained is told of like numbers.
     pub(super) fn evaluate_start(&mut self) -> Result<(), Error> {
+        let is_new = self.state.step == 0;
         if let Some(reason) = &self.sources.no_test {
+            if !is_new {
+                return Ok(());
+            }
             let warning = format!("no evaluation during the run: {reason}");
             return self.warn(0, warning);
         }
         let num_images = NumImages::of(&self.sources);
-        if self.has("pixels", &KNN) {
+        if self.has(0, "pixels", &KNN) {
             // Evaluated before the run was resumed.
         } else if let Some(reason) = no_pixels(&self.recipe, num_images.labelled + num_images.test)
         {
-            self.progress.say(&reason);
+            if is_new {
+                self.progress.say(&reason);
+            }
         } else {
             let mut left_out = Vec::new();
             let (recipe, sources) = (&self.recipe, &self.sources);
@@ -32,18 +49,24 @@ impl Session {
             let stop: Stop<'_> = &|| stop.requested().is_some();
             let pixels = Representations::of_pixels(stop, recipe, sources, &mut left_out);
             if let Some(pixels) = self.listed(left_out, pixels)? {
-                self.log("pixels", &pixels, &pixels.knn(stop, &self.recipe)?)?;
+                self.log(0, "pixels", &pixels, &pixels.knn(stop, &self.recipe)?)?;
             }
         }
-        self.evaluate(true)?;
+        self.evaluate_as(Of::Untrained, true)?;
         Ok(())
     }
 
-    pub(super) fn representations(&mut self) -> Result<Option<Representations>, Error> {
+    fn representations(&mut self, of: Of) -> Result<Option<Representations>, Error> {
         let Self { recipe, network, state, sources, stop, .. } = &*self;
         let mut left_out = Vec::new();
         let stop: Stop<'_> = &|| stop.requested().is_some();
-        let (student, running) = (&state.student, &state.running);
+        let untrained = (of == Of::Untrained).then(|| {
+            let parameters = network.parameters();
+            (parameters.initial_values(recipe.train.seed), parameters.initial_buffers())
+        });
+        let (student, running) = untrained
+            .as_ref()
+            .map_or((&state.student, &state.running), |(values, buffers)| (values, buffers));
         let found = Representations::of_encoder(
             stop,
             recipe,
@@ -80,26 +103,33 @@ impl Session {
         Ok(found)
     }
 
-    /// Evaluates the student's encoder, as far as the log lacks it; with the linear probe where `fully` is set.
+    /// Evaluates the student's encoder after a step, as far as the log lacks it; with the linear probe where `fully` is set.
     pub(super) fn evaluate(&mut self, fully: bool) -> Result<Option<Representations>, Error> {
-        let encoder = if self.state.step == 0 { "untrained" } else { "trained" };
+        self.evaluate_as(Of::Trained, fully)
+    }
+
+    fn evaluate_as(&mut self, of: Of, fully: bool) -> Result<Option<Representations>, Error> {
+        let (step, encoder) = match of {
+            Of::Untrained => (0, "untrained"),
+            Of::Trained => (self.state.step, "trained"),
+        };
         let (rank, probes) = (fully, fully && self.recipe.eval.linear_epochs > 0);
         let wanted = [(true, &KNN[..]), (rank, &RANK), (probes, &LINEAR)];
-        if wanted.iter().all(|(is_wanted, metrics)| !is_wanted || self.has(encoder, metrics)) {
+        if wanted.iter().all(|(is_wanted, names)| !is_wanted || self.has(step, encoder, names)) {
             return Ok(None);
         }
-        let found = self.representations()?;
+        let found = self.representations(of)?;
         let stop = self.stop.clone();
         let stop: Stop<'_> = &|| stop.requested().is_some();
         if let Some(found) = &found {
-            if !self.has(encoder, &KNN) {
-                self.log(encoder, found, &found.knn(stop, &self.recipe)?)?;
+            if !self.has(step, encoder, &KNN) {
+                self.log(step, encoder, found, &found.knn(stop, &self.recipe)?)?;
             }
-            if rank && !self.has(encoder, &RANK) {
-                self.log(encoder, found, &found.effective_rank())?;
+            if rank && !self.has(step, encoder, &RANK) {
+                self.log(step, encoder, found, &found.effective_rank())?;
             }
-            if probes && !self.has(encoder, &LINEAR) {
-                self.log(encoder, found, &found.linear(stop, &self.recipe)?)?;
+            if probes && !self.has(step, encoder, &LINEAR) {
+                self.log(step, encoder, found, &found.linear(stop, &self.recipe)?)?;
             }
         }
         Ok(found)
@@ -110,13 +140,13 @@ impl Session {
         if self.was_finished {
             // What a report shows, if the run was killed before it had one.
             if !self.folder.path().join("report.html").is_file() {
-                self.found = self.representations()?;
+                self.found = self.representations(Of::Trained)?;
             }
             return Ok(());
         }
         self.found = self.evaluate(true)?;
         if self.found.is_none() {
-            self.found = self.representations()?;
+            self.found = self.representations(Of::Trained)?;
         }
         let (peak, seconds) = (self.peak_memory(), self.seconds());
         self.metrics.append(&json!({
@@ -126,29 +156,54 @@ impl Session {
         Ok(self.events.flush()?)
     }
 
-    /// Whether the log had these evaluations of this step when the run was resumed.
-    fn has(&self, encoder: &str, metrics: &[&str]) -> bool {
-        metrics.iter().all(|metric| self.evaluated.iter().any(|(e, m)| e == encoder && m == metric))
+    /// Whether the log had everything, when the run was resumed after its last step.
+    pub(super) fn is_evaluated(&self) -> bool {
+        let num_images = NumImages::of(&self.sources);
+        let no_pixels = no_pixels(&self.recipe, num_images.labelled + num_images.test).is_some();
+        let probes = self.recipe.eval.linear_epochs > 0;
+        let has_all = |step, encoder| {
+            self.has(step, encoder, &KNN)
+                && self.has(step, encoder, &RANK)
+                && (!probes || self.has(step, encoder, &LINEAR))
+        };
+        self.sources.no_test.is_some()
+            || ((no_pixels || self.has(0, "pixels", &KNN))
+                && has_all(0, "untrained")
+                && has_all(self.state.step, "trained"))
+    }
+
+    /// Whether the log had these evaluations of this step, with the same settings, when the run was resumed. Logs of earlier versions do not
+    /// say with which; theirs are taken for the same.
+    fn has(&self, step: u64, encoder: &str, metrics: &[&str]) -> bool {
+        metrics.iter().all(|metric| {
+            let is_it = |e: &&Logged| e.step == step && e.encoder == encoder && e.metric == *metric;
+            self.evaluated.iter().filter(is_it).any(|logged| {
+                logged.settings == Value::Null
+                    || logged.settings == settings_of(&self.recipe, &self.sources, metric)
+            })
+        })
     }
 
     fn log(
         &mut self,
+        step: u64,
         encoder: &'static str,
         found: &Representations,
         values: &[(&'static str, f64)],
     ) -> Result<(), Error> {
-        let epoch = self.state.step as f64 / self.steps_per_epoch as f64;
+        let epoch = step as f64 / self.steps_per_epoch as f64;
         for &(metric, value) in values {
             // A run may be killed between two lines.
-            if self.has(encoder, &[metric]) {
+            if self.has(step, encoder, &[metric]) {
                 continue;
             }
             let evaluation = Evaluation {
-                step: self.state.step,
+                step,
                 epoch,
                 encoder,
                 metric,
                 value,
+                settings: settings_of(&self.recipe, &self.sources, metric),
                 num_train_left_out: found.train_set.num_left_out,
                 num_test_left_out: found.test_set.num_left_out,
             };
@@ -156,11 +211,12 @@ impl Session {
             line["kind"] = "eval".into();
             self.metrics.append(&line)?;
             self.events.evaluation(&EvalRecord {
-                step: self.state.step,
+                step,
                 epoch,
                 encoder: encoder.into(),
                 metric: metric.into(),
                 value,
+                settings: None,
             })?;
             if metric.ends_with("top1") {
                 let name = if metric.starts_with("knn") { "k-NN" } else { "linear probe" };
