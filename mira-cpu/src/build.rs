@@ -262,20 +262,17 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
         Ok((total, shift))
     }
 
+    /// The pass over the `R` rows from `at` on, which are built: their totals and log2 shifts.
     #[inline(always)]
-    fn group<I: Isa, const R: usize>(
+    fn pass_over<I: Isa, const R: usize>(
         &mut self,
         at: usize,
+        totals: [f64; GROUP],
+        shifts: [f64; GROUP],
         stats: &mut BlockStats,
-    ) -> Result<(), Error> {
-        let mut totals = [0.0; R];
-        let mut shifts = [0.0; R];
-        for r in 0..R {
-            (totals[r], shifts[r]) = self.row::<I>(at + r, stats)?;
-        }
-        if stats.largest_argument > A::MAX_EXPONENT_ARGUMENT {
-            return Ok(());
-        }
+    ) {
+        let (totals, shifts): ([f64; R], [f64; R]) =
+            (std::array::from_fn(|r| totals[r]), std::array::from_fn(|r| shifts[r]));
         // SAFETY: every block has its own rows, and the references of `row` are gone.
         let mut rows: [&mut [A]; R] =
             std::array::from_fn(|r| unsafe { self.pass.rows.row(self.pass.first + at + r) });
@@ -290,7 +287,7 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
             }
             let factors = shifts.map(|s| A::from_f64((s - highest).exp2()));
             add_rows::<A::Vector<I>, R>(&rows, factors, self.pass.sums, 0);
-            return Ok(());
+            return;
         }
         for total in totals {
             stats.total(total);
@@ -305,7 +302,6 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
         } else {
             add_rows::<A::Vector<I>, R>(&rows, inverse, self.pass.sums, 0);
         }
-        Ok(())
     }
 }
 
@@ -319,16 +315,24 @@ impl<L: Logit, A: Real> Kernel for BuildBlock<'_, L, A> {
         let mut at = 0;
         while at < self.pass.log_rows.len() {
             let left = self.pass.log_rows.len() - at;
-            if group >= GROUP && left >= GROUP {
-                self.group::<I, GROUP>(at, &mut stats)?;
-                at += GROUP;
-            } else if group >= 2 && left >= 2 {
-                self.group::<I, 2>(at, &mut stats)?;
-                at += 2;
-            } else {
-                self.group::<I, 1>(at, &mut stats)?;
-                at += 1;
+            let count = match group.min(left) {
+                GROUP.. => GROUP,
+                2.. => 2,
+                _ => 1,
+            };
+            // Here for groups of all sizes: what builds a row is most of the code.
+            let (mut totals, mut shifts) = ([0.0; GROUP], [0.0; GROUP]);
+            for r in 0..count {
+                (totals[r], shifts[r]) = self.row::<I>(at + r, &mut stats)?;
             }
+            if stats.largest_argument <= A::MAX_EXPONENT_ARGUMENT {
+                match count {
+                    GROUP => self.pass_over::<I, GROUP>(at, totals, shifts, &mut stats),
+                    2 => self.pass_over::<I, 2>(at, totals, shifts, &mut stats),
+                    _ => self.pass_over::<I, 1>(at, totals, shifts, &mut stats),
+                }
+            }
+            at += count;
         }
         Ok(stats)
     }

@@ -21,6 +21,7 @@
 //! assert_eq!(dispatch(Sum(&[1.0; 37])), 37.0);
 //! ```
 
+mod array;
 mod isa;
 mod scalar;
 mod vector;

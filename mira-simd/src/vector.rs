@@ -3,6 +3,7 @@
 use num_traits::AsPrimitive;
 
 use crate::Scalar;
+use crate::array::array;
 
 /// A fixed number of elements in registers.
 ///
@@ -74,7 +75,7 @@ pub struct Lanes<T, const N: usize>([T; N]);
 impl<T: Scalar, const N: usize> Lanes<T, N> {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
-        Self(std::array::from_fn(|l| f(self.0[l], other.0[l])))
+        Self(array(|l| f(self.0[l], other.0[l])))
     }
 }
 
@@ -99,7 +100,7 @@ impl<T: Scalar, const N: usize> Vector for Lanes<T, N> {
     }
     #[inline(always)]
     fn splat(value: T) -> Self {
-        Self([value; N])
+        Self(array(|_| value))
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -116,7 +117,7 @@ impl<T: Scalar, const N: usize> Vector for Lanes<T, N> {
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         if cfg!(target_arch = "aarch64") {
-            Self(std::array::from_fn(|l| self.0[l].mul_add(factor.0[l], addend.0[l])))
+            Self(array(|l| self.0[l].mul_add(factor.0[l], addend.0[l])))
         } else {
             self.mul(factor).add(addend)
         }
@@ -131,7 +132,7 @@ impl<T: Scalar, const N: usize> Vector for Lanes<T, N> {
     }
     #[inline(always)]
     fn exp2_integer(self) -> Self {
-        Self(self.0.map(T::exp2_integer))
+        Self(array(|l| T::exp2_integer(self.0[l])))
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::assign::npy;
+use crate::text::in_shell;
 
 /// Errors of `mira-train`.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +170,7 @@ pub enum Error {
         available_gib: f64,
     },
     /// A run that has nothing to load.
-    #[error("{} has no checkpoint yet; wait for its first, or resume it with: mira-train run --resume --out {}", run.display(), run.display())]
+    #[error("{} has no checkpoint yet; wait for its first, or resume it with: mira-train run --resume --out {}", run.display(), in_shell(run.display()))]
     NoCheckpoint {
         /// The run's folder.
         run: PathBuf,

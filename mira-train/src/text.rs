@@ -47,6 +47,17 @@ pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '�' } else { c }).collect()
 }
 
+/// A word of a command that is to be pasted into a shell.
+pub(crate) fn in_shell(word: impl Display) -> String {
+    let word = word.to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./,=:+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// The beginning of a name for a message, which need not be as long.
 pub(crate) fn shortened(name: &str) -> String {
     const MAX: usize = 80;

@@ -1,21 +1,13 @@
 //! Plain Rust, for machines whose instruction set has no vectors of ours.
 
 use super::Words;
+use crate::array::array;
 
-/// One lane, which LLVM may vectorise for the baseline: loops of constant length, not adapters, which it does not always see through.
+const IS_LITTLE: bool = cfg!(target_endian = "little");
+
+/// One lane, which LLVM may vectorise for the baseline.
 #[derive(Clone, Copy, Debug)]
 pub struct Lane([i16; 8]);
-
-#[inline(always)]
-fn array<T: Copy + Default, const N: usize>(f: impl Fn(usize) -> T) -> [T; N] {
-    let mut array = [T::default(); N];
-    let mut i = 0;
-    while i < N {
-        array[i] = f(i);
-        i += 1;
-    }
-    array
-}
 
 impl Lane {
     #[inline(always)]
@@ -23,32 +15,33 @@ impl Lane {
         Self(array(|i| f(self.0[i], other.0[i])))
     }
 
-    // The lower byte of a word, and the lower word of 32 bits, is first in memory, so these are no work.
+    // The lower byte of a word, and the lower word of 32 bits, is first in memory, so these are no work where that is how numbers are stored.
 
     #[inline(always)]
     fn bytes(self) -> [u8; 16] {
+        let words = if IS_LITTLE { self.0 } else { array(|i| self.0[i].to_le()) };
         // SAFETY: any bits are bytes.
-        unsafe { std::mem::transmute(array::<i16, 8>(|i| self.0[i].to_le())) }
+        unsafe { std::mem::transmute(words) }
     }
 
     #[inline(always)]
     fn of_bytes(bytes: [u8; 16]) -> Self {
         // SAFETY: any bits are words.
         let words = unsafe { std::mem::transmute::<[u8; 16], [i16; 8]>(bytes) };
-        Self(array(|i| i16::from_le(words[i])))
+        Self(if IS_LITTLE { words } else { array(|i| i16::from_le(words[i])) })
     }
 
     #[inline(always)]
     fn ints(self) -> [i32; 4] {
         // SAFETY: any bits are integers.
         let ints = unsafe { std::mem::transmute::<[u8; 16], [i32; 4]>(self.bytes()) };
-        array(|i| i32::from_le(ints[i]))
+        if IS_LITTLE { ints } else { array(|i| i32::from_le(ints[i])) }
     }
 
     #[inline(always)]
     fn of_ints(ints: [i32; 4]) -> Self {
+        let ints: [i32; 4] = if IS_LITTLE { ints } else { array(|i| ints[i].to_le()) };
         // SAFETY: any bits are bytes.
-        let ints: [i32; 4] = array(|i| ints[i].to_le());
         Self::of_bytes(unsafe { std::mem::transmute::<[i32; 4], [u8; 16]>(ints) })
     }
 
@@ -137,11 +130,11 @@ impl Words for Lane {
     }
     #[inline(always)]
     fn splat(value: i16) -> Self {
-        Self([value; 8])
+        Self(array(|_| value))
     }
     #[inline(always)]
     fn splat_32(value: i32) -> Self {
-        Self::of_ints([value; 4])
+        Self::of_ints(array(|_| value))
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {

@@ -14,6 +14,7 @@ use crate::cli::compare::CompareArgs;
 use crate::pages::compare::{self, Comparison, State};
 use crate::run_folder::{self, EXIT_INTERRUPTED, Lock, StopRequest};
 use crate::terminal::tell;
+use crate::text::in_shell;
 use crate::train::{self, NumImages, check_images, cost, hours, measure_flops};
 use child::Outcome;
 use plan::Plan;
@@ -193,15 +194,7 @@ fn command(args: &CompareArgs, out: Option<&Path>) -> String {
     if let Some(out) = out {
         words.extend(["--out".into(), out.display().to_string()]);
     }
-    let quoted = words.iter().map(|word| {
-        let is_plain = |c: char| c.is_alphanumeric() || "-_./,=:+".contains(c);
-        if !word.is_empty() && word.chars().all(is_plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', "'\\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    words.iter().map(|word| in_shell(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// What there would be to do.

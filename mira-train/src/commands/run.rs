@@ -11,7 +11,7 @@ use crate::pages::report::headline;
 use crate::recipe::{Cost, Recipe, dry_run};
 use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
 use crate::terminal::available_memory;
-use crate::text::count;
+use crate::text::{count, in_shell};
 use crate::train::{
     self, Ending, NumImages, Session, Sources, Start, cost, measure_flops, write_encoder,
     write_report,
@@ -55,7 +55,7 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         crate::terminal::tell(&format!(
             "{name} into {}{from}; follow with: tensorboard --logdir {}",
             out.display(),
-            out.display()
+            in_shell(out.display())
         ));
     }
     if let Ending::Interrupted(signal, checkpoint) = session.train()? {
@@ -63,7 +63,7 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
             "stopped by {signal} after step {}; saved {}\ncontinue with: mira-train run --resume --out {}\n",
             session.state.step,
             checkpoint.display(),
-            out.display()
+            in_shell(out.display())
         );
         return Ok((ExitCode::from(EXIT_INTERRUPTED), text));
     }
@@ -148,18 +148,18 @@ fn free_folder(name: &str) -> PathBuf {
 fn command_of(args: &RunArgs, out: &Path) -> String {
     let mut command = String::from("mira-train run");
     if args.resume {
-        let _ = write!(command, " {}", out.join("recipe.toml").display());
+        let _ = write!(command, " {}", in_shell(out.join("recipe.toml").display()));
     } else if let Some(recipe) = &args.recipe {
-        let _ = write!(command, " {recipe}");
+        let _ = write!(command, " {}", in_shell(recipe));
     }
     if let Some(path) = &args.data {
-        let _ = write!(command, " --data {}", path.display());
+        let _ = write!(command, " --data {}", in_shell(path.display()));
     }
     if let Some(seed) = args.seed {
         let _ = write!(command, " --seed {seed}");
     }
     for setting in &args.overrides {
-        let _ = write!(command, " --set {setting}");
+        let _ = write!(command, " --set {}", in_shell(setting));
     }
     command
 }
@@ -245,4 +245,28 @@ fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
     );
     let _ = writeln!(text, "open {}", out.join("report.html").display());
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    #[test]
+    fn the_command_in_a_report_may_be_pasted() {
+        let given =
+            ["mira-train", "run", "a b.toml", "--data", "$HOME", "--set", "data.std=[1, 2]"];
+        let command = |more: &[&str]| {
+            let given = given.iter().chain(more).copied();
+            let Command::Run(args) = Cli::parse_from(given).command else { panic!() };
+            command_of(&args, Path::new("it's"))
+        };
+        let rest = "--data '$HOME' --seed 3 --set 'data.std=[1, 2]'";
+        assert_eq!(command(&["--seed", "3"]), format!("mira-train run 'a b.toml' {rest}"));
+        assert_eq!(
+            command(&["--seed", "3", "--resume", "--out", "it's"]),
+            format!("mira-train run 'it'\\''s/recipe.toml' {rest}")
+        );
+    }
 }

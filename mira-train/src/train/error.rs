@@ -30,7 +30,7 @@ pub enum Error {
     Method(#[from] mira_core::Error),
     /// The recipe in the run's folder.
     #[error(transparent)]
-    Recipe(#[from] crate::recipe::Error),
+    Recipe(Box<crate::recipe::Error>),
     /// A checkpoint of another run.
     #[error("the checkpoint does not fit the recipe: {0}; resume with the recipe it was made with")]
     Checkpoint(String),

@@ -444,7 +444,8 @@ impl Session {
 /// Has a run's folder say with which recipe the run goes on; returns what is new in it, if anything is.
 fn adopt(folder: &RunFolder, recipe: &Recipe) -> Result<Option<Vec<String>>, Error> {
     let origin = folder.path().join("recipe.toml").display().to_string();
-    let saved = Recipe::from_toml(&folder.recipe()?, &origin)?;
+    let saved = Recipe::from_toml(&folder.recipe()?, &origin)
+        .map_err(|error| Error::Recipe(Box::new(error)))?;
     let value = |recipe| serde_json::to_value(recipe).unwrap_or_default();
     let changes = check_resume(folder.path(), &value(&saved), &value(recipe))?;
     if changes.is_empty() {

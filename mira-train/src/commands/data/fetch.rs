@@ -27,7 +27,7 @@ mod with_hub {
     use crate::fetch::{self, DataSet, Fetched, Hub, Options, Plan, Progress};
     use crate::run_folder::{EXIT_INTERRUPTED, StopRequest};
     use crate::terminal::tell;
-    use crate::text::{bytes, count};
+    use crate::text::{bytes, count, in_shell};
     use crate::train;
 
     pub(super) fn run(args: &FetchArgs) -> Result<(ExitCode, String), Error> {
@@ -109,7 +109,7 @@ mod with_hub {
             bytes(plan.num_bytes()),
             out.display(),
             train::hours(elapsed),
-            out.display()
+            in_shell(out.display())
         )
     }
 }
