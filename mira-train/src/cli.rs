@@ -110,6 +110,23 @@ mod tests {
     }
 
     #[test]
+    fn earlier_names_of_flags_still_do() {
+        for [old, new] in [
+            ["data info --format idx a", "data info --source idx a"],
+            ["data hash --format idx a", "data hash --source idx a"],
+            ["data preview --format idx a", "data preview --source idx a"],
+            ["data hash --workers 1,4 a", "data hash --threads 1,4 a"],
+            ["eval knn --fraction 0.5 a", "eval knn --label-fraction 0.5 a"],
+        ] {
+            let parsed = |line: &str| {
+                let words = std::iter::once("mira-train").chain(line.split(' '));
+                format!("{:?}", super::Cli::try_parse_from(words).unwrap())
+            };
+            assert_eq!(parsed(old), parsed(new));
+        }
+    }
+
+    #[test]
     fn a_refusal_names_the_help_to_read() {
         for (line, expected) in [
             ("mira-train", "no subcommand given; see 'mira-train --help'"),
@@ -125,8 +142,8 @@ mod tests {
             ("mira-train data", "see 'mira-train data --help'"),
             ("mira-train data fetch", "see 'mira-train data fetch --help'"),
             ("mira-train data fetch cifar10 --jobs 0", "see 'mira-train data fetch --help'"),
-            ("mira-train data hash --workers 0", "see 'mira-train data hash --help'"),
-            ("mira-train data info --format jpg", "see 'mira-train data info --help'"),
+            ("mira-train data hash --threads 0", "see 'mira-train data hash --help'"),
+            ("mira-train data info --source jpg", "see 'mira-train data info --help'"),
             ("mira-train data preview --out a.svg", "see 'mira-train data preview --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),
             ("mira-train compare", "see 'mira-train compare --help'"),

@@ -12,7 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   mira-train eval knn runs/cifar --data cifar-10-batches-bin
       k-NN accuracy of a run's encoder, by the run's own settings
-  mira-train eval knn encoder.safetensors --recipe imagenet-r50-400ep-multicrop --data imagenet --fraction 0.01
+  mira-train eval knn encoder.safetensors --recipe imagenet-r50-400ep-multicrop --data imagenet --label-fraction 0.01
       an encoder from a file, with 1 % of the labels
   mira-train eval knn runs/imagenet --label-list 1percent.txt
       with the labels of the images that a list names
@@ -86,11 +86,16 @@ pub struct EncoderArgs {
     pub device: Device,
 
     /// Share of the training labels used, in (0, 1], the same for every class and in every run [default: the run's own, else 1]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = share, help_heading = "Evaluation")]
-    pub fraction: Option<f64>,
+    #[arg(long, alias = "fraction", value_name = "SHARE", allow_negative_numbers = true, value_parser = share, help_heading = "Evaluation")]
+    pub label_fraction: Option<f64>,
 
     /// List of the training images whose labels are used, one file name a line, such as SimCLR's 1percent.txt [default: the run's own]
-    #[arg(long, value_name = "FILE", conflicts_with = "fraction", help_heading = "Evaluation")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "label_fraction",
+        help_heading = "Evaluation"
+    )]
     pub label_list: Option<PathBuf>,
 
     /// Print the result as one line of JSON

@@ -194,7 +194,7 @@ fn command(args: &CompareArgs, out: Option<&Path>) -> String {
     if let Some(out) = out {
         words.extend(["--out".into(), out.display().to_string()]);
     }
-    words.iter().map(|word| in_shell(word)).collect::<Vec<_>>().join(" ")
+    words.iter().map(in_shell).collect::<Vec<_>>().join(" ")
 }
 
 /// What there would be to do.

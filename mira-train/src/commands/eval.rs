@@ -110,9 +110,9 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Erro
     if let Some(size) = args.image_size {
         recipe.eval.image_size = size as usize;
     }
-    if args.fraction.is_some() || args.label_list.is_some() {
+    if args.label_fraction.is_some() || args.label_list.is_some() {
         (recipe.data.label_fraction, recipe.data.label_list) =
-            (args.fraction, args.label_list.clone());
+            (args.label_fraction, args.label_list.clone());
     }
     recipe.data.classes = args.classes.clone().map(Classes::List).or(recipe.data.classes);
     super::run::set_threads(recipe.train.num_threads);

@@ -17,8 +17,15 @@ use crate::train::{
     write_report,
 };
 
-/// Images of the sets that recipes are written for, where a dry run is not given the data.
-const IMAGENET: NumImages = NumImages { train: 1_281_167, labelled: 1_281_167, test: 50_000 };
+/// Images of the set that a recipe seems to be written for, where a dry run is not given the data: CIFAR's have 32 pixels a side.
+fn assumed(recipe: &Recipe) -> (&'static str, NumImages) {
+    let is_small = recipe.views.first().is_some_and(|view| view.size <= 32);
+    let (name, train, test) =
+        if is_small { ("CIFAR", 50_000, 10_000) } else { ("ImageNet", 1_281_167, 50_000) };
+    let train = recipe.data.max_train.map_or(train, |max| max.min(train));
+    let test = recipe.data.max_test.map_or(test, |max| max.min(test));
+    (name, NumImages { train, labelled: train, test })
+}
 
 /// Runs `mira-train run`; what it prints on stdout is the second part of the result.
 ///
@@ -179,8 +186,9 @@ pub(super) fn images_to_count(recipe: &Recipe) -> Result<(NumImages, Option<Stri
             Ok((NumImages::of(&sources), None))
         }
         Err(error) if recipe.data.path.is_none() => {
-            let note = format!("counted for ImageNet's {} images: {error}", IMAGENET.train);
-            Ok((IMAGENET, Some(note)))
+            let (name, num_images) = assumed(recipe);
+            let note = format!("counted for {} images of {name}: {error}", count(num_images.train));
+            Ok((num_images, Some(note)))
         }
         Err(error) => Err(error),
     }
@@ -252,6 +260,26 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
+
+    #[test]
+    fn without_data_a_dry_run_counts_the_images_that_a_recipe_is_written_for() {
+        let counted = |name: &str, more: &[&str]| {
+            let settings: Vec<String> = more.iter().map(|s| (*s).to_owned()).collect();
+            let recipe = Recipe::builtin(name).unwrap().with_overrides(&settings).unwrap();
+            let (images, note) = images_to_count(&recipe).unwrap();
+            (images.train, images.labelled, images.test, note.unwrap())
+        };
+        for (name, more, expected, words) in [
+            ("imagenet-r50-100ep", &[][..], (1_281_167, 50_000), "1,281,167 images of ImageNet"),
+            ("cifar100-r18-1000ep", &[], (50_000, 10_000), "50,000 images of CIFAR"),
+            ("cifar10-small-cpu", &["data.max_train=512"], (512, 10_000), "512 images of CIFAR"),
+        ] {
+            let (train, labelled, test, note) = counted(name, more);
+            assert_eq!((train, test), expected, "{name}");
+            assert_eq!(labelled, train, "{name}");
+            assert!(note.contains(words) && note.contains("give the path of the data"), "{note}");
+        }
+    }
 
     #[test]
     fn the_command_in_a_report_may_be_pasted() {

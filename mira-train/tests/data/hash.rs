@@ -36,7 +36,7 @@ fn neither_threads_nor_processes_nor_where_they_begin_change_a_batch() {
     assert!(rows.iter().all(|row| row.1 == rows[0].1 && row.1.trim().len() == 16), "{said}");
     assert!(said.ends_with("The same, byte for byte.\n"), "{said}");
 
-    let whole = json(&folder, &[&["--batches", "14", "--workers", "3"], SMALL].concat());
+    let whole = json(&folder, &[&["--batches", "14", "--threads", "3"], SMALL].concat());
     assert_eq!(whole["is_same"], true);
     assert_eq!(whole["made"][0]["hash"].as_str().unwrap(), rows[0].1.trim());
     let whole = hashes(&whole);
@@ -47,7 +47,7 @@ fn neither_threads_nor_processes_nor_where_they_begin_change_a_batch() {
     // In the middle of an epoch, at an edge, beyond one.
     for first in [4, 6, 11] {
         let from = first.to_string();
-        let rest = ["--first", &from, "--batches", "3", "--workers", "2"];
+        let rest = ["--first", &from, "--batches", "3", "--threads", "2"];
         let rest = json(&folder, &[&rest, SMALL].concat());
         assert_eq!(hashes(&rest), whole[first..first + 3]);
     }
@@ -89,7 +89,7 @@ fn what_cannot_be_is_refused() {
     is_refused(folder.path(), &["hash", "nowhere"], &["nowhere"]);
     is_refused(folder.path(), &["hash", "set"], &["batch size", "at most 4"]);
     is_refused(folder.path(), &["hash", "--batches", "0"], &["--batches"]);
-    is_refused(folder.path(), &["hash", "--workers", "0"], &["--workers"]);
+    is_refused(folder.path(), &["hash", "--threads", "0"], &["--threads"]);
     is_refused(
         folder.path(),
         &["hash", "--set", "train.sed=1"],

@@ -20,7 +20,7 @@ fn numbers_are_those_of_the_files() {
     let length = |name: &str| fs::metadata(folder.path().join("set").join(name)).unwrap().len();
     let train = ["ant/1.png", "ant/2.png", "ant/3.png", "bee/1.png"];
     let num_bytes: u64 = train.iter().map(|name| length(&format!("train/{name}"))).sum();
-    for arguments in [&["set"][..], &["set", "--check"], &["set", "--format", "image-folder"]] {
+    for arguments in [&["set"][..], &["set", "--check"], &["set", "--source", "image-folder"]] {
         let report = report(folder.path(), arguments);
         let expected = json!({
             "num_images": 4,
@@ -244,9 +244,9 @@ fn what_is_no_data_set_is_refused_with_the_remedy() {
         (&["info", "nowhere"][..], "nowhere does not exist; give the folder"),
         (&["info", "empty"], "it is empty"),
         (&["info", "notes.txt"], "it is a file; give the folder"),
-        (&["info", "set", "--format", "cifar10"], "looked for"),
-        (&["info", "--format", "idx"], "give the path of the data"),
-        (&["info", "set", "--format", "jpg"], "image-folder"),
+        (&["info", "set", "--source", "cifar10"], "looked for"),
+        (&["info", "--source", "idx"], "give the path of the data"),
+        (&["info", "set", "--source", "jpg"], "image-folder"),
     ] {
         is_refused(folder.path(), arguments, &[words]);
     }

@@ -37,6 +37,7 @@ fn a_sheet_is_written_and_the_same_again() {
     let first = fs::read(folder.path().join("preview.png")).unwrap();
     assert!(sheet(&[]) == first && sheet(&["--seed", "0", "--epoch", "0"]) == first);
     assert!(sheet(&["--seed", "1"]) != first && sheet(&["--epoch", "1"]) != first);
+    assert!(sheet(&["--set", "views.0.blur.probability=1"]) != first);
     let (test, fewer) = (sheet(&["--split", "test"]), sheet(&["--images", "1"]));
     assert!(test != fewer && size(&test).0 == size(&first).0 && size(&fewer).1 < size(&first).1);
     assert!(size(&sheet(&["--recipe", "imagenet-r50-100ep-multicrop"])).0 > 2 * size(&first).0);

@@ -86,7 +86,7 @@ fn a_run_leaves_everything_it_promises_and_other_commands_read_it() {
     );
     assert!(weights.tensor("prototypes.weight").is_err(), "the encoder alone");
     // A share of every class's labels among the 240 images.
-    let half = &["eval", "knn", "run", "--fraction", "0.5", "--json"];
+    let half = &["eval", "knn", "run", "--label-fraction", "0.5", "--json"];
     let half = serde_json::from_str::<Value>(&succeeds(&mut sandbox.command(half))).expect("JSON");
     let all = mira_train::data::open(Format::Embedded, None, Split::Train).expect("the images");
     let of_class = |class| (0..240).filter(|&i| all.label(i) == Some(class)).count();

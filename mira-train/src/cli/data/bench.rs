@@ -40,6 +40,10 @@ pub struct BenchArgs {
     )]
     pub recipe: String,
 
+    /// Change a setting of the recipe, as often as needed, such as views.0.blur.probability=0
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Data")]
+    pub overrides: Vec<String>,
+
     /// Numbers of threads to try [default: 1, 2, 4, … up to the processors]
     #[arg(
         long,

@@ -1,4 +1,4 @@
-//! `--format`: the names that recipes have for formats.
+//! `--source`: the names that recipes have for formats.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Deserialize as _;

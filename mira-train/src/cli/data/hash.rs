@@ -11,7 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   mira-train data hash
       the first batches of the default recipe, made by 1, 2 and 8 threads and after an interruption
-  mira-train data hash imagenet --recipe imagenet-r50-100ep --batches 4 --workers 1,16
+  mira-train data hash imagenet --recipe imagenet-r50-100ep --batches 4 --threads 1,16
       those of another recipe on your images
   mira-train data hash --recipe runs/cifar/recipe.toml --first 5000
       what a run begins with when it is resumed at step 5000; compare it between machines
@@ -28,8 +28,8 @@ pub struct HashArgs {
     pub path: Option<PathBuf>,
 
     /// Format of the data set [default: auto with PATH, else the recipe's]
-    #[arg(long, value_name = "FORMAT", value_parser = format::parser(), help_heading = "Data")]
-    pub format: Option<Format>,
+    #[arg(long, alias = "format", value_name = "FORMAT", value_parser = format::parser(), help_heading = "Data")]
+    pub source: Option<Format>,
 
     /// Recipe whose batches are made: a name from `mira-train recipes`, or the path of a .toml file
     #[arg(long, value_name = "RECIPE", default_value = "default", help_heading = "Batches")]
@@ -64,6 +64,7 @@ pub struct HashArgs {
     /// Numbers of threads; the last one is also interrupted half-way
     #[arg(
         long,
+        alias = "workers",
         value_name = "N,N,…",
         value_delimiter = ',',
         allow_negative_numbers = true,
@@ -71,7 +72,7 @@ pub struct HashArgs {
         value_parser = clap::value_parser!(u32).range(1..=1024),
         help_heading = "Batches"
     )]
-    pub workers: Vec<u32>,
+    pub threads: Vec<u32>,
 
     /// Print one line of JSON, with the hash of each batch
     #[arg(long, help_heading = "Output")]

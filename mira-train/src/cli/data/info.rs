@@ -35,8 +35,8 @@ pub struct InfoArgs {
     pub path: Option<PathBuf>,
 
     /// Format of the data set
-    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format::parser(), help_heading = "Data")]
-    pub format: Format,
+    #[arg(long, alias = "format", value_name = "FORMAT", default_value = "auto", value_parser = format::parser(), help_heading = "Data")]
+    pub source: Format,
 
     /// Classes and labels.
     #[command(flatten)]

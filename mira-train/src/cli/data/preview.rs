@@ -30,8 +30,8 @@ pub struct PreviewArgs {
     pub path: Option<PathBuf>,
 
     /// Format of the data set [default: auto with PATH, else the recipe's]
-    #[arg(long, value_name = "FORMAT", value_parser = format::parser(), help_heading = "Data")]
-    pub format: Option<Format>,
+    #[arg(long, alias = "format", value_name = "FORMAT", value_parser = format::parser(), help_heading = "Data")]
+    pub source: Option<Format>,
 
     /// Part of the data set
     #[arg(
@@ -57,6 +57,10 @@ pub struct PreviewArgs {
     /// Recipe whose views are drawn: a name from `mira-train recipes`, or the path of a .toml file
     #[arg(long, value_name = "RECIPE", default_value = "default", help_heading = "Views")]
     pub recipe: String,
+
+    /// Change a setting of the recipe, as often as needed, such as views.0.blur.probability=1
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Views")]
+    pub overrides: Vec<String>,
 
     /// Seed of the run [default: the recipe's train.seed]
     #[arg(

@@ -18,7 +18,7 @@ use crate::train::{self, view_specs};
 const SEED: u64 = 0;
 
 pub(super) fn run(args: &BenchArgs) -> Result<(ExitCode, String), Error> {
-    let recipe = load_recipe(&args.recipe)?;
+    let recipe = load_recipe(&args.recipe)?.with_overrides(&args.overrides)?;
     let source =
         open(args.source, args.data.as_deref(), Split::Train).map_err(train::Error::from)?;
     let views = view_specs(&recipe);

@@ -46,7 +46,7 @@ fn recipe(args: &HashArgs) -> Result<Recipe, Error> {
         recipe.data.path = Some(path.clone());
         recipe.data.source = Format::Auto;
     }
-    recipe.data.source = args.format.unwrap_or(recipe.data.source);
+    recipe.data.source = args.source.unwrap_or(recipe.data.source);
     Ok(recipe)
 }
 
@@ -57,8 +57,8 @@ fn make(
 ) -> Result<Vec<Made>, data::Error> {
     let end = args.first + u64::from(args.batches);
     let middle = args.first + u64::from(args.batches) / 2;
-    let interrupted = args.workers.last().map(|&last| (last, Some(middle)));
-    let ways = args.workers.iter().map(|&num_workers| (num_workers, None)).chain(interrupted);
+    let interrupted = args.threads.last().map(|&last| (last, Some(middle)));
+    let ways = args.threads.iter().map(|&num_workers| (num_workers, None)).chain(interrupted);
     let made = ways.map(|(num_workers, interrupted)| {
         let num_workers = num_workers as usize;
         let config = LoaderConfig { num_workers, ..config.clone() };

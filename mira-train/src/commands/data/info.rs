@@ -23,7 +23,7 @@ const EXIT_CORRUPT: u8 = 3;
 const SAMPLE: usize = 512;
 
 pub(super) fn run(args: &InfoArgs) -> Result<(ExitCode, String), Error> {
-    let sources = sources(args.format, args.path.as_deref(), &args.subset.subset())
+    let sources = sources(args.source, args.path.as_deref(), &args.subset.subset())
         .map_err(train::Error::from)?;
     let sample = (!args.check).then_some(SAMPLE);
     let num_examined =

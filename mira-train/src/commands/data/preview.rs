@@ -39,12 +39,12 @@ fn sheet(args: &PreviewArgs, recipe: &Recipe) -> Result<Sheet, data::Error> {
 
 /// The recipe on the data that the command line names.
 fn recipe(args: &PreviewArgs) -> Result<Recipe, Error> {
-    let mut recipe = load_recipe(&args.recipe)?;
+    let mut recipe = load_recipe(&args.recipe)?.with_overrides(&args.overrides)?;
     if let Some(path) = &args.path {
         recipe.data.path = Some(path.clone());
         recipe.data.source = Format::Auto;
     }
-    recipe.data.source = args.format.unwrap_or(recipe.data.source);
+    recipe.data.source = args.source.unwrap_or(recipe.data.source);
     recipe.train.seed = args.seed.unwrap_or(recipe.train.seed);
     Ok(recipe)
 }

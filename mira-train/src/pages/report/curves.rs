@@ -67,6 +67,10 @@ fn knn(metrics: &Metrics) -> Chart {
             chart.references.push(Reference { name, value, ink, dash });
         }
     }
+    // From the untrained encoder on, as the other curves, however few evaluations there are.
+    let epochs = points.iter().map(|point| point.0).chain(metrics.steps.iter().map(|s| s.epoch));
+    let end = epochs.filter(|epoch| epoch.is_finite()).fold(0.0, f64::max);
+    chart.x = (end > 0.0).then_some((0.0, end));
     chart.format = Format::Percent;
     chart.least_span = LEAST_SPAN;
     chart.legend = Legend::All;
@@ -130,6 +134,24 @@ pub(in crate::pages) fn log_k_line(log_k: Option<f64>, num_terms: f64) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::metrics::EvalRecord;
+
+    #[test]
+    fn accuracy_is_shown_from_the_start_to_the_last_step() {
+        let mut metrics = Metrics::default();
+        assert_eq!(knn(&metrics).x, None);
+        metrics.push_eval(EvalRecord {
+            step: 8,
+            epoch: 2.0,
+            encoder: "trained".into(),
+            metric: "knn_top1".into(),
+            value: 0.5,
+            settings: None,
+        });
+        assert_eq!(knn(&metrics).x, Some((0.0, 2.0)));
+        metrics.steps.push(StepRecord { step: 9, epoch: 2.5, ..StepRecord::default() });
+        assert_eq!(knn(&metrics).x, Some((0.0, 2.5)));
+    }
 
     #[test]
     fn a_sum_of_cross_entropies_is_held_against_as_many_times_log_k() {
