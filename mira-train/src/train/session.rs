@@ -5,6 +5,7 @@
 //! end.
 
 mod evaluate;
+mod recipe;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use recipe::{adopt, frozen_for_ever};
 
 use super::identity::Identity;
 use super::sources::missing_classes;
@@ -28,7 +31,6 @@ use crate::pages::tensorboard::EventWriter;
 use crate::recipe::Recipe;
 use crate::run_folder::{
     self, Logged, MetricsLog, Quarantine, Resumed, RunFolder, Signal, StopRequest, TensorData,
-    check_resume,
 };
 
 /// The tensor of a run's last checkpoint that only its report needs.
@@ -441,28 +443,6 @@ impl Session {
     }
 }
 
-/// Has a run's folder say with which recipe the run goes on; returns what is new in it, if anything is.
-fn adopt(folder: &RunFolder, recipe: &Recipe) -> Result<Option<Vec<String>>, Error> {
-    let origin = folder.path().join("recipe.toml").display().to_string();
-    let saved = Recipe::from_toml(&folder.recipe()?, &origin)
-        .map_err(|error| Error::Recipe(Box::new(error)))?;
-    let value = |recipe| serde_json::to_value(recipe).unwrap_or_default();
-    let changes = check_resume(folder.path(), &value(&saved), &value(recipe))?;
-    if changes.is_empty() {
-        return Ok(None);
-    }
-    folder.set_recipe(&recipe.to_toml())?;
-    Ok(Some(changes.iter().map(ToString::to_string).collect()))
-}
-
-/// What there is to say of prototypes that never move.
-fn frozen_for_ever(recipe: &Recipe) -> Option<String> {
-    let (frozen, epochs) = (recipe.prototypes.as_ref()?.freeze_epochs, recipe.schedule.epochs);
-    (frozen >= epochs as f64).then(|| {
-        format!("prototypes.freeze_epochs is {frozen} of {epochs} epochs: the prototypes never move; lower it")
-    })
-}
-
 fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f64) -> StepRecord {
     let of = |name| report.diagnostics.get(name).copied().unwrap_or(f64::NAN);
     StepRecord {
@@ -481,22 +461,5 @@ fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f6
         marginal_entropy: of("marginal_entropy"),
         log_prototypes: of("log_prototypes"),
         gradient_norm: report.gradient_norm,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prototypes_that_never_move_are_warned_of() {
-        let warning = |frozen: &str| {
-            let settings =
-                [format!("prototypes.freeze_epochs={frozen}"), "schedule.epochs=5".into()];
-            let recipe = Recipe::builtin("default").unwrap().with_overrides(&settings).unwrap();
-            frozen_for_ever(&recipe)
-        };
-        assert_eq!(warning("4.5"), None);
-        assert!(warning("5").unwrap().contains("prototypes.freeze_epochs is 5 of 5"));
     }
 }
