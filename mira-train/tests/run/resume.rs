@@ -303,6 +303,28 @@ fn evaluated_with_other_settings_it_compares_like_with_like() {
 }
 
 #[test]
+fn a_log_that_does_not_say_how_it_was_evaluated_is_evaluated_again() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("run", &["--quiet", "--set", "schedule.epochs=2"]));
+    let path = sandbox.path("run/metrics.jsonl");
+    let text = std::fs::read_to_string(&path).expect("metrics");
+    let lines = text.lines().map(|line| {
+        let mut record: Value = serde_json::from_str(line).expect("JSON");
+        record.as_object_mut().expect("an object").remove("settings");
+        record.to_string() + "\n"
+    });
+    std::fs::write(&path, lines.collect::<String>()).expect("metrics");
+    let resume = ["run", "--resume", "--out", "run", "--quiet"];
+    succeeds(sandbox.command(&resume).args(["--set", "eval.knn_neighbours=5"]));
+    for encoder in ["pixels", "untrained", "trained"] {
+        let all = sandbox.metrics("run", "eval").into_iter();
+        let knn = all.filter(|e| e["encoder"] == encoder && e["metric"] == "knn_top1");
+        let found: Vec<Value> = knn.map(|e| e["settings"]["knn_neighbours"].clone()).collect();
+        assert_eq!(found, [Value::Null, 5.into()], "{encoder}");
+    }
+}
+
+#[test]
 fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
     let sandbox = Sandbox::new();
     let folder = |name: &str, num_images: u8| {

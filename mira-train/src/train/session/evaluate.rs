@@ -1,6 +1,6 @@
 //! What a session evaluates, and what of it is in the log already.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Session;
 use crate::eval::Stop;
@@ -173,14 +173,12 @@ impl Session {
     }
 
     /// Whether the log had these evaluations of this step, with the same settings, when the run was resumed. Logs of earlier versions do not
-    /// say with which; theirs are taken for the same.
+    /// say with which: what they have is made again.
     fn has(&self, step: u64, encoder: &str, metrics: &[&str]) -> bool {
         metrics.iter().all(|metric| {
             let is_it = |e: &&Logged| e.step == step && e.encoder == encoder && e.metric == *metric;
-            self.evaluated.iter().filter(is_it).any(|logged| {
-                logged.settings == Value::Null
-                    || logged.settings == settings_of(&self.recipe, &self.sources, metric)
-            })
+            let settings = settings_of(&self.recipe, &self.sources, metric);
+            self.evaluated.iter().filter(is_it).any(|logged| logged.settings == settings)
         })
     }
 
