@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::model::Network;
 use crate::recipe::Recipe;
 use crate::run_folder::{self, load_latest, read_recipe};
-use crate::train::{Error, Networks};
+use crate::train::{Error, Networks, Which};
 
 /// The recipe of a run folder, and its networks at the latest checkpoint that is whole.
 fn load_run(run: &Path) -> Result<(Recipe, Network, Networks), crate::Error> {
@@ -31,4 +31,22 @@ fn load_run(run: &Path) -> Result<(Recipe, Network, Networks), crate::Error> {
     }
     let networks = Networks::take(&recipe, &network, &mut loaded.snapshot)?;
     Ok((recipe, network, networks))
+}
+
+/// The network of a run that is asked for, or else the one that its recipe has evaluated; with parameters and running statistics.
+fn chosen<'a>(
+    networks: &'a Networks,
+    asked: Option<Which>,
+    recipe: &Recipe,
+    run: &Path,
+) -> Result<(Which, &'a [f32], &'a [f32]), crate::Error> {
+    let which = asked.unwrap_or_else(|| Which::of(recipe));
+    let Some((values, running)) = networks.of(which) else {
+        return Err(crate::Error::Usage(format!(
+            "{} has no teacher: targets of {} come from the student; use --network student",
+            run.display(),
+            recipe.objective.name
+        )));
+    };
+    Ok((which, values, running))
 }

@@ -11,6 +11,7 @@ mod spectrum;
 
 pub use accuracy::Accuracy;
 pub use features::Features;
+pub(crate) use spectrum::SAMPLED_ROWS;
 pub use spectrum::{alignment_and_uniformity, effective_rank};
 
 /// What can be wrong with features or settings.

@@ -59,6 +59,9 @@ use candle_core::Tensor;
 use crate::nn::Initialisation;
 use crate::recipe::{Key, Recipe};
 
+/// Among a method's defaults: `train.batch_norm` where the released code runs each view by itself.
+const PER_VIEW: &str = "\"per-view\"";
+
 /// Numbers worth a line in `metrics.jsonl`, by name.
 pub type Diagnostics = BTreeMap<&'static str, f64>;
 

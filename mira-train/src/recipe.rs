@@ -76,12 +76,25 @@ pub struct Train {
     pub batch_size: usize,
     /// Parts a batch goes through the network in; divides `batch_size`.
     pub accumulation_steps: usize,
+    /// What shares a batch in batch norms.
+    pub batch_norm: BatchNorm,
     /// Seed of everything random.
     pub seed: u64,
     /// Threads that compute; 0: as many as the machine has.
     pub num_threads: usize,
     /// Steps in a row with a non-finite loss or gradient, each left out, after which the run ends.
     pub max_skipped_steps: usize,
+}
+
+/// What shares a batch in batch norms, and passes through the network together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum BatchNorm {
+    /// All views of one size, as in the released codes of SwAV and DINO.
+    PerSize,
+    /// Each view by itself, as in those of MIRA, BYOL, Barlow Twins, `VICReg` and the spectral loss.
+    PerView,
 }
 
 /// `[eval]`.
@@ -182,6 +195,26 @@ impl Recipe {
         self.teacher.as_ref().is_some_and(|teacher| teacher.ema)
     }
 
+    /// Whether the teacher is what is evaluated and kept, and not the student.
+    pub fn evaluates_teacher(&self) -> bool {
+        self.has_teacher() && self.teacher.as_ref().is_some_and(|t| t.evaluate == Some(true))
+    }
+
+    /// The views that pass through the network together, by their numbers among all.
+    pub fn view_groups(&self) -> Vec<Vec<usize>> {
+        let repeated = |view: &View| std::iter::repeat_n(view.size, view.count);
+        let sizes: Vec<usize> = self.views.iter().flat_map(repeated).collect();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for (v, &size) in sizes.iter().enumerate() {
+            let of_size = |group: &&mut Vec<usize>| sizes[group[0]] == size;
+            match groups.iter_mut().find(of_size) {
+                Some(group) if self.train.batch_norm == BatchNorm::PerSize => group.push(v),
+                _ => groups.push(vec![v]),
+            }
+        }
+        groups
+    }
+
     /// 64-bit FNV-1a of what a run's result depends on: the resolved recipe without paths, threads, waiting, evaluations and checkpoints.
     ///
     /// Formatting, order, comments and written-out defaults do not change it.
@@ -191,7 +224,8 @@ impl Recipe {
             table.remove(section);
         }
         let of_data = ["path", "num_workers", "prefetch", "read_timeout"].map(|key| ("data", key));
-        for (section, key) in of_data.into_iter().chain([("train", "num_threads")]) {
+        let others = [("train", "num_threads"), ("teacher", "evaluate")];
+        for (section, key) in of_data.into_iter().chain(others) {
             table.get_mut(section).and_then(|s| s.as_table_mut()).and_then(|s| s.remove(key));
         }
         fnv1a(table.to_string().as_bytes())

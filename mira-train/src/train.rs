@@ -29,6 +29,6 @@ pub use session::{Ending, Session, Start};
 pub use sources::{
     Sources, check_images, loader, loader_config, num_classes_used, open_split, view_specs,
 };
-pub use state::{Networks, State};
+pub use state::{Networks, State, Which};
 pub use step::{Outcome, StepReport, Trainer};
 pub use summary::{write_encoder, write_report};

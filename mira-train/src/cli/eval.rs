@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::data::format;
 use super::run::Device;
 use crate::data::Format;
+use crate::train::Which;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -97,6 +98,16 @@ pub struct EncoderArgs {
         help_heading = "Evaluation"
     )]
     pub label_list: Option<PathBuf>,
+
+    /// Which of a run's networks, where it has a teacher: student, or teacher [default: by the run's teacher.evaluate]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NETWORK",
+        hide_possible_values = true,
+        help_heading = "Evaluation"
+    )]
+    pub network: Option<Which>,
 
     /// Print the result as one line of JSON
     #[arg(long, help_heading = "Output")]

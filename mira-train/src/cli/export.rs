@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::train::Which;
+
 const EXAMPLES: &str = "\
 Examples:
   mira-train export runs/cifar --format torchvision --out resnet.safetensors
@@ -22,6 +24,10 @@ pub struct ExportArgs {
     /// Names and tensors of the file
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: ExportFormat,
+
+    /// Whose encoder, with --format torchvision and where the run has a teacher: student, or teacher [default: by the run's teacher.evaluate]
+    #[arg(long, value_enum, value_name = "NETWORK", hide_possible_values = true)]
+    pub network: Option<Which>,
 
     /// File to write; it appears complete or not at all
     #[arg(long, value_name = "FILE")]

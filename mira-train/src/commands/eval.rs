@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::load_run;
+use super::{chosen, load_run};
 use crate::Error;
 use crate::cli::eval::{EncoderArgs, EvalArgs, Protocol};
 use crate::cli::run::{Device, load_recipe};
@@ -13,7 +13,7 @@ use crate::eval::linear::{LinearSettings, probe};
 use crate::eval::{self, NEVER, knn};
 use crate::model::{Network, load_weights};
 use crate::recipe::Recipe;
-use crate::train::{self, Representations, Sources};
+use crate::train::{self, Representations, Sources, Which};
 use crate::weights::Weights;
 
 /// Runs `mira-train eval` and returns what to print.
@@ -25,7 +25,7 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
     if let Device::Cuda(_) = encoder.device {
         return Err(Error::NoDevice { device: encoder.device.to_string() });
     }
-    let (recipe, found) = representations(encoder)?;
+    let (recipe, network, found) = representations(encoder)?;
     let (top1, top5, mut report) = match &args.protocol {
         Protocol::Knn(args) => {
             let k = args.neighbours.map_or(recipe.eval.knn_neighbours, |k| k as usize);
@@ -56,6 +56,7 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
     };
     if encoder.json {
         report["encoder"] = encoder.encoder.display().to_string().into();
+        report["network"] = network.map(Which::name).into();
         let label_list = recipe.data.label_list.as_ref().map(|path| path.display().to_string());
         let all = label_list.is_none().then_some(1.0);
         report["fraction"] = recipe.data.label_fraction.or(all).into();
@@ -72,7 +73,8 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
     let left_out = found.left_out();
     let left_out = left_out.map_or_else(String::new, |n| format!("; left out as unreadable: {n}"));
     Ok(format!(
-        "{protocol} of {} on {} training and {} test images: top-1 {:.2} %, top-5 {:.2} %{left_out}\n",
+        "{protocol} of {}{} on {} training and {} test images: top-1 {:.2} %, top-5 {:.2} %{left_out}\n",
+        network.map_or_else(String::new, |network| format!("the {} of ", network.name())),
         encoder.encoder.display(),
         found.train.len(),
         found.test.len(),
@@ -91,10 +93,19 @@ fn refused(error: eval::Error, lr: f64) -> Error {
 }
 
 /// Features of the labelled images by the encoder that `args` name.
-fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Error> {
+fn representations(args: &EncoderArgs) -> Result<(Recipe, Option<Which>, Representations), Error> {
+    let mut which = None;
     let (mut recipe, network, values, running) = if args.encoder.is_dir() {
         let (recipe, network, state) = load_run(&args.encoder)?;
-        (recipe, network, state.student, state.running)
+        let (named, values, running) = chosen(&state, args.network, &recipe, &args.encoder)?;
+        which = state.teacher.is_some().then_some(named);
+        (recipe, network, values.to_vec(), running.to_vec())
+    } else if let Some(network) = args.network {
+        return Err(Error::Usage(format!(
+            "--network {} chooses one of a run's, but {} is one encoder; name the run's folder",
+            network.name(),
+            args.encoder.display()
+        )));
     } else {
         from_weights(&args.encoder, args.recipe.as_deref())?
     };
@@ -134,7 +145,7 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Representations), Erro
         crate::complain("warning", &format!("{}; it is left out", image.problem));
     }
     let Some(found) = found? else { return Err(Error::NothingToEvaluate { reason: no_test }) };
-    Ok((recipe, found))
+    Ok((recipe, which, found))
 }
 
 type Encoder = (Recipe, Network, Vec<f32>, Vec<f32>);

@@ -1,7 +1,7 @@
 //! Weighted k-nearest-neighbour classification of L2-normalised features.
 //!
 //! Each of the `k` training samples with the largest cosine votes for its class with weight `exp(cos/T)` (Wu et al. 2018; the protocol of
-//! DINO, with k = 20 and T = 0.07). A vector of zeros has cosine 0 with everything.
+//! DINO, with k = 20 and T = 0.07; its code resizes images bicubically where evaluations here are bilinear, as linear probes'). A vector of zeros has cosine 0 with everything.
 
 mod search;
 

@@ -1,42 +1,56 @@
 //! How many directions a cloud of features fills, and how views and images lie in it.
 
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayView1};
 use rayon::prelude::*;
 
-/// Rows that are looked at: an evenly spaced sample of more.
-const MAX_ROWS: usize = 512;
+/// Rows of embeddings that are looked at during training: an evenly spaced sample of more.
+pub(crate) const SAMPLED_ROWS: usize = 512;
+/// Rows that go into a product of matrices at once.
+const BLOCK: usize = 512;
 
 /// Effective rank: `exp(−Σ p_k log p_k)` with `p_k = σ_k / Σ σ`, σ the singular values of the rows less their mean; from 1, a line, to the
 /// smaller of rows − 1 and dimensions. 0 for rows that are all the same; NaN for rows that are not finite.
 ///
 /// Roy & Vetterli 2007; of a network's features it predicts how well they transfer (`RankMe`, Garrido et al. 2023, which does not
-/// subtract the mean). Of more than 512 rows an evenly spaced sample is taken.
+/// subtract the mean). Of more than `max_rows` rows an evenly spaced sample of so many is taken. Of few rows it is too low: of n rows of noise that has n
+/// directions about 0.8 n (their singular values follow a quarter of a circle).
 ///
 /// ```
 /// use mira_train::eval::effective_rank;
 /// let square = [1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, -1.0];
-/// assert!((effective_rank(&square, 2) - 2.0).abs() < 1e-6);
-/// assert!((effective_rank(&[1.0, 2.0, 2.0, 4.0, 3.0, 6.0], 2) - 1.0).abs() < 1e-6);
+/// assert!((effective_rank(&square, 2, 512) - 2.0).abs() < 1e-6);
+/// assert!((effective_rank(&[1.0, 2.0, 2.0, 4.0, 3.0, 6.0], 2, 512) - 1.0).abs() < 1e-6);
 /// ```
-pub fn effective_rank(rows: &[f32], dim: usize) -> f64 {
+pub fn effective_rank(rows: &[f32], dim: usize, max_rows: usize) -> f64 {
     let all = rows.len() / dim.max(1);
-    let n = all.min(MAX_ROWS);
+    let n = all.min(max_rows);
     if n == 0 {
         return 0.0;
     }
-    let mut centred: Vec<f64> =
-        (0..n).flat_map(|i| &rows[i * all / n * dim..][..dim]).map(|x| f64::from(*x)).collect();
-    for c in 0..dim {
-        let mean = (0..n).map(|i| centred[i * dim + c]).sum::<f64>() / n as f64;
-        (0..n).for_each(|i| centred[i * dim + c] -= mean);
+    let sampled = |i: usize| &rows[i * all / n * dim..][..dim];
+    let mut mean = vec![0.0; dim];
+    for i in 0..n {
+        mean.iter_mut().zip(sampled(i)).for_each(|(mean, &x)| *mean += f64::from(x) / n as f64);
     }
-    // The smaller of the two products has the same eigenvalues that are not zero.
-    let (count, stride, step, len) = if n <= dim { (n, dim, 1, dim) } else { (dim, 1, dim, n) };
-    let vector = |i: usize| (0..len).map(move |k| i * stride + k * step);
-    let product = |i: usize, j: usize| -> f64 {
-        vector(i).zip(vector(j)).map(|(a, b)| centred[a] * centred[b]).sum()
+    let centred = |range: std::ops::Range<usize>| {
+        let value = |(i, c): (usize, usize)| f64::from(sampled(range.start + i)[c]) - mean[c];
+        Array2::from_shape_fn((range.len(), dim), value)
     };
-    let lower = |i: usize| (0..=i).map(|j| product(i, j)).collect::<Vec<f64>>();
-    let gram: Vec<Vec<f64>> = (0..count).into_par_iter().map(lower).collect();
+    // The smaller of the two products has the same eigenvalues that are not zero.
+    let product = if n <= dim {
+        let rows = centred(0..n);
+        rows.dot(&rows.t())
+    } else {
+        let mut sum = Array2::zeros((dim, dim));
+        for start in (0..n).step_by(BLOCK) {
+            let rows = centred(start..n.min(start + BLOCK));
+            general_mat_mul(1.0, &rows.t(), &rows, 1.0, &mut sum);
+        }
+        sum
+    };
+    let lower = |(i, row): (usize, ArrayView1<'_, f64>)| row.iter().take(i + 1).copied().collect();
+    let gram: Vec<Vec<f64>> = product.rows().into_iter().enumerate().map(lower).collect();
     let trace: f64 = gram.iter().enumerate().map(|(i, row)| row[i]).sum();
     if !trace.is_finite() {
         return f64::NAN;
@@ -141,7 +155,7 @@ fn tridiagonal_eigenvalues(mut d: Vec<f64>, mut off: Vec<f64>) -> Vec<f64> {
 /// agree, and `log E exp(−2‖u_i − u_j‖²)` over pairs of images, 0 where all are the same and about −4 where they are spread evenly.
 pub fn alignment_and_uniformity(first: &[f32], second: &[f32], dim: usize) -> (f64, f64) {
     let unit = |rows: &[f32]| -> Vec<f64> {
-        let rows = rows.chunks_exact(dim.max(1)).take(MAX_ROWS);
+        let rows = rows.chunks_exact(dim.max(1)).take(SAMPLED_ROWS);
         rows.flat_map(|row| {
             let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
             row.iter().map(move |x| f64::from(*x) / length)
@@ -181,19 +195,24 @@ mod tests {
         // Two directions with singular values 3 : 1.
         let rows = [3.0, 0.0, -3.0, 0.0, 0.0, 1.0, 0.0, -1.0];
         let expected = (-(0.75 * 0.75f64.ln() + 0.25 * 0.25f64.ln())).exp();
-        assert!((effective_rank(&rows, 2) - expected).abs() < 1e-9);
+        assert!((effective_rank(&rows, 2, SAMPLED_ROWS) - expected).abs() < 1e-9);
         // Neither scale nor place matters, nor on which side there are more.
         let moved: Vec<f32> = rows.iter().map(|x| 8.0 * x + 2.0).collect();
-        assert!((effective_rank(&moved, 2) - expected).abs() < 1e-9);
+        assert!((effective_rank(&moved, 2, SAMPLED_ROWS) - expected).abs() < 1e-9);
         let wide: Vec<f32> =
             rows.chunks(2).flat_map(|r| [r[0], 0.0, r[1], 0.0, 0.0, 0.0]).collect();
-        assert!((effective_rank(&wide, 6) - expected).abs() < 1e-9);
-        assert_eq!(effective_rank(&[2.0; 12], 3), 0.0);
-        assert_eq!(effective_rank(&[], 3), 0.0);
-        assert!(effective_rank(&[1.0, f32::NAN, 2.0, 3.0], 2).is_nan());
+        assert!((effective_rank(&wide, 6, SAMPLED_ROWS) - expected).abs() < 1e-9);
+        assert_eq!(effective_rank(&[2.0; 12], 3, SAMPLED_ROWS), 0.0);
+        assert_eq!(effective_rank(&[], 3, SAMPLED_ROWS), 0.0);
+        assert!(effective_rank(&[1.0, f32::NAN, 2.0, 3.0], 2, SAMPLED_ROWS).is_nan());
         // Noise fills nearly all of its dimensions, also where only a sample of it is looked at.
-        let full = effective_rank(&noise(8 * 5000), 8);
+        let full = effective_rank(&noise(8 * 5000), 8, SAMPLED_ROWS);
         assert!(full > 7.9 && full <= 8.0 + 1e-9, "{full}");
+        // It takes more rows than directions to see all of these.
+        let noise = noise(64 * 1024);
+        let (few, many) = (effective_rank(&noise, 64, 64), effective_rank(&noise, 64, 512));
+        assert!((40.0..58.0).contains(&few) && (62.5..64.0).contains(&many), "{few} {many}");
+        assert!(effective_rank(&noise, 64, 1024) > many);
     }
 
     #[test]

@@ -9,12 +9,12 @@
 //! Nothing is stop-gradiented. N counts the samples of all ranks; the variance is divided by N. Provenance: ε = 1e-5 and the variance are the
 //! released code's (a batch norm without γ and β), and so is λ = 0.0051. Its learning rate of biases and batch norms, a fortieth of the others', is not
 //! taken over.
-//! Views of one size go through the network together, so they share a batch in its batch norms; the released code runs each view by itself.
+//! The released code runs each view by itself: `train.batch_norm = "per-view"`, the default.
 
 use candle_core::Tensor;
 
 use super::math::{off_diagonal, standardise, widen};
-use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, PER_VIEW, Setup, Step, Weights};
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -28,6 +28,7 @@ pub(super) const METHOD: Method = Method {
         ("projector.hidden_dim", "8192"),
         ("projector.num_hidden", "2"),
         ("projector.output_dim", "8192"),
+        ("train.batch_norm", PER_VIEW),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: true },
     memory: Memory { embeddings: 11, moments: 23, ..Memory::NOTHING },

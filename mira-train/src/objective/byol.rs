@@ -9,14 +9,15 @@
 //! `linear-byol` has a predictor of one linear layer without bias (as studied by Tian, Chen, Ganguli, ICML 2021). Batch norm
 //! goes over the samples of all ranks, view by view, and has no running statistics: the predictor is not used outside training.
 //! Provenance: released code, with the sizes of its ImageNet model. For more than two views, which it does not have, a target's loss is the mean over views.
-//! Views of one size go through the network together, so they share a batch in its batch norms; the released code runs each view by itself.
+//! The released code runs each view by itself: `train.batch_norm = "per-view"`, the default.
 
 use candle_core::{D, Tensor};
 use serde::Deserialize as _;
 
 use super::math::{shared, standardise, unit_rows, widen};
 use super::{
-    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, OwnParameter, Ranks, Step, Weights,
+    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, OwnParameter, PER_VIEW, Ranks,
+    Step, Weights,
 };
 use crate::nn::Initialisation;
 use crate::recipe::schema::key;
@@ -28,6 +29,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("projector.output_dim", "256"),
     ("teacher.momentum_start", "0.996"),
     ("teacher.momentum_end", "1.0"),
+    ("train.batch_norm", PER_VIEW),
 ];
 
 /// `objective.name = "byol"`.

@@ -13,6 +13,7 @@
 //! Provenance: released code of DeepCluster-v2 (random rows of the bank to begin with, 10 iterations, τ = 0.1, an empty cluster keeps its
 //! centroid); it fills the bank before training, copies centroids into the prototypes, and has three heads with banks
 //! of both crops in turns: ours is the first. SeLa's code renews labels 100 times, spread quadratically over training; here it is once an epoch.
+//! Optimiser and residual blocks differ as [`swav`](super::swav)'s do.
 
 use candle_core::{DType, Device, Tensor};
 use mira_core::{Assigner as _, Shape, Sinkhorn, StopRule};
@@ -208,8 +209,16 @@ impl DeepCluster {
             return Err(Error::Settings("no [prototypes]".into()));
         };
         let dim = setup.recipe.projector.output_dim;
+        let settings: Settings = setup.settings()?;
+        // Clusters start from images of their own: two of one image stay the same for ever.
+        if settings.assignment == Assignment::Kmeans && prototypes.count > setup.num_images {
+            return Err(Error::Settings(format!(
+                "k-means starts each of the {} clusters of `prototypes.count` from an image of its own, but there are {} images; lower prototypes.count",
+                prototypes.count, setup.num_images
+            )));
+        }
         Ok(Self {
-            settings: setup.settings()?,
+            settings,
             seed: setup.recipe.train.seed,
             dim,
             num_prototypes: prototypes.count,
@@ -251,6 +260,7 @@ impl DeepCluster {
                 #[allow(clippy::cast_possible_truncation)] // epochs are few
                 let stream = [epoch as u32, 0, 0];
                 Rng::new(self.seed, FIRST_CENTROIDS, stream).shuffle(&mut order);
+                // Fewer than clusters only if images were unreadable.
                 let first = order.iter().cycle().take(self.num_prototypes);
                 clustering.centroids = first.flat_map(|&image| row(image).to_vec()).collect();
                 let iterations = self.settings.kmeans_iterations;

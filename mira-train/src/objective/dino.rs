@@ -9,7 +9,7 @@
 //!
 //! Provenance: released code. Sizes of projector and prototypes are those of its defaults, but its projector has GELU and no batch norm where ours
 //! has batch norm and ReLU. Its warm-up of `τ_t`, off by default, is left out, and so is the clipping of gradients. The number of hidden layers does
-//! not count the bottleneck. The centre is f32.
+//! not count the bottleneck. The centre is f32. Prototypes start with length 1, where the code's start with about 0.58, which only SGD sees.
 
 use candle_core::{D, DType, Device, Tensor};
 
@@ -33,6 +33,7 @@ pub(crate) const METHOD: Method = Method {
         ("projector.output_dim", "256"),
         ("prototypes.count", "65536"),
         ("teacher.momentum_start", "0.996"),
+        ("teacher.evaluate", "true"),
     ],
     needs: Needs { unit_length: true, targets: true, couples_samples: false, two_views: false },
     memory: Memory { embeddings: 6, logits: 15, ..Memory::NOTHING },

@@ -6,13 +6,15 @@
 //! | targets | `W⁽¹⁾, W⁽²⁾` of the teacher's two global views, each assigned on its own (Eq. 4); no gradient |
 //! | loss | `½ Σ_t mean_{v≠t} mean_i −Σ_j W⁽ᵗ⁾_ij log softmax(S⁽ᵛ⁾/τ_s)_ij` (code), or the sum over both targets (Eq. 8) |
 //!
-//! The teacher's embeddings meet the *student's* prototypes (code). Provenance: paper and released code.
+//! The teacher's embeddings meet the *student's* prototypes (code). Provenance: paper and released code. Prototypes start with length 1, where the
+//! code's start with about 0.58 (a linear layer's initial values under a weight norm): only SGD sees the difference, ours turn more slowly until their lengths have met.
 
 use candle_core::{D, Result, Tensor};
 use mira_core::{Method as Assignment, Mira as MiraMethod, Report, Sinkhorn, Softmax, StopRule};
 
 use super::{
-    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Targets, Weights,
+    Diagnostics, Error, Loss, Memory, Method, Needs, Objective, PER_VIEW, Setup, Step, Targets,
+    Weights,
 };
 use crate::model::PROTOTYPES;
 use crate::recipe;
@@ -24,7 +26,7 @@ pub const METHOD: Method = Method {
     title: "MIRA: swapped prediction of mutual-information regularised assignments (Lee et al. 2022)",
     keys: &[],
     sections: &["prototypes", "assignment", "loss", "teacher"],
-    defaults: &[],
+    defaults: &[("teacher.evaluate", "true"), ("train.batch_norm", PER_VIEW)],
     check: |_| Ok(()),
     parameters: |_| Vec::new(),
     needs: Needs { unit_length: true, targets: true, couples_samples: false, two_views: false },

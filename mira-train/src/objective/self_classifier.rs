@@ -10,7 +10,8 @@
 //!
 //! Nothing is stop-gradiented. N counts the samples of all ranks. Provenance: released code, whose formula and pairs of views these are.
 //! Logarithms are exact, where the code adds 1e-12 inside. One classifier, where the code has four of different sizes; it replaces the first view by its
-//! nearest neighbour from a queue (as with its `--no-nn-aug` we do not), learns prototypes' lengths, and its projector has leaky rectifiers.
+//! nearest neighbour from a queue (as with its `--no-nn-aug` we do not), learns prototypes' lengths, and its projector has leaky rectifiers and, in the published setting of 100 epochs, no batch norm.
+//! It wraps its optimiser in LARC, which gives biases and batch norms a trust ratio, too, and residual blocks do not begin with γ = 0.
 
 use candle_core::{D, Tensor};
 

@@ -8,19 +8,20 @@
 //! Nothing is stop-gradiented. Its minimiser factorises the matrix of co-occurring views: the objective that MINC takes apart. Batches over
 //! ranks: all pairs of the whole batch.
 //!
-//! Provenance: the paper's loss with the clipping of its released code; μ = 1 there for CIFAR, 10 for ImageNet.
-//! Views of one size go through the network together, so they share a batch in its batch norms; the released code runs each view by itself.
+//! Provenance: the paper's loss with the clipping of its released code; μ = 1 there for CIFAR, 10 for ImageNet, which is the default as the projector's is. It decays
+//! biases and batch norms, too, and residual blocks do not begin with γ = 0.
+//! The released code runs each view by itself: `train.batch_norm = "per-view"`, the default.
 
 use candle_core::{D, Tensor};
 use serde::Deserialize;
 
 use super::math::{off_diagonal, widen};
-use super::{Error, Loss, Memory, Method, Needs, Objective, Ranks, Step, Weights};
+use super::{Error, Loss, Memory, Method, Needs, Objective, PER_VIEW, Ranks, Step, Weights};
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
 #[rustfmt::skip]
 const KEYS: &[Key] = &[
-    key("objective.mu", Kind::Number(Bounds::Positive), Fallback::Value("1.0"), "10").only("objective.name", &["spectral"]),
+    key("objective.mu", Kind::Number(Bounds::Positive), Fallback::Value("10.0"), "10").only("objective.name", &["spectral"]),
     key("objective.clip", Kind::Flag, Fallback::Value("true"), "true").only("objective.name", &["spectral"]),
 ];
 
@@ -35,6 +36,7 @@ pub const METHOD: Method = Method {
         ("projector.num_hidden", "2"),
         ("projector.output_dim", "8192"),
         ("projector.batch_norm_last", "true"),
+        ("train.batch_norm", PER_VIEW),
     ],
     needs: Needs { unit_length: false, targets: false, couples_samples: true, two_views: true },
     memory: Memory { embeddings: 12, pairs: 4, ..Memory::NOTHING },

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Assignment, Method, OptimizerKind, Recipe, View};
+use super::{Assignment, BatchNorm, Method, OptimizerKind, Recipe, View};
 use crate::text::{bytes, count, scaled};
 
 /// Costs of a run, filled in by whoever builds the network.
@@ -117,10 +117,25 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
     if let Some(settings) = &recipe.assignment {
         let _ = write!(objective, ": {}", assignment(settings));
     }
+    let at_once = train.batch_size / train.accumulation_steps;
+    let views = match train.batch_norm {
+        BatchNorm::PerView => "one view",
+        BatchNorm::PerSize => "all views of one size",
+    };
+    let mut batch_norm = format!("over {} images of {views}", count(at_once));
+    if train.accumulation_steps > 1 {
+        let _ = write!(
+            batch_norm,
+            ", not over the {} of a step: train.accumulation_steps is {}",
+            count(train.batch_size),
+            train.accumulation_steps
+        );
+    }
     vec![
         ("network", network),
         ("views", recipe.views.iter().map(view).collect::<Vec<_>>().join(", ")),
         ("objective", objective),
+        ("batch norm", batch_norm),
         ("optimiser", optimizer),
         ("length", length),
         ("compute", compute),

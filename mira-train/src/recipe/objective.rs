@@ -94,4 +94,8 @@ pub struct Teacher {
     /// Momentum in [0, 1] at the end, reached along a cosine; only with `ema` (1).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub momentum_end: Option<f64>,
+    /// Whether evaluations, `encoder.safetensors` and exports are of the teacher, with the running statistics of its own passes, as the released
+    /// codes of MIRA and DINO evaluate; otherwise of the student. Only with `ema` (true for MIRA and DINO, else false).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evaluate: Option<bool>,
 }

@@ -17,6 +17,7 @@ pub const MAY_CHANGE: &[&str] = &[
     "data.prefetch",
     "data.max_bad_fraction",
     "data.read_timeout",
+    "teacher.evaluate",
     "train.num_threads",
     "train.max_skipped_steps",
     "eval",

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::encode::BATCH;
 use super::evaluation::{no_pixels, pixels_bytes};
+use super::step::views_of_teacher;
 use super::{Error, Sources, image_size, loader_config, view_specs};
 use crate::data::labelled_indices;
 use crate::model::{Network, ResNet, Stem};
@@ -50,22 +51,20 @@ pub fn cost(
     let rows = recipe.train.batch_size / recipe.train.accumulation_steps;
     let specs = view_specs(recipe);
     let first = specs.first().map_or(0, |spec| spec.size);
-    let mut sizes: Vec<usize> = specs.iter().map(|spec| spec.size).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
+    let sizes: Vec<usize> =
+        specs.iter().flat_map(|spec| std::iter::repeat_n(spec.size, spec.count)).collect();
     let needs = objective::find(&recipe.objective.name).map(|method| method.needs);
     let (mut flops, mut activation_bytes) = (0, 0);
     if needs.is_some_and(|needs| needs.targets) {
-        let teacher = network.training_graph(2 * rows, first)?;
-        flops = teacher.forward_flops();
+        let at_once = views_of_teacher(recipe);
+        let teacher = network.training_graph(at_once * rows, first)?;
+        flops = teacher.forward_flops().saturating_mul(2 / at_once as u64);
         activation_bytes = Plan::new(&teacher, Pass::Forward).num_bytes();
     }
     let is_embedded_twice =
         recipe.train.accumulation_steps > 1 && needs.is_some_and(|needs| needs.couples_samples);
-    for size in sizes {
-        let num_views: usize =
-            specs.iter().filter(|spec| spec.size == size).map(|spec| spec.count).sum();
-        let graph = network.training_graph(rows * num_views, size)?;
+    for views in recipe.view_groups() {
+        let graph = network.training_graph(rows * views.len(), sizes[views[0]])?;
         let forward = graph.forward_flops().saturating_mul(1 + u64::from(is_embedded_twice));
         flops = flops.saturating_add(forward).saturating_add(graph.backward_flops());
         activation_bytes += Plan::new(&graph, Pass::Training).num_bytes();

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use twox_hash::XxHash3_64;
 
 use super::sources::read_timeout;
-use super::{Encoded, Error, Normaliser, Sources, encode, pixels, pixels_side};
+use super::{Encoded, Error, Normaliser, Sources, Which, encode, pixels, pixels_side};
 use crate::data::{EvaluationConfig, Quarantined, Source, Split, labelled_indices, selected};
 use crate::eval::linear::LinearSettings;
-use crate::eval::{Features, Stop, effective_rank, knn, linear};
+use crate::eval::{Features, SAMPLED_ROWS, Stop, effective_rank, knn, linear};
 use crate::model::Network;
 use crate::recipe::Recipe;
 use crate::text::{bytes, count};
@@ -58,9 +58,13 @@ pub(super) fn settings_of(recipe: &Recipe, sources: &Sources, metric: &str) -> V
             "linear_batch_size": eval.linear_batch_size,
             "linear_standardise": eval.linear_standardise,
         }),
-        _ => return json!({ "image_size": image_size(recipe) }),
+        _ => json!({}),
     };
     settings["image_size"] = image_size(recipe).into();
+    settings["network"] = Which::of(recipe).name().into();
+    if metric == "effective_rank" {
+        return settings;
+    }
     settings["labels"] = labels_fingerprint(&*sources.train).into();
     settings
 }
@@ -238,9 +242,10 @@ impl Representations {
         Ok([("knn_top1", accuracy.top1), ("knn_top5", accuracy.top5)])
     }
 
-    /// How many directions the test set's representations fill.
+    /// How many directions the test set's representations fill: of at most eight times as many images as there are dimensions, and at least 512.
     pub fn effective_rank(&self) -> [(&'static str, f64); 1] {
-        [("effective_rank", effective_rank(&self.test.rows, self.test.dim))]
+        let max_rows = SAMPLED_ROWS.max(8 * self.test.dim);
+        [("effective_rank", effective_rank(&self.test.rows, self.test.dim, max_rows))]
     }
 
     /// Multinomial logistic regression.

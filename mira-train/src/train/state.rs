@@ -21,6 +21,8 @@ pub struct State {
     pub teacher: Option<Vec<f32>>,
     /// The student's running statistics.
     pub running: Vec<f32>,
+    /// The teacher's, of its own passes over the global views.
+    pub teacher_running: Option<Vec<f32>>,
     /// The optimiser and its momentum.
     pub optimizer: Optimizer,
     /// Steps in a row that were skipped.
@@ -40,6 +42,32 @@ pub struct Networks {
     pub teacher: Option<Vec<f32>>,
     /// As in [`State::running`].
     pub running: Vec<f32>,
+    /// As in [`State::teacher_running`].
+    pub teacher_running: Option<Vec<f32>>,
+}
+
+/// Which of a run's two networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Which {
+    /// The one that the optimiser moves.
+    Student,
+    /// The one that follows it.
+    Teacher,
+}
+
+impl Which {
+    /// The one that a recipe has evaluated.
+    pub fn of(recipe: &Recipe) -> Self {
+        if recipe.evaluates_teacher() { Self::Teacher } else { Self::Student }
+    }
+
+    /// `student` or `teacher`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Student => "student",
+            Self::Teacher => "teacher",
+        }
+    }
 }
 
 impl Networks {
@@ -60,8 +88,21 @@ impl Networks {
             teacher = Some(take("teacher", parameters.num_values())?);
         }
         let running = take("running_statistics", parameters.num_buffer_values())?;
+        let mut teacher_running = None;
+        if recipe.has_teacher() {
+            let name = "teacher_running_statistics";
+            teacher_running = Some(take(name, parameters.num_buffer_values())?);
+        }
         let step = number(snapshot, "step")?;
-        Ok(Self { step, student, teacher, running })
+        Ok(Self { step, student, teacher, running, teacher_running })
+    }
+
+    /// Parameters and running statistics of one network; `None` for a teacher where there is none.
+    pub fn of(&self, which: Which) -> Option<(&[f32], &[f32])> {
+        match which {
+            Which::Student => Some((&self.student, &self.running)),
+            Which::Teacher => self.teacher.as_deref().zip(self.teacher_running.as_deref()),
+        }
     }
 }
 
@@ -87,6 +128,7 @@ impl State {
             step: 0,
             teacher: recipe.has_teacher().then(|| student.clone()),
             running: network.parameters().initial_buffers(),
+            teacher_running: recipe.has_teacher().then(|| network.parameters().initial_buffers()),
             optimizer: Optimizer::new(&recipe.optimizer, student.len()),
             student,
             num_skipped: 0,
@@ -106,6 +148,9 @@ impl State {
             snapshot.push("teacher", &teacher[..]);
         }
         snapshot.push("running_statistics", &self.running[..]);
+        if let Some(running) = &self.teacher_running {
+            snapshot.push("teacher_running_statistics", &running[..]);
+        }
         for (name, values) in self.optimizer.state() {
             snapshot.push(format!("optimizer.{name}"), values);
         }
@@ -129,8 +174,8 @@ impl State {
             usize::try_from(number(&snapshot, "num_skipped")?).unwrap_or(usize::MAX);
         let networks = Networks::take(setup.recipe, network, &mut snapshot)?;
         state.step = networks.step;
-        (state.student, state.teacher, state.running) =
-            (networks.student, networks.teacher, networks.running);
+        (state.student, state.running) = (networks.student, networks.running);
+        (state.teacher, state.teacher_running) = (networks.teacher, networks.teacher_running);
         let mut take_all = |prefix: &str| {
             let mut saved = Vec::new();
             for tensor in &mut snapshot.tensors {
@@ -146,6 +191,14 @@ impl State {
         let saved = take_all("objective.").into_iter().collect();
         state.objective.restore(saved).map_err(unfit)?;
         Ok(state)
+    }
+
+    /// Parameters and running statistics of the network that the recipe has evaluated.
+    pub fn evaluated(&self, recipe: &Recipe) -> (&[f32], &[f32]) {
+        match (Which::of(recipe), &self.teacher, &self.teacher_running) {
+            (Which::Teacher, Some(teacher), Some(running)) => (teacher, running),
+            _ => (&self.student, &self.running),
+        }
     }
 
     /// Moves the teacher towards the student: `teacher ← m·teacher + (1 − m)·student`.

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::{Error, Normaliser, State};
 use crate::data::Batch;
-use crate::eval::{alignment_and_uniformity, effective_rank};
+use crate::eval::{SAMPLED_ROWS, alignment_and_uniformity, effective_rank};
 use crate::model::Network;
 use crate::nn::Pass;
 use crate::nn::cpu::{Executor, Statistics};
 use crate::objective::{self, Diagnostics, Leaves, Needs, Ranks, Step, Weights, gradients};
 use crate::optim::Segment;
-use crate::recipe::{Recipe, Reduction};
+use crate::recipe::{BatchNorm, Recipe, Reduction};
 use crate::schedule::Schedules;
 
 /// What there is to say of a step.
@@ -50,7 +50,7 @@ pub enum Outcome {
     Skipped(StepReport),
 }
 
-/// Views of one size: they go through the network together.
+/// Views that go through the network together.
 #[derive(Debug)]
 struct Group {
     /// Their numbers among all views.
@@ -69,11 +69,12 @@ pub struct Trainer {
     normaliser: Normaliser,
     groups: Vec<Group>,
     needs: Needs,
-    /// The two global views, forward only; where targets are wanted.
+    /// One or both of the global views, forward only; where targets are wanted.
     teacher: Option<Executor<f32>>,
     ranks: Ranks,
     gradients: Vec<f32>,
     running_before: Vec<f32>,
+    teacher_running_before: Option<Vec<f32>>,
 }
 
 impl Trainer {
@@ -83,18 +84,10 @@ impl Trainer {
     /// Views too small for the network.
     pub fn new(recipe: &Recipe, network: &Network, steps_per_epoch: u64) -> Result<Self, Error> {
         let rows = recipe.train.batch_size / recipe.train.accumulation_steps;
-        let sizes: Vec<usize> = recipe
-            .views
-            .iter()
-            .flat_map(|view| std::iter::repeat_n(view.size, view.count))
-            .collect();
+        let sizes = view_sizes(recipe);
         let mut groups: Vec<Group> = Vec::new();
-        for (v, &size) in sizes.iter().enumerate() {
-            if groups.iter().any(|group| group.views.contains(&v)) {
-                continue;
-            }
-            let views: Vec<usize> = (v..sizes.len()).filter(|&u| sizes[u] == size).collect();
-            let graph = network.training_graph(rows * views.len(), size)?;
+        for views in recipe.view_groups() {
+            let graph = network.training_graph(rows * views.len(), sizes[views[0]])?;
             let executor = Executor::new(graph, network.parameters(), Pass::Training);
             groups.push(Group { views, executor });
         }
@@ -103,7 +96,7 @@ impl Trainer {
             objective::find(name).ok_or_else(|| objective::Error::Unknown(name.clone()))?;
         let mut teacher = None;
         if method.needs.targets {
-            let graph = network.training_graph(2 * rows, sizes[0])?;
+            let graph = network.training_graph(views_of_teacher(recipe) * rows, sizes[0])?;
             teacher = Some(Executor::new(graph, network.parameters(), Pass::Forward));
         }
         Ok(Self {
@@ -117,6 +110,7 @@ impl Trainer {
             ranks: Ranks::default(),
             gradients: vec![0.0; network.parameters().num_values()],
             running_before: Vec::new(),
+            teacher_running_before: None,
             network: network.clone(),
             recipe: recipe.clone(),
         })
@@ -146,6 +140,7 @@ impl Trainer {
         let step = state.step;
         let mut report = self.settings(step);
         self.running_before.clone_from(&state.running);
+        self.teacher_running_before.clone_from(&state.teacher_running);
         self.gradients.fill(0.0);
 
         let loss = self
@@ -163,6 +158,7 @@ impl Trainer {
         state.step += 1;
         if !loss.is_finite() || !squares.is_finite() {
             state.running.clone_from(&self.running_before);
+            state.teacher_running.clone_from(&self.teacher_running_before);
             state.num_skipped += 1;
             return Ok(Outcome::Skipped(report));
         }
@@ -227,11 +223,16 @@ impl Trainer {
         let batch_size = self.recipe.train.batch_size;
         let mut embeddings = [Vec::new(), Vec::new()];
         for start in (0..batch_size).step_by(rows) {
-            fill(teacher, &self.normaliser, batch, &[0, 1], start, rows);
-            teacher.forward(values, Statistics::Batch);
-            for (all, part) in embeddings.iter_mut().zip(teacher.output(1).chunks_exact(rows * dim))
-            {
-                all.extend_from_slice(part);
+            for views in [0, 1].chunks(views_of_teacher(&self.recipe)) {
+                fill(teacher, &self.normaliser, batch, views, start, rows);
+                let statistics = match &mut state.teacher_running {
+                    Some(running) => Statistics::BatchUpdating(running),
+                    None => Statistics::Batch,
+                };
+                teacher.forward(values, statistics);
+                for (&view, part) in views.iter().zip(teacher.output(1).chunks_exact(rows * dim)) {
+                    embeddings[view].extend_from_slice(part);
+                }
             }
         }
         let tensor = |rows| Tensor::from_vec(rows, (batch_size, dim), &candle_core::Device::Cpu);
@@ -417,10 +418,23 @@ impl Trainer {
     }
 }
 
+/// The side of each view in pixels.
+fn view_sizes(recipe: &Recipe) -> Vec<usize> {
+    recipe.views.iter().flat_map(|view| std::iter::repeat_n(view.size, view.count)).collect()
+}
+
+/// How many of the two global views the teacher embeds at once.
+pub(super) fn views_of_teacher(recipe: &Recipe) -> usize {
+    match recipe.train.batch_norm {
+        BatchNorm::PerSize => 2,
+        BatchNorm::PerView => 1,
+    }
+}
+
 /// How the embeddings of the two global views lie: a look at each epoch's last step.
 fn probe(first: &[f32], second: &[f32], dim: usize) -> Diagnostics {
     let (alignment, uniformity) = alignment_and_uniformity(first, second, dim);
-    let effective_rank = effective_rank(first, dim);
+    let effective_rank = effective_rank(first, dim, SAMPLED_ROWS);
     Diagnostics::from([
         ("alignment", alignment),
         ("uniformity", uniformity),

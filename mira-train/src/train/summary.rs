@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Error, EvaluatedSet, Representations, Session, progress::hours, view_specs};
+use super::{Error, EvaluatedSet, Representations, Session, Which, progress::hours, view_specs};
 use crate::data::{Augmenter, Image, Source, load_caught};
 use crate::eval::knn::neighbours;
 use crate::model::{Network, weights_of};
@@ -23,12 +23,10 @@ const MAX_VIEWS: usize = 8;
 /// # Errors
 /// A disk that cannot be written.
 pub fn write_encoder(session: &Session) -> Result<PathBuf, Error> {
-    let mut weights = weights_of(
-        &session.network,
-        &session.state.student,
-        &session.state.running,
-        Network::is_encoder,
-    )?;
+    let (values, running) = session.state.evaluated(&session.recipe);
+    let mut weights = weights_of(&session.network, values, running, Network::is_encoder)?;
+    let network = Which::of(&session.recipe).name();
+    weights.metadata.insert("network".into(), network.into());
     weights.metadata.insert("step".into(), session.state.step.to_string());
     weights.metadata.insert("recipe_hash".into(), format!("{:016x}", session.recipe.hash()));
     let bytes = weights.to_bytes()?;

@@ -64,14 +64,14 @@ impl Session {
             let parameters = network.parameters();
             (parameters.initial_values(recipe.train.seed), parameters.initial_buffers())
         });
-        let (student, running) = untrained
+        let (values, running) = untrained
             .as_ref()
-            .map_or((&state.student, &state.running), |(values, buffers)| (values, buffers));
+            .map_or_else(|| state.evaluated(recipe), |(values, buffers)| (values, buffers));
         let found = Representations::of_encoder(
             stop,
             recipe,
             network,
-            student,
+            values,
             running,
             sources,
             &mut left_out,
@@ -103,7 +103,7 @@ impl Session {
         Ok(found)
     }
 
-    /// Evaluates the student's encoder after a step, as far as the log lacks it; with the linear probe where `fully` is set.
+    /// Evaluates the encoder after a step, as far as the log lacks it; with the linear probe where `fully` is set.
     pub(super) fn evaluate(&mut self, fully: bool) -> Result<Option<Representations>, Error> {
         self.evaluate_as(Of::Trained, fully)
     }
