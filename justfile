@@ -75,7 +75,7 @@ bench-training-step rounds="3":
 
 # Kills a run 100 times at random moments and resumes it (about 2 minutes)
 kill-loop kills="100":
-    MIRA_KILLS={{kills}} cargo test -p mira-train --test run random_moments -- --nocapture
+    MIRA_KILLS={{kills}} cargo test -p mira-train --test trainer random_moments -- --nocapture
 
 # Fuzzes a format (decode, shard, container, … : fuzz/fuzz_targets) or all in turn; installs cargo-fuzz, needs a nightly compiler
 fuzz format="all" seconds="600":
@@ -109,4 +109,4 @@ bench-native-build images *args:
 reference-resnet arch="resnet50":
     target/bench-venv/bin/pip install --quiet safetensors==0.8.0
     target/bench-venv/bin/python dev/reference_resnet.py target/reference.safetensors --arch {{arch}} --batch 4 --size 64 --seed 0
-    MIRA_RESNET_REFERENCE="$PWD/target/reference.safetensors" cargo test -p mira-train --test nn pytorch -- --nocapture
+    MIRA_RESNET_REFERENCE="$PWD/target/reference.safetensors" cargo test -p mira-train --test trainer nn::pytorch -- --nocapture

@@ -1,6 +1,6 @@
 //! A packed set on a server that fails in all the ways that servers and networks fail.
 
-#[path = "../../../tests/fetch/server.rs"]
+#[path = "../../../tests/trainer/fetch/server.rs"]
 #[allow(dead_code, reason = "of the server that downloads are tested against")]
 mod server;
 

@@ -1,0 +1,10 @@
+//! `mira-train run` and its kin as a user meets them: the binary, in a folder of its own.
+
+mod bad_images;
+mod divergence;
+mod objectives;
+mod refusals;
+mod results;
+mod resume;
+pub(super) mod support;
+mod terminal;
