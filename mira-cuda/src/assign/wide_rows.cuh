@@ -42,12 +42,17 @@ struct Team {
 
     DEVICE static void tell(u64& word, u32 tag, u32 value) { store_relaxed(&word, tagged(tag, value)); }
 
-    // The value, and what else the tag says.
-    DEVICE static u32 wait_for(const u64& word, u32 tag, u32& marks) {
-        u64 found;
-        while ((tag_of(found = load_relaxed(&word)) & ~FORBIDDEN) != tag) spin_wait();
-        marks = tag_of(found) & FORBIDDEN;
-        return (u32)found;
+    // The first W words of an entry, which are looked at together until all are there.
+    template <int W> DEVICE static void wait_for(const Entry& entry, u32 tag, u64 (&found)[W / 2][2]) {
+        for (;;) {
+            bool all = true;
+#pragma unroll
+            for (int i = 0; i < W / 2; i++) load_relaxed(entry.words + 2 * i, found[i]);
+#pragma unroll
+            for (int i = 0; i < W; i++) all = all && (tag_of(found[i / 2][i % 2]) & ~FORBIDDEN) == tag;
+            if (all) return;
+            spin_wait();
+        }
     }
 };
 
@@ -60,6 +65,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     using Own::thread;
     static_assert(R <= Team::MAX_ROWS, "entries of a group");
     const Team team;
+    const int team_index; // a division by a number that is not known before
     u32 fetched[R][C];
 
     // A group of rows of the team.
@@ -76,7 +82,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     static_assert(sizeof(Found) <= FOUND_BYTES, "plan.rs leaves no more room");
 
     DEVICE WideRowPass(Context& context)
-        : Own(context, Team{context}.segment() * context.params.segment_columns, columns_of(context)), team{context} {
+        : Own(context, Team{context}.segment() * context.params.segment_columns, columns_of(context)), team{context}, team_index(opaque(Team{context}.index())) {
         this->wait_for_weights();
     }
 
@@ -96,17 +102,22 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     }
 
     DEVICE bool is_kept(const Group& group, int r) const {
-        return group.block == team.index() && group.row + r - first_row(group) < context.params.rows_on_chip;
+        return group.block == team_index && group.row + r - first_row(group) < context.params.rows_on_chip;
     }
     // Where the elements of a row are: kept, or in the ring of groups on the way.
     DEVICE float* place(const Group& group, int turn, int r) const {
         if (is_kept(group, r)) return this->chip(group.row + r - first_row(group));
-        return this->chip(context.params.rows_on_chip + turn % context.params.depth * R + r);
+        return this->chip(context.params.rows_on_chip + slot_of(turn) * R + r);
+    }
+    // The turn modulo the depth, without a division.
+    DEVICE int slot_of(int turn) const {
+        static_assert(Team::MAX_DEPTH == 3, "depths are 1, 2 and 3");
+        return context.params.depth == 3 ? (int)((u32)turn % 3u) : context.params.depth == 2 ? turn % 2 : 0;
     }
     DEVICE Found& found(int turn) const { return shared_memory<Found>(AT_FOUND)[turn % 2]; }
 
     DEVICE void run() {
-        if (team.index() < context.params.teams) {
+        if (team_index < context.params.teams) {
             if (pass == PASS_LOGITS) {
                 add_logits();
             } else {
@@ -119,7 +130,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     }
 
     DEVICE int go_through() {
-        Group front = group_of(team.index()), back = front;
+        Group front = group_of(team_index), back = front;
         int told = 0, settled = 0;
         this->begin_sums();
         fetch(front);
@@ -138,7 +149,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     }
 
     DEVICE void add_logits() {
-        for (int block = team.index(); block < context.params.row_blocks; block += context.params.teams) {
+        for (int block = team_index; block < context.params.row_blocks; block += context.params.teams) {
             this->begin_sums();
             for (Group group = group_of(block); rows_of(group) > 0; group.row += R) {
                 fetch(group);
@@ -282,18 +293,19 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
         const u32 tag = tag_of(turn);
         double sum = 0.0;
         float relative_to = -INFINITY_F32, high = -INFINITY_F32, low = INFINITY_F32, own = -INFINITY_F32;
-        u32 marks, forbidden = 0;
+        u32 forbidden = 0;
         for (int s = lane; s < segments; s += LANES) {
-            const Entry& entry = team.entry(tag, r, s);
-            const u32 lower = Team::wait_for(entry.words[0], tag, marks), upper = Team::wait_for(entry.words[1], tag, marks);
-            const double told = __longlong_as_double((long long)((u64)upper << 32 | lower));
+            u64 words[BUILD ? 2 : 1][2];
+            Team::wait_for<BUILD ? 4 : 2>(team.entry(tag, r, s), tag, words);
+            const double told = from_words(words[0]);
             if constexpr (!BUILD) {
                 sum += told;
                 continue;
             }
-            const float highest = __uint_as_float(Team::wait_for(entry.words[2], tag, marks));
-            low = fminf(low, __uint_as_float(Team::wait_for(entry.words[3], tag, marks)));
-            forbidden |= marks;
+            const u64 (&range)[2] = words[BUILD ? 1 : 0];
+            const float highest = __uint_as_float((u32)range[0]);
+            low = fminf(low, __uint_as_float((u32)range[1]));
+            forbidden |= ::tag_of(range[1]) & FORBIDDEN;
             high = fmaxf(high, highest);
             if (s == team.segment()) own = highest;
             if (!(highest > -INFINITY_F32)) continue;

@@ -22,21 +22,18 @@ DEVICE u64 tagged(u32 tag, u32 value) { return (u64)tag << 32 | value; }
 DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 
 // Waits until all of N places have this tag, W words side by side each; `found` is what was there when they were first looked at, on the
-// way together, and then what has come. Most of the time all are there, which takes one comparison a word and few branches.
+// way together, and then what has come. Who tells and looks right away misses most of the others, whose words are on their way; so
+// those that are missing are looked at together again, and not one after the other, each a way to memory and back.
 template <int N, int W, class Place> DEVICE void wait_for(u64 (&found)[N][W], u32 tag, Place place) {
-    constexpr int TOGETHER = 4;
-#pragma unroll
-    for (int first = 0; first < N * W; first += TOGETHER) {
+    for (;;) {
         bool all = true;
 #pragma unroll
-        for (int i = first; i < first + TOGETHER && i < N * W; i++) all = all && tag_of(found[i / W][i % W]) == tag;
-        if (all) continue;
+        for (int i = 0; i < N * W; i++) all = all && tag_of(found[i / W][i % W]) == tag;
+        if (all) return;
+        spin_wait();
 #pragma unroll
-        for (int i = first; i < first + TOGETHER && i < N * W; i++) {
-            while (tag_of(found[i / W][i % W]) != tag) {
-                spin_wait();
-                found[i / W][i % W] = load_relaxed(place(i / W) + i % W);
-            }
+        for (int i = 0; i < N * W; i++) {
+            if (tag_of(found[i / W][i % W]) != tag) found[i / W][i % W] = load_relaxed(place(i / W) + i % W);
         }
     }
 }
