@@ -12,6 +12,7 @@
 //!
 //! The first is Fenchel duality with `Σ w̄ log w̄ = max_u Σ w̄ log u`; the second the identity
 //! `F(W) − F(W*) = (1−β) mean KL(w_i‖w*_i) + β KL(w̄‖w̄*)`; the third holds because the sweep is a β-contraction in the span seminorm.
+//! For β = 0, where the optimum has `a = 0`, they are `span(a)²/8`, the same, and `span(a)`: by Hoeffding's lemma, as `W` is the optimum tilted by `e^a`.
 //!
 //! # Sinkhorn–Knopp
 //! With potentials `f = ε a`, marginal `w̄` and `R` the largest span of a row of logits (which bounds span(f*)):
@@ -85,12 +86,18 @@ impl Certificate {
 /// A model, not a proof: an element passes through about eight roundings (exponential, weight, row sum, division), a marginal is a
 /// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). Logarithms of weights and marginals are
 /// kept in f64, which rounds them in proportion to their size; that shows in f64 only. It takes the exponents `S/ε` for exact, as the CPU
-/// backend's kernel has them; oracle and log domain compute them relative to the largest logit of a row, where those of elements that
-/// matter are no larger than the weights.
+/// backend's kernel has them; oracle and log domain, which compute them in f64, add [`exponents_allowance`].
 /// Signs that are independent is what a model says of rows that differ: sums of rows that are alike must not be rounded alike.
 /// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
 pub fn rounding_allowance(beta: f64, unit_roundoff: f64, largest_exponent: f64) -> f64 {
     amplified_allowance(beta / (1.0 - beta), unit_roundoff, largest_exponent)
+}
+
+/// What rounding of the exponents of elements themselves may add where they are computed in f64: `4 · 2⁻⁵³ e`, of elements that do not
+/// underflow, so that `e` is at most 745, nor further below the largest of their row than its `span`.
+pub(crate) fn exponents_allowance(span: f64) -> f64 {
+    const LARGEST: f64 = 745.2; // −log of the smallest number above 0
+    2.0 * f64::EPSILON * span.min(LARGEST)
 }
 
 /// The same for a bound that multiplies the errors of marginals by `amplification`.
@@ -136,7 +143,19 @@ pub(crate) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     if max == f64::NEG_INFINITY {
         return max;
     }
-    max + values.map(|x| (x - max).exp()).sum::<f64>().ln()
+    max + sum(values.map(|x| (x - max).exp())).ln()
+}
+
+/// A sum whose error does not grow with the number of terms: what each addition loses is added up as well (Neumaier 1974). Equal terms one after
+/// the other would all be rounded the same way.
+pub(crate) fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut lost) = (0.0f64, 0.0f64);
+    for x in values {
+        let next = sum + x;
+        lost += if sum.abs() >= x.abs() { (sum - next) + x } else { (x - next) + sum };
+        sum = next;
+    }
+    sum + lost
 }
 
 /// `KL(p ‖ q)` of two distributions given by their logarithms; non-negative term by term, so that rounding cannot make it
@@ -182,7 +201,16 @@ pub fn mira_certificate(
     let exponent = largest_exponent(log_weights, log_marginal);
     let allowance = rounding_allowance(beta, unit_roundoff, exponent);
     if beta == 0.0 {
-        return Certificate::exact(allowance);
+        // Softmax: any weights, as of a warm start, lead away from it.
+        let active = log_weights.iter().zip(log_marginal).filter(|(_, m)| **m > f64::NEG_INFINITY);
+        let span = span(active.map(|(a, _)| *a));
+        let kl = span * span / 8.0;
+        return Certificate {
+            duality_gap: kl,
+            label_kl_bound: kl,
+            log_ratio_bound: span,
+            ..Certificate::exact(allowance)
+        };
     }
     let gamma = beta / (1.0 - beta);
     // Both normalised, so that KL is one of distributions. `a` of a forbidden prototype is arbitrary: u = w̄ = 0 there.
@@ -322,6 +350,40 @@ mod tests {
         let text = serde_json::to_string(&unknown).unwrap();
         assert!(text.contains("\"log_ratio_bound\":null"), "{text}");
         assert_eq!(serde_json::from_str::<Certificate>(&text).unwrap(), unknown);
+    }
+
+    /// Softmax tilted by e^a, by the definitions.
+    #[test]
+    fn weights_where_there_should_be_none_are_told() {
+        let (logits, a) = ([[0.4, 1.0, -0.2], [0.0, -1.0, 0.3]], [1.5, -0.5, 0.25]);
+        let softmax = |row: &[f64; 3], a: &[f64; 3]| {
+            let x: Vec<f64> = row.iter().zip(a).map(|(s, a)| s + a).collect();
+            let mass = log_sum_exp(x.iter().copied());
+            x.into_iter().map(|x| x - mass).collect::<Vec<f64>>()
+        };
+        let (mut ratio, mut kl, mut marginal) = (0.0f64, 0.0, [0.0; 3]);
+        for row in &logits {
+            let (w, best) = (softmax(row, &a), softmax(row, &[0.0; 3]));
+            for (j, (w, best)) in w.iter().zip(&best).enumerate() {
+                ratio = ratio.max((w - best).abs());
+                kl += w.exp() * (w - best) / 2.0;
+                marginal[j] += w.exp() / 2.0;
+            }
+        }
+        let found = mira_certificate(0.0, &a, &marginal.map(f64::ln), 0.0);
+        assert!((found.log_ratio_bound - 2.0).abs() < 1e-15 && ratio <= 2.0, "{found:?}");
+        assert!(found.label_kl_bound >= kl && found.label_kl_bound <= 4.0 * kl, "{found:?}, {kl}");
+        assert_eq!(found.duality_gap, found.label_kl_bound);
+        let none = mira_certificate(0.0, &[3.0; 3], &marginal.map(f64::ln), 0.0);
+        assert_eq!((none.duality_gap, none.log_ratio_bound), (0.0, 0.0));
+    }
+
+    #[test]
+    fn sums_lose_nothing_of_terms_that_are_alike() {
+        let third = 1.0 / 3.0;
+        assert_eq!(sum(std::iter::repeat_n(third, 3000)), 1000.0);
+        assert_eq!(sum([1e100, 1.0, -1e100, 3.0].into_iter()), 4.0);
+        assert_eq!(sum(std::iter::empty()), 0.0);
     }
 
     #[test]

@@ -158,6 +158,8 @@ impl FixedPoint {
                 for (a, c) in run.state.log_weights.iter_mut().zip(&run.state.center) {
                     *a = -c / m.temperature();
                 }
+                // By all ranks alike, as they have one centre.
+                check_state("center/temperature", &run.state.log_weights, run.state.center.len())?;
                 let global = run.evaluate(Pass::Write)?;
                 run.update_center(m.momentum())?;
                 (0, global)

@@ -6,8 +6,10 @@ use std::marker::PhantomData;
 
 use num_traits::AsPrimitive;
 
-use crate::certificate::{self, Certificate, log_sum_exp};
-use crate::{Arithmetic, Assigner, Error, Matrix, Method, Report, Shape, Status, StopRule};
+use crate::certificate::{Certificate, exponents_allowance, log_sum_exp, sum};
+use crate::{
+    Arithmetic, Assigner, Error, Matrix, Method, Report, Shape, Status, StopRule, Summary,
+};
 
 /// The naive f64 assigner: slow, simple, right. Logits of type `T` in, f64 out.
 ///
@@ -187,6 +189,16 @@ impl<T: AsPrimitive<f64>> Problem<'_, T> {
         self.logits.row(i).iter().map(|s| s.as_() / self.epsilon)
     }
 
+    /// `(s − top)/ε`; a difference may overflow where quotients do not.
+    fn relative(&self, s: f64, top: f64) -> f64 {
+        let difference = s - top;
+        if difference == f64::NEG_INFINITY {
+            s / self.epsilon - top / self.epsilon
+        } else {
+            difference / self.epsilon
+        }
+    }
+
     /// `log W_ij` at column weights `a` into `log_w`, `log Σ_l e^{a_l} k_il` into `log_rows`.
     pub(crate) fn log_assignment(&self, a: &[f64], log_w: &mut [f64], log_rows: &mut [f64]) {
         let k = a.len();
@@ -194,8 +206,7 @@ impl<T: AsPrimitive<f64>> Problem<'_, T> {
             // Relative to the largest logit before anything else, so that large ones cost no digits; and to the largest exponent.
             let top = self.logits.row(i).iter().map(|s| s.as_()).fold(f64::NEG_INFINITY, f64::max);
             let shifted = |max: f64| {
-                let relative =
-                    self.logits.row(i).iter().map(move |s| (s.as_() - top) / self.epsilon);
+                let relative = self.logits.row(i).iter().map(move |s| self.relative(s.as_(), top));
                 relative.zip(a).map(move |(x, a)| x + a - max)
             };
             let max = shifted(0.0).fold(f64::NEG_INFINITY, f64::max);
@@ -217,14 +228,11 @@ pub(crate) fn log_marginal(log_w: &[f64], out: &mut [f64]) {
             *max = max.max(*l);
         }
     }
-    out.fill(0.0);
-    for row in log_w.chunks_exact(out.len()) {
-        for ((sum, max), l) in out.iter_mut().zip(&maxima).zip(row) {
-            *sum += if *l == f64::NEG_INFINITY { 0.0 } else { (l - max).exp() };
-        }
-    }
-    for (out, max) in out.iter_mut().zip(maxima) {
-        *out = max + out.ln() - batch.ln();
+    let k = out.len();
+    for (j, (out, max)) in out.iter_mut().zip(maxima).enumerate() {
+        let column = log_w[j..].iter().step_by(k);
+        let term = |l: &f64| if *l == f64::NEG_INFINITY { 0.0 } else { (l - max).exp() };
+        *out = max + sum(column.map(term)).ln() - batch.ln();
     }
 }
 
@@ -301,23 +309,12 @@ impl ReferenceWorkspace {
         problem: &Problem<'_, T>,
         method: &Method,
     ) -> Certificate {
-        let unit_roundoff = Arithmetic::F64.unit_roundoff;
-        match method {
-            Method::Softmax(_) | Method::Centered(_) => Certificate::exact(8.0 * unit_roundoff),
-            Method::Mira(m) => certificate::mira_certificate(
-                m.beta(),
-                &self.log_weights,
-                &self.log_marginal,
-                unit_roundoff,
-            ),
-            Method::Sinkhorn(m) => certificate::sinkhorn_certificate(
-                m.epsilon(),
-                row_span(problem.logits),
-                &self.log_weights,
-                &self.log_marginal,
-                unit_roundoff,
-            ),
-        }
+        let row_span = row_span(problem.logits);
+        let summary =
+            Summary::new(method, Arithmetic::F64, row_span, &self.log_weights, &self.log_marginal);
+        let mut certificate = summary.certificate;
+        certificate.rounding_allowance += exponents_allowance(row_span / problem.epsilon);
+        certificate
     }
 }
 

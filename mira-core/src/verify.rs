@@ -84,8 +84,16 @@ pub fn verify_at<L: AsPrimitive<f64>, A: Float + AsPrimitive<f64>>(
 ) -> Result<Verification, Error> {
     let mut judge = Judge::new(logits, assignment, method)?;
     check_state("log weights", log_weights, judge.log_weights.len())?;
-    judge.log_weights.copy_from_slice(log_weights);
-    judge.evaluate();
+    // The optimum of softmax has no weights, whoever claims some.
+    let has_weights = match method {
+        Method::Softmax(_) => false,
+        Method::Mira(m) => m.beta() > 0.0,
+        Method::Sinkhorn(_) | Method::Centered(_) => true,
+    };
+    if has_weights {
+        judge.log_weights.copy_from_slice(log_weights);
+        judge.evaluate();
+    }
     Ok(judge.verdict(method))
 }
 
@@ -327,10 +335,16 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
             0.0,
         );
         let uniform = 1.0 / k;
+        // What was given has other column sums than a transport plan, and so another objective: F(W) − D(f) = ε mean KL(w_i ‖ W(f)_i) + Σ_j (w̄_j − 1/K) f_j.
+        let potentials = self.log_weights.iter().map(|a| epsilon * a);
+        let columns = certificate::sum(
+            self.given_log_marginal.iter().zip(potentials).map(|(l, f)| (l.exp() - uniform) * f),
+        );
+        let of_given = epsilon * self.mean_row_kl() + columns;
         // Both bound how far the dual point is from the best one.
         let dual_kl = or_unknown(gap).min(or_unknown(at_dual.duality_gap)) / epsilon;
         Certificate {
-            duality_gap: or_unknown(gap),
+            duality_gap: or_unknown(gap).max(or_unknown(of_given)),
             label_kl_bound: self.reverse_kl(dual_kl),
             log_ratio_bound: self.deviation() + at_dual.log_ratio_bound,
             marginal_error: self.given_log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum(),
@@ -402,7 +416,7 @@ fn row_span_finite<T: AsPrimitive<f64>>(logits: Matrix<'_, T>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Shape, Sinkhorn};
+    use crate::{Mira, Shape, Sinkhorn, Softmax};
 
     /// Without preference the optimum is uniform, and its divergence from anything else is known.
     #[test]
@@ -423,6 +437,47 @@ mod tests {
                 bound <= 1.001 * truth + 1e-6 || truth > 100.0,
                 "{missing:e}: {bound}, {truth}"
             );
+        }
+    }
+
+    /// What was given has other column sums than a plan: its objective is farther from the optimum than that of the plan made of it.
+    #[test]
+    fn sinkhorns_gap_is_that_of_what_was_given() {
+        let (logits, shape) = ([0.0; 4], Shape::new(2, 2).unwrap());
+        let method = Sinkhorn::new(0.3).unwrap().into();
+        for likely in [0.99f64, 0.7, 0.5] {
+            let given = [likely, 1.0 - likely, likely, 1.0 - likely];
+            let entropy = -(likely * likely.ln() + (1.0 - likely) * (1.0 - likely).ln());
+            let truth = 0.3 * (2f64.ln() - entropy);
+            let found = verify(
+                Matrix::new(&logits, shape).unwrap(),
+                Matrix::new(&given, shape).unwrap(),
+                &method,
+            );
+            let gap = found.unwrap().certificate.duality_gap;
+            assert!(gap >= truth - 1e-15 && gap <= truth + 0.01, "{likely}: {gap}, {truth}");
+        }
+    }
+
+    /// Weights that a solver claims cannot make a forgery softmax's optimum.
+    #[test]
+    fn softmax_has_no_weights_to_be_judged_at() {
+        let (logits, shape) = ([0.9, 0.1, -0.3, 0.8, 0.2, 0.0], Shape::new(2, 3).unwrap());
+        let a = [5.0, 0.0, -5.0];
+        let forged: Vec<f64> = logits
+            .chunks(3)
+            .flat_map(|row| {
+                let w: Vec<f64> = row.iter().zip(&a).map(|(s, a)| (s / 0.5 + a).exp()).collect();
+                let sum: f64 = w.iter().sum();
+                w.into_iter().map(move |w| w / sum)
+            })
+            .collect();
+        let (logits, forged) =
+            (Matrix::new(&logits, shape).unwrap(), Matrix::new(&forged, shape).unwrap());
+        for method in [Softmax::new(0.5).unwrap().into(), Mira::new(0.5, 0.0).unwrap().into()] {
+            let found = verify_at(logits, forged, &method, &a).unwrap();
+            assert_eq!(found.certificate, verify(logits, forged, &method).unwrap().certificate);
+            assert!(found.certificate.log_ratio_bound > 9.0, "{found:?}");
         }
     }
 }

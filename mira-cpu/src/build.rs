@@ -9,7 +9,8 @@ use num_traits::{AsPrimitive, Float, Zero};
 use crate::element::{Logit, Real};
 use crate::exp::{Scale, exp2_split, split, split_scalar};
 use crate::rows::{
-    BlockStats, FLUSH, GROUP, SweepBlock, add_rows, group_size, load, store, whole, write_rows,
+    BlockStats, FLUSH_OF_LABELS, GROUP, SweepBlock, add_rows, group_size, load, store, whole,
+    write_rows,
 };
 use mira_simd::{Isa, Kernel, LANES, Scalar, Vector, prefetch, prefetch_write};
 
@@ -147,7 +148,7 @@ fn build_row<L: Logit, V: Vector, I: Isa>(
     let mut total = 0.0;
     let mut start = 0;
     while start < whole {
-        let end = (start + FLUSH).min(whole);
+        let end = (start + FLUSH_OF_LABELS).min(whole);
         let mut sum = V::splat(V::Scalar::zero());
         let mut at = start;
         while at < end {

@@ -2,7 +2,7 @@
 //!
 //! Rows go through in groups of up to [`GROUP`]: the weights and the block's column sums are loaded once a group, and a group is small
 //! enough to be still in a cache when its row totals are known. Row totals are flushed to f64 every [`FLUSH`] columns, so their
-//! error does not grow with K; column sums of a block (at most 64 rows) are f32 and are added up over blocks in f64.
+//! error does not grow with K, and every [`FLUSH_OF_LABELS`] where they are written; column sums of a block (at most 64 rows) are f32 and are added up over blocks in f64.
 
 #![allow(clippy::needless_range_loop)] // registers of several rows are indexed together
 
@@ -29,7 +29,9 @@ pub(crate) fn group_size<A>(columns: usize) -> usize {
 }
 
 /// Columns between flushes of a row total to f64.
-pub(crate) const FLUSH: usize = 64 * LANES;
+const FLUSH: usize = 64 * LANES;
+/// The same where the total is what labels are divided by: terms that are alike are rounded alike when they are added up one after the other.
+pub(crate) const FLUSH_OF_LABELS: usize = 4 * LANES;
 
 /// Writable rows, shared between threads that touch disjoint ones.
 #[derive(Debug)]
@@ -144,7 +146,7 @@ pub(crate) const fn whole<V: Vector>(columns: usize) -> usize {
     columns - columns % V::LEN
 }
 
-/// `Σ_j w_j k_ij` of R rows. `weights` are padded.
+/// `Σ_j w_j k_ij` of R rows, flushed every `flush` columns. `weights` are padded.
 ///
 /// Meanwhile the first quarter of the next group, `ahead` elements further on, is fetched; the second half of the sweep fetches the
 /// rest. Left to itself, memory would be idle while a group is read again from the cache.
@@ -152,6 +154,7 @@ pub(crate) const fn whole<V: Vector>(columns: usize) -> usize {
 fn totals<V: Vector, const R: usize>(
     rows: &[&mut [V::Scalar]; R],
     weights: &[V::Scalar],
+    flush: usize,
     ahead: isize,
 ) -> [f64; R] {
     let zero = V::splat(V::Scalar::zero());
@@ -161,7 +164,7 @@ fn totals<V: Vector, const R: usize>(
     let mut totals = [0.0; R];
     let mut start = 0;
     while start < whole {
-        let end = (start + FLUSH).min(whole);
+        let end = (start + flush).min(whole);
         let mut sums = [zero; R];
         let mut at = start;
         while at < end {
@@ -311,7 +314,8 @@ impl<A: Real> SweepBlock<'_, A> {
         let mut rows: [&mut [A]; R] =
             std::array::from_fn(|r| unsafe { self.rows.row(self.first + at + r) });
         let ahead = R.cast_signed() * self.rows.stride;
-        let totals = totals::<A::Vector<I>, R>(&rows, self.weights, ahead);
+        let flush = if self.write { FLUSH_OF_LABELS } else { FLUSH };
+        let totals = totals::<A::Vector<I>, R>(&rows, self.weights, flush, ahead);
         let inverse = totals.map(|t| A::from_f64(1.0 / t));
         for total in totals {
             stats.total(total);

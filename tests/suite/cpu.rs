@@ -307,3 +307,71 @@ fn numbers_beyond_the_arithmetic_are_refused() {
         assert!((row.sum() - 1.0).abs() < 1e-12, "{row}");
     }
 }
+
+/// Weights of an earlier method, as of a schedule of β, have no part in softmax; and are no optimum of it.
+#[test]
+fn a_warm_start_does_not_outlast_beta() {
+    let logits = ndarray::array![[0.9, 0.1, -0.3], [0.1, 0.7, 0.2]];
+    let mira = Mira::new(0.5, 0.0).and_then(|m| m.with_stop(StopRule::duality_gap(1e-6)));
+    let assigner = CpuAssigner::<f64>::new(mira.expect("valid")).with_warm_start(true);
+    let mut workspace = assigner.workspace(shape(2, 3)).expect("memory");
+    workspace.set_log_weights(&[5.0, 0.0, -5.0]).expect("weights");
+    let mut assignment = Array2::zeros((2, 3));
+    assigner.assign_into(logits.view(), assignment.view_mut(), &mut workspace).expect("valid");
+    let softmax = CpuAssigner::<f64>::new(Softmax::new(0.5).expect("valid"));
+    let (expected, _) = softmax.assign(logits.view()).expect("valid");
+    let report = assigner.report(&workspace).expect("assigned");
+    for (w, expected) in assignment.iter().zip(&expected) {
+        assert!((w.ln() - expected.ln()).abs() <= 1e-12, "{assignment}, {report:?}");
+    }
+    assert!(report.certificate.duality_gap <= 1e-6, "{report:?}");
+}
+
+/// A centre that is large against the temperature: weights of thousands, of which f64 rounds the thirteenth digit.
+#[test]
+fn the_centrings_labels_are_as_near_as_said() {
+    for (size, temperature) in [(1.0, 0.04), (100.0, 0.04), (7.3, 0.07), (53.0, 0.3)] {
+        let method = mira_core::Centered::new(temperature, 0.9).expect("valid");
+        let assigner = CpuAssigner::<f64>::new(method);
+        let mut workspace = assigner.workspace(shape(1, 2)).expect("memory");
+        workspace.set_center(&[size, -size]).expect("a centre");
+        // The first is larger by a little once the centre is taken from it.
+        let logits = ndarray::array![[2.0 * size + 1.0, 0.0]];
+        let mut assignment = Array2::zeros((1, 2));
+        assigner.assign_into(logits.view(), assignment.view_mut(), &mut workspace).expect("valid");
+        let d = (logits[[0, 0]] - size) - size;
+        let truth = [
+            -(-d / temperature).exp().ln_1p(),
+            -(d / temperature) - (-d / temperature).exp().ln_1p(),
+        ];
+        let said = assigner.report(&workspace).expect("assigned").certificate;
+        for (w, truth) in assignment.iter().zip(truth) {
+            let (error, bound) =
+                ((w.ln() - truth).abs(), said.log_ratio_bound + said.rounding_allowance);
+            assert!(
+                error <= bound + 4.0 * f64::EPSILON * truth.abs(),
+                "{size}: {error:e} > {bound:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_centre_beyond_what_numbers_hold_is_refused() {
+    let assigner = CpuAssigner::<f64>::new(mira_core::Centered::new(1e-9, 0.9).expect("valid"));
+    let mut workspace = assigner.workspace(shape(2, 2)).expect("memory");
+    workspace.set_center(&[1e300, 0.0]).expect("a number");
+    let mut assignment = Array2::zeros((2, 2));
+    let logits = ndarray::array![[0.5, 0.1], [0.2, 0.3]];
+    let error = assigner
+        .assign_into(logits.view(), assignment.view_mut(), &mut workspace)
+        .expect_err("weights of 1e309");
+    let is_it = matches!(
+        error,
+        CpuError::Core(Error::InvalidState { what: "center/temperature", index: 0, .. })
+    );
+    assert!(is_it, "{error}");
+    // The workspace is as good as new.
+    workspace.set_center(&[1.0, 0.0]).expect("a centre");
+    assigner.assign_into(logits.view(), assignment.view_mut(), &mut workspace).expect("valid");
+}

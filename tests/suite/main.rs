@@ -78,6 +78,8 @@ macro_rules! conforms {
                     the_status_says_what_the_certificate_says,
                     the_verifier_accepts_answers_and_accuses_forgeries,
                     the_allowance_covers_what_f64_finds,
+                    labels_that_are_alike_are_as_near_as_said,
+                    small_labels_are_as_near_as_said,
                 ]
                 [soundness: every_bound_holds, rows_that_repeat_are_not_rounded_alike]
                 $($more)*

@@ -2,7 +2,7 @@
 
 use mira_core::{Assigner, Matrix, Method, Reference, Shape};
 
-use crate::support::{Answer, Backend, Failure, IN_F64, Limits};
+use crate::support::{Answer, Backend, Failure, IN_F64, Limits, shape};
 
 pub(crate) struct Oracle;
 
@@ -45,4 +45,17 @@ impl Backend for Oracle {
 /// The oracle's answer; for tests whose subject is another backend.
 pub(crate) fn answer(method: Method, shape: Shape, logits: &[f64]) -> Answer {
     Oracle::assign(method, shape, logits).expect("valid logits")
+}
+
+/// A difference of logits beyond what f64 holds, in rows whose exponents are small.
+#[test]
+fn differences_that_overflow_are_not_infinite() {
+    let logits = [1e308, -1e308, -1e308, 1e308];
+    let method = mira_core::Mira::new(3e307, 2.0 / 3.0).expect("valid").into();
+    let answer = answer(method, shape(2, 2), &logits);
+    // Rows that mirror each other have no weights: ε = 1e307.
+    let small = 1.0 / (1.0 + 20f64.exp());
+    for (w, truth) in answer.assignment.iter().zip([1.0 - small, small, small, 1.0 - small]) {
+        assert!((w - truth).abs() < 1e-12 * truth, "{answer:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What a run has to say: everything follows from its last weights, the marginal there, and a few means over rows.
 
-use super::{Arithmetic, FixedPoint, Target};
+use super::{Arithmetic, Domain, FixedPoint, Target};
 use crate::certificate::{self, Certificate};
 use crate::{Method, Report, Status, StopRule};
 
@@ -29,8 +29,13 @@ impl Summary {
     ) -> Self {
         let (a, m, u) = (log_weights, log_marginal, arithmetic.unit_roundoff);
         let (certificate, weight_term) = match method {
-            Method::Softmax(_) | Method::Centered(_) => {
+            Method::Softmax(_) => {
                 (Certificate::exact(certificate::rounding_allowance(0.0, u, 0.0)), 0.0)
+            }
+            Method::Centered(_) => {
+                // Weights are a quotient, which is rounded, and logits are added to them.
+                let exponent = 2.0 * certificate::largest_exponent(a, m);
+                (Certificate::exact(certificate::rounding_allowance(0.0, u, exponent)), 0.0)
             }
             Method::Mira(mira) => {
                 let beta = mira.beta();
@@ -84,15 +89,29 @@ impl FixedPoint {
             mean_log_row: finished.mean_log_row,
             mean_log_partition: finished.mean_log_partition,
             row_span: finished.row_span,
-            summary: Summary::new(
-                &finished.method,
-                finished.arithmetic,
-                finished.row_span,
-                &self.log_weights,
-                &self.log_marginal,
-            ),
+            summary: {
+                let mut summary = Summary::new(
+                    &finished.method,
+                    finished.arithmetic,
+                    finished.row_span,
+                    &self.log_weights,
+                    &self.log_marginal,
+                );
+                summary.certificate.rounding_allowance += self.exponents_allowance();
+                summary
+            },
         };
         Some(outcome.report())
+    }
+}
+
+impl FixedPoint {
+    /// What the exponents' own rounding adds, in the log domain.
+    pub(super) fn exponents_allowance(&self) -> f64 {
+        match self.domain {
+            Domain::Linear => 0.0,
+            Domain::Log => certificate::exponents_allowance(f64::INFINITY),
+        }
     }
 }
 

@@ -67,7 +67,8 @@ impl Target {
             Kind::Mira { beta } => {
                 let exponent =
                     certificate::largest_exponent(&state.log_weights, &state.log_marginal);
-                merit + certificate::rounding_allowance(beta, self.unit_roundoff, exponent)
+                let rounding = certificate::rounding_allowance(beta, self.unit_roundoff, exponent);
+                merit + rounding + state.exponents_allowance()
             }
             Kind::Sinkhorn { epsilon, row_span } if self.on_gap => {
                 let (a, m) = (&state.log_weights, &state.log_marginal);

@@ -27,7 +27,7 @@ struct Certifier {
     // Prototypes that are forbidden in every row take no part.
     DEVICE bool is_active(int j) const { return log_marginal(j) > -INFINITY_F64; }
 
-    enum Extreme { MARGINAL, LOG_U, EXPONENT, WEIGHT, NEGATIVE_WEIGHT, RESIDUAL_HIGH, NEGATIVE_RESIDUAL, FORBIDDEN, NUM_EXTREMES };
+    enum Extreme { MARGINAL, LOG_U, EXPONENT, WEIGHT, NEGATIVE_WEIGHT, RESIDUAL_HIGH, NEGATIVE_RESIDUAL, ACTIVE_WEIGHT, NEGATIVE_ACTIVE_WEIGHT, FORBIDDEN, NUM_EXTREMES };
 
     DEVICE void run() {
         double maxima[NUM_EXTREMES], highest[NUM_EXTREMES];
@@ -49,7 +49,8 @@ struct Certifier {
         over_block<Sum>(context.exchange, sums, totals);
         Summary summary = {};
         summary.marginal_entropy = fmax(-totals[2], 0.0);
-        summary.rounding_allowance = 8.0 * params.unit_roundoff;
+        // The centring's weights are a quotient, which is rounded, and logits are added to them.
+        summary.rounding_allowance = 8.0 * params.unit_roundoff + (params.method == CENTERED ? 8.0 * UNIT_ROUNDOFF_F64 * fmax(highest[EXPONENT], 0.0) : 0.0);
         if (is_mira) {
             mira(summary, highest, highest[MARGINAL] + log(totals[0]), highest[LOG_U] + log(totals[1]));
         } else if (is_sinkhorn) {
@@ -82,6 +83,8 @@ struct Certifier {
         raise(EXPONENT, fmax(fabs(a), fabs(m)));
         raise(RESIDUAL_HIGH, residual);
         raise(NEGATIVE_RESIDUAL, -residual);
+        raise(ACTIVE_WEIGHT, a);
+        raise(NEGATIVE_ACTIVE_WEIGHT, -a);
     }
 
     // Of a bound that multiplies errors of marginals by `amplification`.
@@ -98,7 +101,13 @@ struct Certifier {
     DEVICE void mira(Summary& summary, const double (&highest)[NUM_EXTREMES], double log_mass, double log_u_mass) {
         const double beta = params.beta, odds = beta / (1.0 - beta);
         summary.rounding_allowance = rounding_allowance(odds, highest);
-        if (beta == 0.0) return;
+        if (beta == 0.0) {
+            // Softmax: any weights, as of a warm start, lead away from it.
+            const double span = fmax(highest[ACTIVE_WEIGHT] + highest[NEGATIVE_ACTIVE_WEIGHT], 0.0);
+            summary.duality_gap = summary.label_kl_bound = span * span / 8.0;
+            summary.log_ratio_bound = span;
+            return;
+        }
         double sums[2] = {}, totals[2];
         for (int j = threadIdx.x; j < params.columns; j += THREADS) {
             if (!is_active(j)) continue;

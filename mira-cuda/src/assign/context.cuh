@@ -15,8 +15,7 @@ constexpr u32 AT_SCALARS = AT_CONTROL + sizeof(Control); // NUM_SCALARS
 constexpr u32 AT_BLOCK_SHIFTS = AT_SCALARS + NUM_SCALARS * sizeof(double); // MAX_ROWS_PER_BLOCK
 constexpr u32 AT_FOUND = AT_BLOCK_SHIFTS + MAX_ROWS_PER_BLOCK * sizeof(float); // two of FOUND_BYTES
 constexpr u32 FOUND_BYTES = 64;                                                 // of wide_rows.cuh
-constexpr u32 AT_PARAMS = AT_FOUND + 2 * FOUND_BYTES; // a copy, for functions that are not inlined: by reference they read the kernel's own through L1
-constexpr u32 AT_SLICE_SUMS = AT_PARAMS + (sizeof(AssignParams) + 15) / 16 * 16;
+constexpr u32 AT_SLICE_SUMS = AT_FOUND + 2 * FOUND_BYTES;
 
 // At the start of a problem's workspace, in bytes; plan.rs keeps the room. Zero before the first run, and the kernels' own.
 constexpr unsigned AT_ARRIVALS = 0; // of the grid barrier
@@ -33,13 +32,6 @@ struct History {
 struct Context {
     const AssignParams& params;
     Exchange exchange;
-
-    // Before a barrier of the block.
-    DEVICE void copy_params() const {
-        static_assert(sizeof(AssignParams) % sizeof(u64) == 0 && sizeof(AssignParams) / sizeof(u64) <= THREADS, "a word a thread");
-        if (threadIdx.x < sizeof(AssignParams) / sizeof(u64)) shared_memory<u64>(AT_PARAMS)[threadIdx.x] = ((const u64*)&params)[threadIdx.x];
-    }
-    DEVICE static const AssignParams& copied_params() { return *shared_memory<AssignParams>(AT_PARAMS); }
 
     template <class T> DEVICE T* at(unsigned long long offset) const {
         return (T*)(params.workspace + blockIdx.y * params.workspace_stride + offset);

@@ -155,7 +155,7 @@ struct Decision {
             return merit == 0.0 || params.columns == 1 ? 0.0 : 0.5 * merit * (span + control.row_span);
         }
         if (params.stop != STOP_GAP) return merit + rounding_allowance();
-        if (params.beta == 0.0) return 0.0;
+        if (params.beta == 0.0) return merit * merit / 8.0; // softmax, which has no weights: they are of a warm start
         const double span = merit * (1.0 - params.beta) / params.beta;
         return params.beta * span * span / 8.0;
     }
@@ -361,7 +361,7 @@ DEVICE void reduce_scalars(const Context& context, u32 asked) {
             to_words(tag, neutral, found[i]);
             if (first + i * WARPS < blocks) load_relaxed(told + i * STEP, found[i]);
         }
-        wait_for(found, tag, [&](int i) { return told + i * STEP; });
+        wait_for<16>(found, tag, [&](int i) { return told + i * STEP; });
 #pragma unroll
         for (int i = 0; i < ON_THE_WAY; i++) {
             const double value = from_words(found[i]);

@@ -21,7 +21,6 @@ template <class Words> __device__ __noinline__ void contribute(const AssignParam
 
 // Where the last launch left the run.
 DEVICE void take_up(Context& context) {
-    context.copy_params();
     if (threadIdx.x < WARP) {
         u64* control = (u64*)&context.control();
         for (int i = threadIdx.x; i < CONTROL_WORDS; i += WARP) control[i] = load_relaxed((const u64*)context.kept_control() + i);
@@ -49,7 +48,7 @@ template <class Rows> DEVICE void pass_over_ranks(const AssignParams& params) {
         begin<Words>(context);
     }
     row_pass<Rows>(context);
-    contribute<Words>(Context::copied_params(), context.exchange);
+    contribute<Words>(params, context.exchange);
 }
 
 // Nothing stays on chip from launch to launch.

@@ -15,7 +15,6 @@ template <class Words> DEVICE bool all_wait(const Context& context) {
 
 template <class Words> DEVICE void begin(Context& context) {
     const AssignParams& params = context.params;
-    context.copy_params();
     if (threadIdx.x == 0) {
         Control& control = context.control();
         const double middle = params.warm ? __longlong_as_double((long long)load_relaxed((const u64*)&context.kept_control()->middle)) : 0.0;
@@ -97,6 +96,6 @@ template <bool OVER_RANKS, class Words> __device__ __noinline__ Exchange between
 
 // The same; false when the run is over.
 template <bool OVER_RANKS, class Words> DEVICE bool decide(Context& context) {
-    context.exchange = between_passes<OVER_RANKS, Words>(Context::copied_params(), context.exchange);
+    context.exchange = between_passes<OVER_RANKS, Words>(context.params, context.exchange);
     return !context.control().done;
 }

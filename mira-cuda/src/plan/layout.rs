@@ -3,7 +3,7 @@
 use mira_core::Shape;
 
 use super::{EXCHANGE, Hardware, MAX_ROWS_PER_BLOCK, NUM_KERNELS, Ranks, WARP};
-use crate::params::{Control, MAX_PROBLEMS, NUM_HISTORY, NUM_SCALARS, Params};
+use crate::params::{Control, MAX_PROBLEMS, NUM_HISTORY, NUM_SCALARS};
 
 /// Columns a thread that the kernels for short rows have room for.
 pub(super) const SHORT: [usize; 5] = [1, 2, 4, 6, 8];
@@ -120,7 +120,7 @@ impl Layout {
         let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
         let f64s =
             NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + FOUND + warps * EXCHANGE + (slice << parts_log2);
-        let fixed = size_of::<Control>() + size_of::<Params>().next_multiple_of(16) + 8 * f64s;
+        let fixed = size_of::<Control>() + 8 * f64s;
         let room = (hardware.shared_memory as usize).saturating_sub(fixed);
         // A run over ranks ends and begins again with every launch. Rows on chip save more than this, so they have most of the room.
         let history = 8 * NUM_HISTORY * slice;

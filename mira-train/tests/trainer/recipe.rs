@@ -119,8 +119,13 @@ fn the_hash_is_of_the_settings_not_of_the_text() {
         .replace("[train]", "# a comment\n[train]\nseed=0")
         .replace("warmup_epochs = 0", "warmup_epochs = 0.0");
     assert_eq!(Recipe::from_toml(&reformatted, "").unwrap().hash(), recipe.hash());
-    let free =
-        ["data.path=/elsewhere", "train.num_threads=3", "checkpoint.keep=9", "eval.every_epochs=0"];
+    let free = [
+        "data.path=/elsewhere",
+        "train.num_threads=3",
+        "checkpoint.keep=9",
+        "teacher.evaluate=false",
+        "eval.every_epochs=0",
+    ];
     assert_eq!(set(&recipe, &free).unwrap().hash(), recipe.hash());
     for other in ["train.seed=1", "views.0.flip=0.1", "loss.temperature=0.2", "data.max_train=9"] {
         assert_ne!(set(&recipe, &[other]).unwrap().hash(), recipe.hash(), "{other}");

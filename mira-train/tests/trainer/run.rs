@@ -2,6 +2,7 @@
 
 mod bad_images;
 mod divergence;
+mod networks;
 mod objectives;
 mod refusals;
 mod results;

@@ -1,9 +1,12 @@
 //! What is said of an answer: the status, and the independent verifier.
 
-use mira_core::{Matrix, Method, Sinkhorn, Status, StopRule, Verification, verify, verify_at};
+use mira_core::{
+    Certificate, Matrix, Method, Mira, Sinkhorn, Softmax, Status, StopRule, Verification, verify,
+    verify_at,
+};
 use proptest::prelude::*;
 
-use crate::support::{Backend, Problem, Random, f64_noise, for_all, problems};
+use crate::support::{Backend, Problem, Random, f64_noise, for_all, problems, shape};
 
 use super::assign;
 
@@ -119,6 +122,93 @@ pub(crate) fn the_allowance_covers_what_f64_finds<B: Backend>() {
         }
         Ok(())
     });
+}
+
+/// `|log w − log w*|` of a row whose optimum is known but for `noise`, of elements that have not underflown, within what the report says.
+#[track_caller]
+fn is_as_near_as_said<B: Backend>(
+    method: Method,
+    row: &[f64],
+    optimum: &[f64],
+    said: Certificate,
+    noise: f64,
+) {
+    let bound = said.log_ratio_bound + said.rounding_allowance;
+    for (j, (w, truth)) in row.iter().zip(optimum).enumerate() {
+        if *w > 256.0 * B::SMALLEST_NORMAL {
+            let error = (w.ln() - truth).abs();
+            assert!(
+                error <= bound + noise,
+                "{}: {method:?}: column {j}: {error:e} > {bound:e}",
+                B::NAME
+            );
+        }
+    }
+}
+
+/// As delivered, without renormalising: thousands of labels of a row that are alike, and sums of terms that are alike, which are all rounded the same way.
+/// Of rows that are the same the optimum is softmax.
+pub(crate) fn labels_that_are_alike_are_as_near_as_said<B: Backend>() {
+    let (batch, k) = if B::cases(64) < 64 { (2, 300) } else { (64, 3000) };
+    let mira = |beta| Method::from(Mira::new(0.225, beta).expect("valid"));
+    let softmax = Method::from(Softmax::new(0.225).expect("valid"));
+    for high in [0.0, 0.1, 0.7, 1.3, 2.0] {
+        let mut row = vec![0.3; k];
+        row[k / 2] = B::stored(0.3 + high);
+        for s in &mut row {
+            *s = B::stored(*s);
+        }
+        let x: Vec<f64> = row.iter().map(|s| (s - row[0]) / 0.225).collect();
+        // The others are e⁰.
+        let log_sum = x[k / 2].exp().ln_1p() + ((k - 2) as f64 / (1.0 + x[k / 2].exp())).ln_1p();
+        // What is rounded here: exponents, their sum's logarithm, the label's.
+        let noise = f64::EPSILON * (x[k / 2] + log_sum);
+        let optimum: Vec<f64> = x.iter().map(|x| x - log_sum).collect();
+        for method in [softmax, mira(0.1), mira(2.0 / 3.0)] {
+            let answer = B::assign(method, shape(batch, k), &row.repeat(batch));
+            let answer = answer.unwrap_or_else(|e| panic!("{}: {method:?}: {e:?}", B::NAME));
+            for row in answer.assignment.chunks_exact(k) {
+                is_as_near_as_said::<B>(method, row, &optimum, answer.report.certificate, noise);
+            }
+        }
+    }
+}
+
+/// Two rows that mirror each other have no weights in their optimum: `log w = −log(1 + e^d)` with `d` the logits' difference over ε.
+pub(crate) fn small_labels_are_as_near_as_said<B: Backend>() {
+    let largest = -(512.0 * B::SMALLEST_NORMAL).ln();
+    for share in [0.31, 0.77, 0.99] {
+        for (temperature, beta) in [(0.07, 0.0), (0.3, 0.3), (0.9, 2.0 / 3.0)] {
+            let epsilon =
+                Method::from(Mira::new(temperature, beta).expect("valid")).scaling().epsilon;
+            let logit = B::stored(share * largest * epsilon);
+            // The quotient in two numbers, for one of some hundred has few digits behind the point.
+            let d = logit / epsilon;
+            let rest = (-d).mul_add(epsilon, logit) / epsilon;
+            let high = -(-d).exp().ln_1p();
+            let methods = [
+                Method::from(Mira::new(temperature, beta).expect("valid")),
+                Softmax::new(epsilon).expect("valid").into(),
+            ];
+            for method in methods {
+                let answer = B::assign(method, shape(2, 2), &[logit, 0.0, 0.0, logit]);
+                let answer = answer.unwrap_or_else(|e| panic!("{}: {method:?}: {e:?}", B::NAME));
+                let said = answer.report.certificate;
+                for row in [[0, 1], [3, 2]].map(|at| at.map(|i| answer.assignment[i])) {
+                    let error = (row[1].ln() + d - high) + rest;
+                    let bound = said.log_ratio_bound + said.rounding_allowance;
+                    // Of the logarithm that is taken here.
+                    let noise = f64::EPSILON * d;
+                    assert!(
+                        error.abs() <= bound + noise,
+                        "{}: {method:?}, d = {d}: {error:e} > {bound:e}",
+                        B::NAME
+                    );
+                    is_as_near_as_said::<B>(method, &row[..1], &[high], said, noise);
+                }
+            }
+        }
+    }
 }
 
 /// Rows of `e^{a_j + S_ij/ε}`, normalised, in f64.

@@ -351,3 +351,24 @@ fn what_is_forbidden_in_one_segment_counts_in_the_whole_row() {
         );
     }
 }
+
+/// Softmax as MIRA's with β = 0, from the weights of a run with another β: they are no optimum of it.
+#[test]
+fn a_warm_start_does_not_outlast_beta() {
+    for stop in [StopRule::duality_gap(1e-6), StopRule::default()] {
+        let problem = Problem::new(Kind::Clusters, shape(20, 9), 0.1, 0.9, 7, F32::stored);
+        let dtypes = (Dtype::F32, Dtype::F32);
+        let logits: Vec<f32> = problem.logits.iter().map(|s| to_f32(*s)).collect();
+        let logits = Guarded::from_slice(&logits);
+        let mut assignment = Guarded::<f32>::poisoned(20 * 9);
+        let mut emulated =
+            Emulated::new(problem.mira(StopRule::default()), problem.shape, dtypes, SMALL);
+        emulated.assign(&logits, &mut assignment, 9, false).expect("valid logits");
+        let softmax = Problem { beta: 0.0, ..problem.clone() }.mira(stop);
+        emulated.plan = Plan::new(softmax, problem.shape, dtypes, 1, SMALL).expect("small");
+        let warm = emulated.assign(&logits, &mut assignment, 9, true).expect("valid logits");
+        let expected = oracle::answer(softmax, problem.shape, &problem.logits);
+        let tv = total_variation(&warm.assignment, &expected.assignment, 9);
+        assert!(tv < 1e-6, "{stop:?}: {tv:e}, {:?}", warm.report);
+    }
+}

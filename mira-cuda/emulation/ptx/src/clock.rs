@@ -3,7 +3,8 @@
 //! Each warp has a time of its own. An instruction begins when what it reads is there, and what it makes is there a latency later; jumps and barriers
 //! begin after everything before them, at one instruction a cycle. The block's barrier ends when its last warp comes, and not before the multiprocessor
 //! has carried out all that its warps asked of it since the last one: of its four schedulers, their pipes, shared memory, the way to L2. A word that
-//! a warp polls for is found when it has been stored, whatever order the interpreter took: polls in vain are not counted.
+//! a warp polls for is found when it has been stored, whatever order the interpreter took: polls in vain are not counted. So words that are polled for one
+//! after the other seem to take no longer than those looked at together, which on a device they do: a way to memory and back each.
 //!
 //! It is a model, and nobody has held it against a device. It knows neither caches nor DRAM (all global memory is as far as L2), nor
 //! what the driver's compiler makes of PTX, nor warps that get in each other's way between barriers.

@@ -190,10 +190,15 @@ fn is_below(key: &str, some: &[&str]) -> bool {
     })
 }
 
+/// Whether a key is not a method's own.
+fn must_be_equal(key: &str) -> bool {
+    is_below(key, &EQUAL) && key != "train.batch_norm"
+}
+
 /// Refuses recipes whose results would say something else than which method is better.
 fn check_equal(first: &Planned, other: &Planned) -> Result<(), Error> {
     let mut differences = diff(&value(&first.recipe), &value(&other.recipe));
-    differences.retain(|d| is_below(&d.key, &EQUAL) && d.key != "train.seed");
+    differences.retain(|d| must_be_equal(&d.key) && d.key != "train.seed");
     if differences.is_empty() {
         return Ok(());
     }
@@ -226,7 +231,7 @@ fn dotted(key: &str) -> String {
 /// The settings of a method, as far as they are not those of the first.
 fn differences(first: &Recipe, other: &Recipe) -> String {
     let mut differences = diff(&value(first), &value(other));
-    let equal = |key: &str| is_below(key, &EQUAL) || is_below(key, &["checkpoint"]);
+    let equal = |key: &str| must_be_equal(key) || is_below(key, &["checkpoint"]);
     differences.retain(|d| !equal(&d.key));
     // What it is comes first.
     differences.sort_by_key(|d| !d.key.starts_with("objective"));
@@ -278,8 +283,12 @@ mod tests {
             recipe: recipe.clone(),
         };
         let base = planned("base", &first);
-        let own =
-            set(&["assignment.temperature=0.2", "optimizer.base_lr=0.25", "teacher.ema=false"]);
+        let own = set(&[
+            "assignment.temperature=0.2",
+            "optimizer.base_lr=0.25",
+            "teacher.ema=false",
+            "train.batch_norm=per-view",
+        ]);
         check_equal(&base, &planned("own", &own)).unwrap();
         let told = differences(&first, &own);
         for part in [
@@ -287,6 +296,7 @@ mod tests {
             "optimizer.base_lr = 0.25",
             "teacher.ema = false",
             "no teacher.momentum_start",
+            "train.batch_norm = \"per-view\"",
         ] {
             assert!(told.contains(part), "{told}");
         }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use mira_train::objective::{
-    self, Method, Ranks, SelfClassifierTemperatures, TwistWeights, VicRegWeights, nt_xent,
+    self, Method, Ranks, SelfClassifierTemperatures, Setup, TwistWeights, VicRegWeights, nt_xent,
     prediction_of_embeddings, redundancy_reduction, spherical_kmeans, twin_class,
     uniform_prior_classification, variance_invariance_covariance,
 };
@@ -266,4 +266,23 @@ fn deepclusters_labels_change_between_epochs_only() {
             close("bank", &got, &newest.unwrap_or_else(|| vec![0.0; DIM]), 1e-6);
         }
     }
+}
+
+/// Clusters begin with images of their own; two of one image would be the same for ever.
+#[test]
+fn deepcluster_has_no_more_clusters_than_images() {
+    let method = objective::find("deepcluster-v2").expect("a method");
+    let build = |num_images, settings: &[&str]| {
+        let recipe = recipe(method, settings);
+        let ranks = Ranks::default();
+        let setup = Setup { recipe: &recipe, num_images, steps_per_epoch: 2, ranks: &ranks };
+        objective::new(&setup).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(build(5, &[]), Ok(()));
+    let refused = build(4, &[]).expect_err("five clusters of four images");
+    for part in ["5 clusters", "prototypes.count", "4 images"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    // Sinkhorn's labels do not start from images.
+    assert_eq!(build(4, &["objective.assignment=sinkhorn"]), Ok(()));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mira_train::data::{Format, Interpolation};
 use mira_train::recipe::{
-    Architecture, Method, OptimizerKind, Recipe, Reduction, Stem, View, builtins,
+    Architecture, BatchNorm, Method, OptimizerKind, Recipe, Reduction, Stem, View, builtins,
 };
 use mira_train::schedule::Schedules;
 
@@ -104,8 +104,14 @@ fn what_all_published_runs_share() {
         assert_eq!((o.weight_decay, o.trust_coefficient), (decay, trust), "{name}");
         assert_eq!(r.schedule.warmup_start_lr, start, "{name}");
         assert_eq!((r.eval.knn_neighbours, r.eval.knn_temperature), (20, 0.07), "{name}");
+        // The code's: every view by itself, and `--momentum` of its evaluation.
+        assert_eq!(r.train.batch_norm, BatchNorm::PerView, "{name}");
+        assert!(r.evaluates_teacher(), "{name}");
         for view in &r.views {
-            assert_eq!(view.interpolation, Interpolation::Bicubic, "{name}");
+            // The code's transforms of CIFAR leave torchvision's default.
+            let bilinear = name.starts_with("cifar");
+            let expected = if bilinear { Interpolation::Bilinear } else { Interpolation::Bicubic };
+            assert_eq!(view.interpolation, expected, "{name}");
             assert_eq!((view.flip, view.grayscale), (0.5, 0.2), "{name}");
             let j = &view.jitter;
             let jitter = [j.probability, j.brightness, j.contrast, j.saturation, j.hue];
@@ -147,7 +153,7 @@ fn views_and_data_of_cifar() {
     for run in cifar() {
         let r = Recipe::builtin(run.name).unwrap();
         assert_eq!((r.data.source, r.model.stem), (Format::Auto, Stem::Cifar));
-        assert_eq!(r.model.stem_padding, Some(1));
+        assert_eq!(r.model.stem_padding, Some(2), "the code's");
         assert_eq!(r.data.mean, [0.4914, 0.4822, 0.4465]);
         assert_eq!(r.data.std, [0.247, 0.243, 0.261]);
         let scale = [0.2, 1.0];
@@ -186,4 +192,42 @@ fn schedules_follow_every_setting() {
     assert_eq!(s.ema_momentum.at(0), 0.0);
     let half = super::set(&recipe, &["prototypes.freeze_epochs=0.5"]).unwrap();
     assert_eq!(Schedules::new(&half, 10).num_frozen_steps, 5);
+}
+
+/// Where paper and code differ, the recipe says so beside the number.
+#[test]
+fn numbers_of_the_paper_that_are_not_its_codes_are_marked() {
+    for run in imagenet().into_iter().chain(cifar()) {
+        let text = builtins().iter().find(|b| b.name == run.name).expect("built in").text;
+        let marked = |number: &str, what: &str| {
+            let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(number)).collect();
+            assert!(lines.iter().all(|line| line.contains(what)), "{}: {lines:?}", run.name);
+            lines.len()
+        };
+        assert_eq!(marked("beta_start = 0.7", "code has 0.75"), 1);
+        let crops = marked("scale = [0.08", "code has 0.14");
+        let is_imagenet = run.name.starts_with("imagenet");
+        assert_eq!(crops, if is_imagenet && !run.multicrop { 2 } else { 0 }, "{}", run.name);
+    }
+}
+
+/// Whether each view goes by itself is the method's, as in its released code; in the small families all are alike.
+#[test]
+fn what_shares_a_batch_is_the_methods_own() {
+    let by_itself = ["mira", "byol", "linear-byol", "barlow-twins", "vicreg", "spectral"];
+    for method in mira_train::objective::METHODS {
+        for (family, is_small) in [
+            ("small", true),
+            ("cifar10-small", true),
+            ("cifar10-r18", false),
+            ("imagenet-r50", false),
+        ] {
+            let recipe = Recipe::builtin(&format!("{family}/{}", method.name)).unwrap();
+            let is_per_view = recipe.train.batch_norm == BatchNorm::PerView;
+            let name = method.name;
+            assert_eq!(is_per_view, !is_small && by_itself.contains(&name), "{family}/{name}");
+            let evaluates_teacher = !is_small && ["mira", "dino"].contains(&name);
+            assert_eq!(recipe.evaluates_teacher(), evaluates_teacher, "{family}/{name}");
+        }
+    }
 }

@@ -96,6 +96,10 @@ fn queues_centres_moments_and_banks_survive_an_interruption() {
             for setting in tiny(method) {
                 command.args(["--set", &setting]);
             }
+            // Whose statistics are state, too.
+            if method == "dino" {
+                command.args(["--set", "teacher.evaluate=true"]);
+            }
             command.args(more);
             command
         };

@@ -192,6 +192,11 @@ fn a_dry_run_is_a_recipe_and_writes_nothing() {
     let total = 23_508_032 + 2 * 2048 * 2048 + 4 * 2048 + 2048 * 256 + 256 + 3000 * 256;
     let digits: String = large.chars().filter(char::is_ascii_digit).collect();
     assert!(digits.contains(&total.to_string()), "{total} in {large}");
+    assert!(large.contains("batch norm   over 4,096 images of one view\n"), "{large}");
+    let parts = ["--dry-run", "--set", "train.accumulation_steps=4"];
+    let parts = succeeds(&mut sandbox.tiny("run", &parts));
+    let said = "over 10 images of all views of one size, not over the 40 of a step: train.accumulation_steps is 4";
+    assert!(parts.contains(said), "{parts}");
 }
 
 #[test]
