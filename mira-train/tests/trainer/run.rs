@@ -2,6 +2,8 @@
 
 mod bad_images;
 mod divergence;
+mod evaluations;
+mod events;
 mod objectives;
 mod refusals;
 mod results;
