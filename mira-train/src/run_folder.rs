@@ -102,7 +102,7 @@ impl RunFolder {
     /// Opens a run to resume it, and removes what a killed trainer left half-written.
     ///
     /// # Errors
-    /// [`Error::NotARun`], [`Error::NotAFolder`], [`Error::Locked`], [`Error::LockFailed`], [`Error::Unwritable`].
+    /// [`Error::NotARun`], [`Error::NotAFolder`], [`Error::Locked`], [`Error::LockFailed`], [`Error::Unwritable`], [`Error::WriteFailed`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
         if path.exists() && !path.is_dir() {

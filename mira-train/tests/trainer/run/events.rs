@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use serde_json::Value;
+
 use super::support::{Sandbox, succeeds};
 
 /// Steps and values by tag.
@@ -11,6 +13,16 @@ type Shown = BTreeMap<String, Vec<(u64, f32)>>;
 enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
+}
+
+fn length_of(number: u64) -> usize {
+    usize::try_from(number).expect("a length")
+}
+
+/// As files of events have it.
+#[allow(clippy::cast_possible_truncation)] // to single precision
+fn single(number: &Value) -> f32 {
+    number.as_f64().expect("a number") as f32
 }
 
 fn varint(bytes: &mut &[u8]) -> u64 {
@@ -37,7 +49,7 @@ fn fields(mut rest: &[u8]) -> Vec<(u64, Field<'_>)> {
                 continue;
             }
             1 => 8,
-            2 => varint(&mut rest) as usize,
+            2 => length_of(varint(&mut rest)),
             5 => 4,
             other => panic!("wire type {other}"),
         };
@@ -69,7 +81,9 @@ fn take(event: &[u8], shown: &mut Shown) {
     let step = number_of(&event, 2).unwrap_or(0);
     for session_log in bytes_of(&event, 7) {
         if number_of(&fields(session_log), 1) == Some(START) {
-            shown.values_mut().for_each(|values| values.retain(|(earlier, _)| *earlier < step));
+            for values in shown.values_mut() {
+                values.retain(|(earlier, _)| *earlier < step);
+            }
         }
     }
     for summary in bytes_of(&event, 5) {
@@ -103,7 +117,8 @@ fn shown(sandbox: &Sandbox) -> Shown {
         let mut rest = &file[..];
         while !rest.is_empty() {
             // A length, its checksum, the event, its checksum.
-            let length = u64::from_le_bytes(rest[..8].try_into().expect("eight bytes")) as usize;
+            let length = u64::from_le_bytes(rest[..8].try_into().expect("eight bytes"));
+            let length = length_of(length);
             take(&rest[12..12 + length], &mut shown);
             rest = &rest[16 + length..];
         }
@@ -117,11 +132,11 @@ fn expected(sandbox: &Sandbox, from: u64) -> Shown {
     for record in sandbox.metrics("run", "eval") {
         let text = |key: &str| record[key].as_str().expect("text").to_owned();
         let tag = format!("eval/{}/{}", text("metric"), text("encoder"));
-        let value = record["value"].as_f64().expect("a number") as f32;
+        let value = single(&record["value"]);
         expected.insert((tag, record["step"].as_u64().expect("a step")), value);
     }
     for record in sandbox.metrics("run", "step") {
-        let loss = record["loss"].as_f64().expect("a number") as f32;
+        let loss = single(&record["loss"]);
         expected.insert(("train/loss".into(), record["step"].as_u64().expect("a step")), loss);
     }
     let mut by_tag = Shown::new();
