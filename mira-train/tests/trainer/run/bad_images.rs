@@ -138,7 +138,7 @@ fn every_session_warns_of_images_that_evaluations_leave_out() {
         let is_it = |w: &Value| w["message"].as_str().is_some_and(|m| m.contains("1 of 240"));
         warnings.filter(is_it).map(|w| w["step"].clone()).collect()
     };
-    let resume = ["run", "--resume", "--out", "run", "--quiet"];
+    let resume = ["run", "--resume", "--out", "run"];
     let warns = |command: &mut Command| {
         let output = command.output().expect("the binary");
         assert!(output.status.success());
