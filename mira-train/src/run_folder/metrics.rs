@@ -50,12 +50,10 @@ impl Resumed {
     pub fn damage(&self) -> Option<String> {
         let lines = match self.num_damaged.saturating_sub(usize::from(self.is_torn)) {
             0 => return None,
-            1 => "a line".into(),
-            n => format!("{} lines", count(n)),
+            1 => "a line that is".into(),
+            n => format!("{} lines that are", count(n)),
         };
-        Some(format!(
-            "{lines} of {METRICS} could not be read, and what they said is lost; check the disk"
-        ))
+        Some(format!("{METRICS} had {lines} no record, and was cut by them; check the disk"))
     }
 }
 

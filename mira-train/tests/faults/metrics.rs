@@ -100,7 +100,10 @@ fn damage_in_the_middle_is_dropped_counted_and_told_of() {
     assert_eq!((lines.len(), &lines[2]["kind"]), (3, &"warning".into()));
     let message = lines[2]["message"].as_str().unwrap();
     // The torn last line is how a process ends that is killed.
-    assert!(message.contains("metrics.jsonl") && message.contains("3 lines"), "{message}");
+    assert!(
+        message.contains("metrics.jsonl") && message.contains("3 lines that are no record"),
+        "{message}"
+    );
     assert_eq!(resumed.damage().as_deref(), Some(message));
     // It is told of once, and stays.
     let (_, again) = MetricsLog::resume(&folder, 5).unwrap();
