@@ -50,10 +50,10 @@ impl Resumed {
     pub fn damage(&self) -> Option<String> {
         let lines = match self.num_damaged.saturating_sub(usize::from(self.is_torn)) {
             0 => return None,
-            1 => "a line that is".into(),
-            n => format!("{} lines that are", count(n)),
+            1 => "a line that is no record was".into(),
+            n => format!("{} lines that are no record were", count(n)),
         };
-        Some(format!("{METRICS} had {lines} no record, and was cut by them; check the disk"))
+        Some(format!("{lines} taken out of {METRICS}; check the disk"))
     }
 }
 
