@@ -70,6 +70,7 @@ pub fn fetch(
     fs::create_dir_all(out).map_err(unwritable)?;
     let lock = Lock::acquire(out, LOCK).map_err(|error| match error {
         run_folder::Error::Unwritable { source, .. } => unwritable(source),
+        run_folder::Error::WriteFailed { path, source } => Error::WriteFailed { path, source },
         error => Error::Folder(error),
     })?;
     let result =

@@ -24,6 +24,7 @@ pub mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod lines;
 pub mod model;
 pub mod nn;
 pub mod objective;

@@ -153,8 +153,8 @@ impl Recipe {
         Self::from_toml(found.text, found.name)
     }
 
-    /// This recipe with `key=value` settings, applied in order: dotted keys (`train.seed=3`, `views.0.size=24`), values in TOML, bare
-    /// words as strings.
+    /// This recipe with `key=value` settings, applied in order: dotted keys (`train.seed=3`, `views.0.size=24`, `views.*.flip=0` for all
+    /// views), values in TOML, bare words as strings.
     ///
     /// Another `objective.name`, `assignment.method`, `optimizer.kind` or `teacher.ema` drops the settings that no longer apply, unless they are among
     /// the overrides; so does `assignment.tolerance` with `iterations`, and `data.label_list` with

@@ -102,7 +102,7 @@ impl RunFolder {
     /// Opens a run to resume it, and removes what a killed trainer left half-written.
     ///
     /// # Errors
-    /// [`Error::NotARun`], [`Error::NotAFolder`], [`Error::Locked`], [`Error::LockFailed`], [`Error::Unwritable`].
+    /// [`Error::NotARun`], [`Error::NotAFolder`], [`Error::Locked`], [`Error::LockFailed`], [`Error::Unwritable`], [`Error::WriteFailed`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
         if path.exists() && !path.is_dir() {
@@ -127,7 +127,7 @@ impl RunFolder {
     fn create_on(disk: Box<dyn Disk>, path: &Path, recipe: &str) -> Result<Self, Error> {
         refuse_occupied(path)?;
         let mut made = Made(Vec::new());
-        let unwritable = |source| Error::Unwritable { path: path.to_path_buf(), source };
+        let unwritable = |source| Error::unwritable(path, source);
         made.folders(path).map_err(unwritable)?;
         let lock_file = path.join(lock::NAME);
         if !lock_file.exists() {
@@ -199,6 +199,21 @@ impl RunFolder {
         self.write_atomically_with(name, |out| out.write_all(bytes))
     }
 
+    /// Removes the file `name`, if there is one.
+    ///
+    /// # Errors
+    /// As [`RunFolder::write_atomically`].
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        check_name(name)?;
+        let path = self.path.join(name);
+        match self.disk.remove(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::WriteFailed { path, source: e })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// As [`RunFolder::write_atomically`], for contents too large to be held in memory twice.
     ///
     /// # Errors
@@ -208,14 +223,20 @@ impl RunFolder {
         name: &str,
         mut write: impl FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> Result<PathBuf, Error> {
-        let is_plain = Path::new(name).file_name().is_some_and(|last| last == name);
-        let taken = [lock::NAME, RECIPE, METRICS, CHECKPOINTS];
-        if !is_plain || taken.contains(&name) || disk::is_leftover(name) {
-            return Err(Error::FileName { name: name.into() });
-        }
+        check_name(name)?;
         disk::write_atomically(&*self.disk, &self.path, name, &mut write)
             .map_err(|source| Error::WriteFailed { path: self.path.join(name), source })
     }
+}
+
+/// Refuses what is no name of a file of the caller's own.
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_plain = Path::new(name).file_name().is_some_and(|last| last == name);
+    let taken = [lock::NAME, RECIPE, METRICS, CHECKPOINTS];
+    if !is_plain || taken.contains(&name) || disk::is_leftover(name) {
+        return Err(Error::FileName { name: name.into() });
+    }
+    Ok(())
 }
 
 /// Refuses a path at which no new run may be made.

@@ -24,7 +24,7 @@ pub use evaluation::{
 };
 pub use images::Normaliser;
 pub use monitor::Monitor;
-pub use progress::{Progress, hours};
+pub use progress::{Progress, hours, hours_of};
 pub use session::{Ending, Session, Start};
 pub use sources::{
     Sources, check_images, loader, loader_config, num_classes_used, open_split, view_specs,

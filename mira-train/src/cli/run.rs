@@ -59,7 +59,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Training")]
     pub device: Device,
 
-    /// Change a setting, as often as needed: dotted key and TOML value, such as train.seed=3 or views.0.flip=0
+    /// Change a setting, as often as needed: dotted key and TOML value, such as train.seed=3, views.0.flip=0, or views.*.flip=0 for all views
     ///
     /// Later ones win. Another assignment.method, optimizer.kind or teacher.ema drops settings that no longer apply.
     #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Training")]
@@ -116,17 +116,8 @@ impl std::fmt::Display for Device {
 /// Those of [`Recipe::from_toml`] and [`Recipe::with_overrides`]; [`Error::UnknownRecipe`] and [`Error::Unreadable`] for RECIPE;
 /// [`Error::Override`] for a setting that a flag gives, too.
 pub fn resolve(args: &RunArgs) -> Result<Recipe, Error> {
+    check_flags(args)?;
     let mut overrides = args.overrides.clone();
-    for (flag, key, given) in [
-        ("--seed", "train.seed", args.seed.is_some()),
-        ("--data", "data.path", args.data.is_some()),
-    ] {
-        let sets = |text: &&String| text.split('=').next().is_some_and(|k| k.trim() == key);
-        if let (true, Some(text)) = (given, overrides.iter().find(sets)) {
-            let problem = format!("{flag} gives `{key}`, too; remove one of the two");
-            return Err(Error::Override { text: text.clone(), problem });
-        }
-    }
     overrides.extend(args.seed.map(|seed| format!("train.seed={seed}")));
     let recipe = load_recipe(args.recipe.as_deref().unwrap_or("default"))?;
     let mut recipe = recipe.with_overrides(&overrides)?;
@@ -138,6 +129,29 @@ pub fn resolve(args: &RunArgs) -> Result<Recipe, Error> {
         }
     }
     Ok(recipe)
+}
+
+/// Refuses settings that a flag gives, too.
+///
+/// # Errors
+/// [`Error::Override`].
+pub fn check_flags(args: &RunArgs) -> Result<(), Error> {
+    for (flag, key, given) in [
+        ("--seed", "train.seed", args.seed.is_some()),
+        ("--data", "data.path", args.data.is_some()),
+    ] {
+        if let (true, Some(text)) = (given, setting(args, key)) {
+            let problem = format!("{flag} gives `{key}`, too; remove one of the two");
+            return Err(Error::Override { text: text.into(), problem });
+        }
+    }
+    Ok(())
+}
+
+/// The setting of a key, as it was given with `--set`.
+pub(crate) fn setting<'a>(args: &'a RunArgs, key: &str) -> Option<&'a str> {
+    let sets = |text: &&String| text.split('=').next().is_some_and(|k| k.trim() == key);
+    args.overrides.iter().find(sets).map(String::as_str)
 }
 
 /// A built-in recipe by name; otherwise a file.

@@ -37,7 +37,7 @@ pub fn run(args: &CompareArgs) -> Result<(ExitCode, String), Error> {
     plan.check_folder(&out)?;
     check_machine(&plan)?;
     std::fs::create_dir_all(&out)
-        .map_err(|source| run_folder::Error::Unwritable { path: out.clone(), source })
+        .map_err(|source| run_folder::Error::unwritable(&out, source))
         .map_err(train::Error::from)?;
     let _lock = Lock::acquire(&out, LOCK).map_err(train::Error::from)?;
     let stop = StopRequest::install().map_err(train::Error::from)?;

@@ -40,7 +40,11 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
             let batch_size = args.batch_size.map_or(recipe.eval.linear_batch_size, |b| b as usize);
             let lr = args.lr.unwrap_or(recipe.eval.linear_lr);
             let settings = LinearSettings {
-                epochs: args.epochs.map_or(recipe.eval.linear_epochs, |n| n as usize),
+                // A run without a probe does not say.
+                epochs: match args.epochs.map_or(recipe.eval.linear_epochs, |n| n as usize) {
+                    0 => LinearSettings::default().epochs,
+                    epochs => epochs,
+                },
                 lr: lr * 256.0 / batch_size.min(found.train.len()) as f64,
                 batch_size,
                 standardise: recipe.eval.linear_standardise,
@@ -96,6 +100,12 @@ fn refused(error: eval::Error, lr: f64) -> Error {
 fn representations(args: &EncoderArgs) -> Result<(Recipe, Option<Which>, Representations), Error> {
     let mut which = None;
     let (mut recipe, network, values, running) = if args.encoder.is_dir() {
+        if let Some(recipe) = &args.recipe {
+            return Err(Error::Usage(format!(
+                "--recipe {recipe} is for files of weights, but {} is a run's folder, which has its own; leave --recipe out",
+                args.encoder.display()
+            )));
+        }
         let (recipe, network, state) = load_run(&args.encoder)?;
         let (named, values, running) = chosen(&state, args.network, &recipe, &args.encoder)?;
         which = state.teacher.is_some().then_some(named);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::Error;
-use crate::cli::run::{Device, RunArgs, resolve};
+use crate::cli::run::{Device, RunArgs, check_flags, resolve, setting};
 use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
 use crate::recipe::{Cost, Recipe, dry_run};
@@ -41,8 +41,9 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     if args.dry_run {
         return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
     }
+    let is_given = args.data.is_some() || setting(args, "data.path").is_some();
     let sources = open(&recipe).map_err(|error| match &recipe.data.path {
-        Some(path) if args.resume && path.is_relative() && !path.exists() => {
+        Some(path) if args.resume && !is_given && path.is_relative() && !path.exists() => {
             Error::MovedData { path: path.clone(), source: Box::new(error) }
         }
         _ => error,
@@ -112,17 +113,20 @@ fn resumed(args: &RunArgs) -> Result<(Recipe, Vec<String>), Error> {
     let given = if args.recipe.is_some() {
         resolve(args)?
     } else {
+        check_flags(args)?;
         let mut given = saved.with_overrides(&args.overrides)?;
         given.data.path = args.data.clone().or(given.data.path);
         given.train.seed = args.seed.unwrap_or(given.train.seed);
         given
     };
     let changed = check_resume(out, &value(&saved), &value(&given)).map_err(train::Error::from)?;
-    // Numbers of other settings do not compare.
+    // Numbers of other settings do not compare; without a probe there are none of its own.
+    let has_probe = given.eval.linear_epochs > 0;
     let is_measured = |key: &str| {
-        ["eval.knn_", "eval.linear_", "eval.image_size", "data.label_"]
+        ["eval.knn_", "eval.image_size", "data.label_", "teacher.evaluate"]
             .iter()
             .any(|start| key.starts_with(start))
+            || (has_probe && key.starts_with("eval.linear_"))
     };
     let warnings = changed.iter().filter(|change| is_measured(&change.key)).map(|change| {
         format!("{change}: the untrained encoder is evaluated again with the new one, and what was evaluated with the old one since is no longer shown")
@@ -245,12 +249,8 @@ fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
             count(metrics.num_skips)
         );
     }
-    let _ = writeln!(
-        text,
-        "{} in all; everything is in {}",
-        train::hours(std::time::Duration::from_secs_f64(seconds)),
-        out.display()
-    );
+    let _ =
+        writeln!(text, "{} in all; everything is in {}", train::hours_of(seconds), out.display());
     let _ = writeln!(text, "open {}", out.join("report.html").display());
     Ok(text)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::Error;
+use crate::lines::{Line, next_line};
 
 /// Step records kept before neighbours are averaged: memory stays below 20 MB however long the run.
 const MAX_STEPS: usize = 1 << 16;
@@ -15,8 +16,6 @@ const MAX_STEPS: usize = 1 << 16;
 const MAX_EVALS: usize = 1 << 16;
 /// Messages kept of warnings; the others are counted.
 const MAX_WARNINGS: usize = 100;
-/// Bytes of a line beyond which it is no record.
-const MAX_LINE: u64 = 1 << 20;
 
 /// What a training step measured; NaN stands for what was not recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -201,29 +200,20 @@ impl Metrics {
         let (mut line, mut num_lines) = (Vec::new(), 0);
         let mut spoilt: Vec<u64> = Vec::new();
         let mut num_spoilt = 0_u64;
-        loop {
-            line.clear();
-            let length = (&mut file).take(MAX_LINE).read_until(b'\n', &mut line);
-            if length.map_err(unreadable)? == 0 {
-                break;
-            }
+        while let Some(kind) = next_line(&mut file, &mut line).map_err(unreadable)? {
             num_lines += 1;
-            let is_whole = line.ends_with(b"\n");
-            if !is_whole && line.len() as u64 == MAX_LINE {
-                skip_line(&mut file).map_err(unreadable)?;
-            }
             if line.trim_ascii().is_empty() || this.take(&line).is_some() {
                 continue;
             }
-            if is_whole || !is_at_end(&mut file).map_err(unreadable)? {
+            if kind == Line::Torn {
+                this.notes.push(format!(
+                    "The last line of the measurements, {num_lines}, is torn and was left out."
+                ));
+            } else {
                 num_spoilt += 1;
                 if spoilt.len() < 5 {
                     spoilt.push(num_lines);
                 }
-            } else {
-                this.notes.push(format!(
-                    "The last line of the measurements, {num_lines}, is torn and was left out."
-                ));
             }
         }
         this.flush();
@@ -342,23 +332,6 @@ impl Metrics {
     pub fn latest(&self, encoder: &str, metric: &str) -> Option<f64> {
         let mut found = self.evals.iter().filter(|e| e.encoder == encoder && e.metric == metric);
         found.next_back().map(|e| e.value)
-    }
-}
-
-fn is_at_end(file: &mut impl BufRead) -> std::io::Result<bool> {
-    Ok(file.fill_buf()?.is_empty())
-}
-
-fn skip_line(file: &mut impl BufRead) -> std::io::Result<()> {
-    loop {
-        let buffer = file.fill_buf()?;
-        let end = buffer.iter().position(|&b| b == b'\n');
-        let used = end.map_or(buffer.len(), |i| i + 1);
-        let is_done = end.is_some() || used == 0;
-        file.consume(used);
-        if is_done {
-            return Ok(());
-        }
     }
 }
 

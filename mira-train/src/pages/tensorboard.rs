@@ -28,11 +28,12 @@ pub struct EventWriter {
 impl EventWriter {
     /// Begins a new file in `folder`, which it makes if need be; other files there are left alone.
     ///
-    /// A run that resumes gives the step it goes on from as `first_step`: `TensorBoard` then drops what an earlier file says of that step and later ones.
+    /// A run that resumes gives the step it goes on from as `resumed`, be it 0: `TensorBoard` then drops what earlier files say of that step and later ones,
+    /// so that evaluations of that step which are not made again must be written again.
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
-    pub fn create(folder: &Path, first_step: u64) -> Result<Self, Error> {
+    pub fn create(folder: &Path, resumed: Option<u64>) -> Result<Self, Error> {
         let failed = |path: &Path, source| Error::WriteFailed { path: path.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
         let seconds = now() as u64;
@@ -50,10 +51,10 @@ impl EventWriter {
         let file = BufWriter::new(file.map_err(|e| failed(&path, e))?);
         let mut this = Self { file, path, last_flush: Instant::now() };
         this.write(&Message::default().double(1, now()).bytes(3, b"brain.Event:2").finish())?;
-        if first_step > 0 {
+        if let Some(step) = resumed {
             const START: u64 = 1;
             let log = Message::default().varint(1, START).finish();
-            let event = Message::default().double(1, now()).varint(2, first_step).bytes(7, &log);
+            let event = Message::default().double(1, now()).varint(2, step).bytes(7, &log);
             this.write(&event.finish())?;
         }
         this.flush()?;
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn the_file_holds_a_version_and_the_scalars() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = EventWriter::create(folder.path(), 0).unwrap();
+        let mut writer = EventWriter::create(folder.path(), None).unwrap();
         writer.scalars(300, &[("a", 1.5), ("bc", -2.0)]).unwrap();
         let path = writer.path().to_owned();
         drop(writer);
@@ -184,8 +185,8 @@ mod tests {
     #[test]
     fn steps_leave_out_what_was_not_recorded_and_files_do_not_collide() {
         let folder = tempfile::tempdir().unwrap();
-        let mut first = EventWriter::create(folder.path(), 0).unwrap();
-        let second = EventWriter::create(folder.path(), 7).unwrap();
+        let mut first = EventWriter::create(folder.path(), None).unwrap();
+        let second = EventWriter::create(folder.path(), Some(7)).unwrap();
         assert_ne!(first.path(), second.path());
         first.step(&StepRecord { step: 3, loss: 1.0, ..StepRecord::default() }).unwrap();
         first.flush().unwrap();
@@ -194,5 +195,9 @@ mod tests {
         // a resumed run says where it starts: step 7, session_log { status: START }
         let all = records(&std::fs::read(second.path()).unwrap());
         assert_eq!(&all[1][9..], b"\x10\x07\x3a\x02\x08\x01");
+        // also where it starts again, for there may be files of before
+        let third = EventWriter::create(folder.path(), Some(0)).unwrap();
+        let all = records(&std::fs::read(third.path()).unwrap());
+        assert_eq!(&all[1][9..], b"\x10\0\x3a\x02\x08\x01");
     }
 }

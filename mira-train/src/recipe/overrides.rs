@@ -17,19 +17,34 @@ pub(super) fn apply(mut table: Table, overrides: &[String]) -> Result<Table, Err
             let Some(inside) = inside(&key) else {
                 return Err(names::unknown(&key, false, "--set"));
             };
-            let problem =
-                format!("`{key}` is a section; set one of its keys, such as `{key}.{inside}`");
+            let example = format!("{key}.{inside}").replace('*', "0");
+            let problem = format!("`{key}` is a section; set one of its keys, such as `{example}`");
             return Err(refuse(text, problem));
         }
-        if let Some(position) = key.strip_prefix("views.").and_then(|k| k.split('.').next()) {
-            let count = table.get("views").and_then(Value::as_array).map_or(0, Vec::len);
-            if position.parse::<usize>().is_ok_and(|i| i >= count) {
-                let problem = format!("there is no views.{position}, expected 0 to {}", count - 1);
+        let Some((position, rest)) = key.strip_prefix("views.").and_then(|k| k.split_once('.'))
+        else {
+            insert(&mut table, &key, value);
+            set.push(key);
+            continue;
+        };
+        let count = table.get("views").and_then(Value::as_array).map_or(0, Vec::len);
+        let positions = match position.parse::<usize>() {
+            Ok(i) if i < count => i..i + 1,
+            Ok(_) => {
+                let problem = format!(
+                    "there is no views.{position}, expected 0 to {}",
+                    count.saturating_sub(1)
+                );
                 return Err(refuse(text, problem));
             }
+            // A star: all of them.
+            Err(_) => 0..count,
+        };
+        for i in positions {
+            let key = format!("views.{i}.{rest}");
+            insert(&mut table, &key, value.clone());
+            set.push(key);
         }
-        insert(&mut table, &key, value);
-        set.push(key);
     }
     drop_what_no_longer_applies(&mut table, &method, &set);
     Ok(table)

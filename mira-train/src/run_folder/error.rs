@@ -1,7 +1,7 @@
 //! What can go wrong with a run folder; each message is one sentence that names the remedy.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::mismatch::Difference;
 
@@ -261,6 +261,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// For a folder in which nothing can be made; of a full disk it is not the folder's fault.
+    pub(crate) fn unwritable(path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::WriteFailed { path, source }
+            }
+            _ => Self::Unwritable { path, source },
+        }
+    }
+
     /// Whether a checkpoint's content is at fault, so that an older one may serve.
     pub fn is_damage(&self) -> bool {
         match self {

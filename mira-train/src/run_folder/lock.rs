@@ -30,7 +30,6 @@ impl Lock {
     /// Locks `folder` by its file `name`, or says who has it.
     pub(crate) fn acquire(folder: &Path, name: &str) -> Result<Self, Error> {
         let path = folder.join(name);
-        let unwritable = |source| Error::Unwritable { path: folder.into(), source };
         loop {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -38,7 +37,7 @@ impl Lock {
                 .create(true)
                 .truncate(false) // it names the other process
                 .open(&path)
-                .map_err(unwritable)?;
+                .map_err(|source| Error::unwritable(folder, source))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -48,7 +47,7 @@ impl Lock {
             }
             // A run that could not be created removes its lock file: a lock on that keeps nobody out.
             if is_still_at(&file, &path) {
-                describe(&mut file).map_err(unwritable)?;
+                describe(&mut file).map_err(|source| Error::WriteFailed { path, source })?;
                 return Ok(Self { file });
             }
         }

@@ -3,14 +3,16 @@
 //! NaN and infinities become null. A failed write is undone at once; a line can be torn by the end of the process or the machine only, and
 //! then it is the last.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
 use std::path::PathBuf;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{Error, METRICS, RunFolder, disk};
+use crate::lines::{Line, next_line};
+use crate::text::count;
 
 /// The log of a run, open for appending.
 #[derive(Debug)]
@@ -24,23 +26,39 @@ pub struct MetricsLog {
 }
 
 /// What became of a log on resume.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Resumed {
     /// Lines kept.
     pub num_kept: usize,
     /// Lines of steps that are trained again.
     pub num_dropped: usize,
-    /// Lines that are no JSON objects, such as a torn last one; dropped.
+    /// Lines that are no JSON objects of at most 1 MiB, such as a torn last one; dropped.
     pub num_damaged: usize,
+    /// Whether the last line was torn, which is one of those.
+    pub is_torn: bool,
     /// Evaluations in the log before the first step and at that of the resume, which need not be made again.
     pub evaluations: Vec<Logged>,
+    /// What an evaluation at that step was last warned of.
+    pub warning: Option<String>,
     /// Whether the log has the run's end at that step: all evaluations were made.
     pub has_end: bool,
 }
 
+impl Resumed {
+    /// What the log is told, and whoever resumes it, of lines that were damaged; a torn last one is how a process ends that is killed.
+    pub fn damage(&self) -> Option<String> {
+        let lines = match self.num_damaged.saturating_sub(usize::from(self.is_torn)) {
+            0 => return None,
+            1 => "a line that is no record was".into(),
+            n => format!("{} lines that are no record were", count(n)),
+        };
+        Some(format!("{lines} taken out of {METRICS}; check the disk"))
+    }
+}
+
 /// An evaluation in a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logged {
     /// Steps made before it.
     pub step: u64,
@@ -48,6 +66,8 @@ pub struct Logged {
     pub encoder: String,
     /// Which measure.
     pub metric: String,
+    /// The measure; NaN where it was no number.
+    pub value: f64,
     /// What the measure was made with; null in logs that do not say.
     pub settings: Value,
 }
@@ -70,29 +90,30 @@ impl MetricsLog {
     /// Opens the log of a run that goes on with step `step`, after it has been cut back, atomically, to what came before.
     ///
     /// Kept are evaluations (`"kind": "eval"`) of steps up to and including `step`, for they are made between steps and after their
-    /// checkpoint, a run's end, which is recorded after the last of them, what changed of the recipe (`"recipe"`), and all other records of
-    /// steps below it. A record without a step shares the fate of the last one with a step before it.
+    /// checkpoint, what they warn of (`"of": "evaluation"`), a run's end, which is recorded after the last of them, what changed of the
+    /// recipe (`"recipe"`), and all other records of steps below it. A record without a step shares the fate of the last one with a step
+    /// before it; such a one is the warning that lines were damaged.
     ///
     /// # Errors
     /// [`Error::Unreadable`], [`Error::WriteFailed`], after which the log is as it was.
     pub fn resume(folder: &RunFolder, step: u64) -> Result<(Self, Resumed), Error> {
         let path = folder.path.join(METRICS);
-        let resumed = match File::open(&path) {
-            Ok(file) => {
-                let unreadable = |source| Error::Unreadable { path: path.clone(), source };
-                let mut resumed = Resumed::default();
-                let kept = select(BufReader::new(file), step, &mut resumed).map_err(unreadable)?;
-                if kept.len() as u64 != fs::metadata(&path).map_err(unreadable)?.len() {
-                    disk::write_atomically(&*folder.disk, &folder.path, METRICS, &mut |out| {
-                        out.write_all(&kept)
-                    })
-                    .map_err(|source| Error::WriteFailed { path: path.clone(), source })?;
-                }
-                resumed
-            }
+        let unreadable = |source| Error::Unreadable { path: path.clone(), source };
+        let open = || File::open(&path).map(BufReader::new);
+        let resumed = match open() {
+            Ok(file) => select(file, step, &mut |_| Ok(())).map_err(unreadable)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Resumed::default(),
-            Err(source) => return Err(Error::Unreadable { path, source }),
+            Err(source) => return Err(unreadable(source)),
         };
+        if resumed.num_dropped + resumed.num_damaged > 0 {
+            let warning =
+                resumed.damage().map(|damage| json!({ "kind": "warning", "message": damage }));
+            disk::write_atomically(&*folder.disk, &folder.path, METRICS, &mut |out| {
+                select(open()?, step, &mut |line| out.write_all(line))?;
+                warning.iter().try_for_each(|warning| writeln!(out, "{warning}"))
+            })
+            .map_err(|source| Error::WriteFailed { path: path.clone(), source })?;
+        }
         Ok((Self::create(folder)?, resumed))
     }
 
@@ -141,45 +162,60 @@ impl MetricsLog {
     }
 }
 
-/// The lines that stay when training goes on with step `resume`.
+/// Hands on the lines that stay when training goes on with step `resume`.
 pub(super) fn select(
     mut log: impl io::BufRead,
     resume: u64,
-    resumed: &mut Resumed,
-) -> io::Result<Vec<u8>> {
-    let (mut kept, mut line) = (Vec::new(), Vec::new());
+    keep: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Resumed> {
+    let (mut resumed, mut line) = (Resumed::default(), Vec::new());
     let mut keeps = true;
-    loop {
-        line.clear();
-        if log.read_until(b'\n', &mut line)? == 0 {
-            return Ok(kept);
-        }
-        let record = line.strip_suffix(b"\n").and_then(|json| serde_json::from_slice(json).ok());
+    while let Some(kind) = next_line(&mut log, &mut line)? {
+        let record = if kind == Line::Whole { serde_json::from_slice(&line).ok() } else { None };
         let Some(Value::Object(record)) = record else {
             resumed.num_damaged += 1;
+            resumed.is_torn = kind == Line::Torn;
             continue;
         };
         if let Some(step) = record.get("step").and_then(Value::as_u64) {
-            let is = |name: &str| record.get("kind").is_some_and(|kind| kind == name);
-            let is_between = ["eval", "end", "recipe"].iter().any(|kind| is(kind));
-            keeps = step < resume || (is_between && step == resume);
-            if is("eval") && [0, resume].contains(&step) {
-                let text =
-                    |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-                resumed.evaluations.push(Logged {
-                    step,
-                    encoder: text("encoder").into(),
-                    metric: text("metric").into(),
-                    settings: record.get("settings").cloned().unwrap_or_default(),
-                });
+            keeps = step < resume || (step == resume && is_between_steps(&record));
+            if [0, resume].contains(&step) {
+                resumed.take(step, step == resume, record);
             }
-            resumed.has_end |= is("end") && step == resume;
         }
         if keeps {
             resumed.num_kept += 1;
-            kept.extend_from_slice(&line);
+            keep(&line)?;
         } else {
             resumed.num_dropped += 1;
+        }
+    }
+    Ok(resumed)
+}
+
+/// Whether a record is made after the steps before it, rather than in the one that it names.
+fn is_between_steps(record: &Map<String, Value>) -> bool {
+    let has = |key: &str, value: &str| record.get(key).is_some_and(|found| found == value);
+    ["eval", "end", "recipe"].iter().any(|kind| has("kind", kind)) || has("of", "evaluation")
+}
+
+impl Resumed {
+    /// What a session must know of a record before the first step, or of the step that it goes on with.
+    fn take(&mut self, step: u64, is_of_resume: bool, mut record: Map<String, Value>) {
+        let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+        match text("kind") {
+            "eval" => self.evaluations.push(Logged {
+                step,
+                encoder: text("encoder").into(),
+                metric: text("metric").into(),
+                value: record.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN),
+                settings: record.remove("settings").unwrap_or_default(),
+            }),
+            "end" if is_of_resume => self.has_end = true,
+            "warning" if is_of_resume && is_between_steps(&record) => {
+                self.warning = Some(text("message").into());
+            }
+            _ => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use twox_hash::XxHash3_64;
 
+use super::identity::fingerprint;
 use super::sources::read_timeout;
 use super::{Encoded, Error, Normaliser, Sources, Which, encode, pixels, pixels_side};
 use crate::data::{EvaluationConfig, Quarantined, Source, Split, labelled_indices, selected};
@@ -45,7 +46,7 @@ const fn is_zero(n: &usize) -> bool {
 }
 
 /// What a metric depends on beside the encoder. Values of different settings do not compare.
-pub(super) fn settings_of(recipe: &Recipe, sources: &Sources, metric: &str) -> Value {
+pub(super) fn settings_of(recipe: &Recipe, data: &EvaluatedData, metric: &str) -> Value {
     let eval = &recipe.eval;
     let mut settings = match metric.split_once('_') {
         Some(("knn", _)) => json!({
@@ -62,21 +63,41 @@ pub(super) fn settings_of(recipe: &Recipe, sources: &Sources, metric: &str) -> V
     };
     settings["image_size"] = image_size(recipe).into();
     settings["network"] = Which::of(recipe).name().into();
-    if metric == "effective_rank" {
-        return settings;
+    settings["test"] = data.test.clone().into();
+    if metric != "effective_rank" {
+        settings["labels"] = data.labels.clone().into();
     }
-    settings["labels"] = labels_fingerprint(&*sources.train).into();
     settings
 }
 
-/// A number for which training images have which labels.
-fn labels_fingerprint(source: &dyn Source) -> String {
-    let mut hasher = XxHash3_64::new();
+/// What metrics are made of beside settings and encoder, as numbers that are the same for a copy elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EvaluatedData {
+    /// Which training images have which labels; which they are, no run may change.
+    labels: String,
+    /// The test images and their labels.
+    test: Option<String>,
+}
+
+impl EvaluatedData {
+    pub(super) fn of(sources: &Sources) -> Self {
+        let mut labels = XxHash3_64::new();
+        write_labels(&mut labels, &*sources.train);
+        let test = sources.test.as_ref().map(|test| {
+            let mut hasher = XxHash3_64::new();
+            write_labels(&mut hasher, &**test);
+            hasher.write_u64(fingerprint(&**test));
+            format!("{:016x}", hasher.finish())
+        });
+        Self { labels: format!("{:016x}", labels.finish()), test }
+    }
+}
+
+fn write_labels(hasher: &mut XxHash3_64, source: &dyn Source) {
     for (index, label) in (0..source.len()).filter_map(|i| source.label(i).map(|l| (i, l))) {
         hasher.write_u64(index as u64);
         hasher.write_u32(label);
     }
-    format!("{:016x}", hasher.finish())
 }
 
 /// Side of the images an encoder is evaluated on.

@@ -65,7 +65,7 @@ impl Identity {
 
 /// A number that is the same for a copy of a set elsewhere: of the images' names within it; without names of their sizes in bytes, and the
 /// pixels of some. Not of their labels, which evaluations may be given or denied at any time.
-fn fingerprint(source: &dyn Source) -> u64 {
+pub(super) fn fingerprint(source: &dyn Source) -> u64 {
     let mut hasher = XxHash3_64::new();
     let mut has_names = false;
     for index in 0..source.len() {

@@ -48,12 +48,12 @@ impl Progress {
         {
             let done = (report.step + 1 - self.first_step) as f64;
             let left = (self.num_steps - report.step - 1) as f64;
-            let left = Duration::from_secs_f64(self.started.elapsed().as_secs_f64() / done * left);
+            let left = self.started.elapsed().as_secs_f64() / done * left;
             self.terminal.say(&format!(
                 "step {:>6} of {}  eta {}  {text}",
                 report.step + 1,
                 self.num_steps,
-                hours(left)
+                hours_of(left)
             ));
         }
     }
@@ -67,6 +67,11 @@ impl Progress {
     pub fn finish(&self) {
         self.terminal.finish();
     }
+}
+
+/// Seconds as a person says them; what is no time, in a file that may hold anything, is none.
+pub fn hours_of(seconds: f64) -> String {
+    hours(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// A duration as a person says it.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use recipe::{adopt, frozen_for_ever};
 
+use super::evaluation::EvaluatedData;
 use super::identity::Identity;
 use super::sources::missing_classes;
 use super::{
@@ -59,7 +60,8 @@ pub struct Session {
     folder: RunFolder,
     metrics: MetricsLog,
     quarantine: Quarantine,
-    events: EventWriter,
+    /// None where there is nothing to tell of.
+    events: Option<EventWriter>,
     trainer: Trainer,
     steps_per_epoch: u64,
     identity: Identity,
@@ -73,6 +75,11 @@ pub struct Session {
     last_save: Instant,
     /// The evaluations before the first step and at this one that the log had when the run was resumed.
     evaluated: Vec<Logged>,
+    evaluated_data: EvaluatedData,
+    /// What evaluations of this session were last warned of.
+    warned: Option<String>,
+    /// The same of the sessions before it, where it is of the step that the run was resumed with.
+    logged_warning: Option<(u64, String)>,
     /// Seconds and most memory of the sessions before this one, as far as its checkpoints tell.
     before: (f64, u64),
     started: Instant,
@@ -157,26 +164,25 @@ impl Session {
                 last_good =
                     all.into_iter().find(|(step, _)| *step < last_done).map(|(_, path)| path);
                 (metrics, resumed) = MetricsLog::resume(&folder, state.step)?;
+                warnings.extend(resumed.damage());
             } else {
                 warnings
                     .push("the run has no checkpoint yet; it starts from its first step".into());
                 (state, last_checkpoint) = (State::new(&setup, &network)?, None);
                 metrics = MetricsLog::restart(&folder)?;
             }
-            if let Some(changes) = adopt(&folder, recipe)? {
-                metrics
-                    .append(&json!({ "kind": "recipe", "step": state.step, "changes": changes }))?;
-            }
+            adopt(&folder, recipe, &mut metrics, state.step)?;
         } else {
             folder = RunFolder::create(out, &recipe.to_toml())?;
             (state, last_checkpoint) = (State::new(&setup, &network)?, None);
             metrics = MetricsLog::create(&folder)?;
         }
         folder.set_keep(recipe.checkpoint.keep);
+        let (step, evaluated_data) = (state.step, EvaluatedData::of(&sources));
         let num_steps = trainer.schedules().num_steps;
         let mut this = Self {
             quarantine: Quarantine::open(&folder)?,
-            events: EventWriter::create(folder.path(), state.step)?,
+            events: None,
             progress: Progress::new(state.step, num_steps, steps_per_epoch, quiet),
             recipe: recipe.clone(),
             last_save: Instant::now(),
@@ -195,12 +201,18 @@ impl Session {
             before,
             started: Instant::now(),
             evaluated: resumed.evaluations,
+            evaluated_data,
+            warned: None,
+            logged_warning: resumed.warning.map(|warning| (step, warning)),
             was_finished: false,
             warnings,
             usage,
             found: None,
         };
         this.was_finished = resumed.has_end && this.is_evaluated();
+        if !this.was_finished {
+            this.begin(matches!(start, Start::Resumed { .. }))?;
+        }
         Ok(this)
     }
 
@@ -375,7 +387,9 @@ impl Session {
                     data_wait_fraction,
                 };
                 self.metrics.append(&line)?;
-                self.events.step(&record_of(&report, images_per_second, data_wait_fraction))?;
+                if let Some(events) = &mut self.events {
+                    events.step(&record_of(&report, images_per_second, data_wait_fraction))?;
+                }
                 self.progress.step(&report, images_per_second);
                 let prototypes =
                     self.network.prototypes().map(|p| &self.state.student[p.range.clone()]);
@@ -415,14 +429,23 @@ impl Session {
 
     fn warn(&mut self, step: u64, warning: String) -> Result<(), Error> {
         self.metrics.append(&json!({ "kind": "warning", "step": step, "message": warning }))?;
+        self.tell(warning);
+        Ok(())
+    }
+
+    fn tell(&mut self, warning: String) {
         self.progress.say(&format!("warning: {warning}"));
         self.warnings.push(warning);
+    }
+
+    fn flush_events(&mut self) -> Result<(), Error> {
+        self.events.as_mut().map_or(Ok(()), EventWriter::flush)?;
         Ok(())
     }
 
     fn save(&mut self) -> Result<PathBuf, Error> {
         self.metrics.sync()?;
-        self.events.flush()?;
+        self.flush_events()?;
         let recipe_hash = format!("{:016x}", self.recipe.hash());
         let mut meta: Value = self.identity.meta();
         meta["seconds"] = self.seconds().into();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Error, EvaluatedSet, Representations, Session, Which, progress::hours, view_specs};
+use super::{Error, EvaluatedSet, Representations, Session, Which, progress::hours_of, view_specs};
 use crate::data::{Augmenter, Image, Source, load_caught};
 use crate::eval::knn::neighbours;
 use crate::model::{Network, weights_of};
@@ -65,7 +65,7 @@ pub fn write_report(
         ("Parameters".into(), count(session.network.parameters().num_parameters())),
         ("Training images".into(), count(source.len())),
         ("Steps".into(), count(session.state.step)),
-        ("Time".into(), hours(std::time::Duration::from_secs_f64(seconds))),
+        ("Time".into(), hours_of(seconds)),
         (
             "Device".into(),
             format!(

@@ -98,6 +98,12 @@ pub(crate) fn fill(disk: &Path) {
     assert_eq!(fs::read(folder.path().join("metrics.jsonl")).unwrap(), before);
     assert_eq!(num_temporary(folder.path()), 0);
 
+    // Nor may a run begin: another folder on that disk would not help.
+    let error = RunFolder::create(disk.join("other"), "a = 1\n").unwrap_err();
+    let Error::WriteFailed { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((source.kind(), error.exit_code()), (ErrorKind::StorageFull, 1));
+    assert!(error.to_string().contains("free some space") && !disk.join("other").exists());
+
     // With space again, everything goes on.
     fs::remove_file(filler).unwrap();
     drop(file);

@@ -1,11 +1,14 @@
 //! The log, its torn lines, and what of it stays on resume.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use mira_train::run_folder::{MetricsLog, Resumed, RunFolder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::allocation::peak;
 
 fn new_run() -> (TempDir, PathBuf, RunFolder) {
     let temporary = TempDir::new().unwrap();
@@ -86,12 +89,47 @@ fn a_resume_keeps_what_came_before_its_step() {
 }
 
 #[test]
-fn damage_in_the_middle_is_dropped_and_counted() {
+fn damage_in_the_middle_is_dropped_counted_and_told_of() {
     let (_temporary, path, folder) = new_run();
-    fs::write(&path, b"{\"step\":0}\n\xff\xfe\n[1]\n\n{\"step\":1}\n").unwrap();
+    fs::write(&path, b"{\"step\":0}\n\xff\xfe\n[1]\n\n{\"step\":1}\n{\"st").unwrap();
     let (_, resumed) = MetricsLog::resume(&folder, 5).unwrap();
-    assert_eq!((resumed.num_kept, resumed.num_dropped, resumed.num_damaged), (2, 0, 3));
-    assert_eq!(fs::read(&path).unwrap(), b"{\"step\":0}\n{\"step\":1}\n");
+    assert_eq!((resumed.num_kept, resumed.num_dropped, resumed.num_damaged), (2, 0, 4));
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[..2], [json!({ "step": 0 }), json!({ "step": 1 })]);
+    assert_eq!((lines.len(), &lines[2]["kind"]), (3, &"warning".into()));
+    let message = lines[2]["message"].as_str().unwrap();
+    // The torn last line is how a process ends that is killed.
+    assert!(
+        message.contains("metrics.jsonl") && message.contains("3 lines that are no record"),
+        "{message}"
+    );
+    assert_eq!(resumed.damage().as_deref(), Some(message));
+    // It is told of once, and stays.
+    let (_, again) = MetricsLog::resume(&folder, 5).unwrap();
+    assert_eq!((again.num_kept, again.damage()), (3, None));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+/// Zeros where a power cut took what was written; and much to be kept.
+#[test]
+fn a_log_of_any_size_takes_little_memory() {
+    let (_temporary, path, folder) = new_run();
+    let mut log = MetricsLog::create(&folder).unwrap();
+    let padding = "x".repeat(100_000);
+    for step in 0..200 {
+        log.append(&json!({ "step": step, "padding": padding })).unwrap();
+    }
+    let size = fs::metadata(&path).unwrap().len();
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.set_len(size + (64 << 20)).unwrap();
+    file.write_all(b"\n{\"step\":200}\n").unwrap();
+    drop((log, file));
+    let (resumed, most) = peak(|| MetricsLog::resume(&folder, 500).unwrap().1);
+    assert_eq!((resumed.num_kept, resumed.num_dropped, resumed.num_damaged), (201, 0, 1));
+    assert!(most < 8 << 20, "{most} bytes");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!((size..size + 1000).contains(&(text.len() as u64)) && text.lines().count() == 202);
 }
 
 #[test]

@@ -53,6 +53,25 @@ fn every_builtin_resolves_and_round_trips() {
 }
 
 #[test]
+fn a_star_sets_a_key_of_all_views() {
+    let recipe = Recipe::builtin("imagenet-r50-400ep-multicrop").unwrap();
+    let num_views = recipe.views.len();
+    assert!(num_views > 1);
+    let flips = |overrides: &[&str]| -> Vec<f32> {
+        set(&recipe, overrides).unwrap().views.iter().map(|view| view.flip).collect()
+    };
+    assert_eq!(flips(&["views.*.flip=0.125"]), vec![0.125; num_views]);
+    // Later ones win.
+    let last = flips(&["views.*.flip=0.125", "views.1.flip=0.25"]);
+    assert_eq!((last[0], last[1]), (0.125, 0.25));
+    assert_eq!(flips(&["views.1.flip=0.25", "views.*.flip=0"]), vec![0.0; num_views]);
+    let table = set(&recipe, &["views.*.blur={ probability = 0.75 }"]).unwrap();
+    assert!(table.views.iter().all(|view| view.blur.probability > 0.5));
+    let refused = set(&recipe, &["views.*.flap=0.125"]).unwrap_err();
+    assert!(refused.contains("did you mean `flip`?"), "{refused}");
+}
+
+#[test]
 fn classes_and_labels_are_lists_or_shares() {
     let recipe = set(&minimal(), &["data.classes=imagenet100.txt", "data.label_fraction=0.01"]);
     let recipe = recipe.unwrap();

@@ -2,6 +2,8 @@
 
 mod bad_images;
 mod divergence;
+mod evaluations;
+mod events;
 mod networks;
 mod objectives;
 mod refusals;

@@ -122,7 +122,7 @@ impl Plan {
     /// Steps that a run has made.
     pub(super) fn num_steps_made(&self, method: usize, seed: u64, out: &Path) -> u64 {
         let metrics = Metrics::read(&self.folder(method, seed, out)).unwrap_or_default();
-        metrics.steps.last().map_or(0, |last| last.step + 1)
+        metrics.steps.last().map_or(0, |last| last.step.saturating_add(1))
     }
 
     /// What there is of all of it.

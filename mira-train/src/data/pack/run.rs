@@ -95,9 +95,9 @@ fn lock(folder: &Path) -> Result<Lock, PackError> {
     use crate::run_folder::Error as E;
     Lock::acquire(folder, LOCK).map_err(|error| match error {
         E::Locked { path, owner } => PackError::Locked { path, owner },
-        E::LockFailed { path, source } | E::Unwritable { path, source } => {
-            PackError::Write { path, source }
-        }
+        E::LockFailed { path, source }
+        | E::Unwritable { path, source }
+        | E::WriteFailed { path, source } => PackError::Write { path, source },
         other => PackError::Write { path: folder.into(), source: std::io::Error::other(other) },
     })
 }

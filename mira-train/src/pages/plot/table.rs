@@ -10,7 +10,11 @@ use crate::pages::theme::Ink;
 
 const CAPTION: &str = "The untrained → the trained encoder; gains in accuracy are in points.";
 const ROW: f32 = 26.0;
+/// A line of text under the table.
+const LINE: f32 = 16.0;
 const SIZE: f32 = 12.5;
+/// Of the text under the table.
+const NOTE_SIZE: f32 = 11.0;
 /// Between columns.
 const GAP: f32 = 26.0;
 /// The line before a run's name, as in the legend, and the room after it.
@@ -53,6 +57,65 @@ fn cells(runs: &[Run]) -> (Vec<String>, Vec<Vec<String>>) {
     (head, rows.collect())
 }
 
+/// What is to be known of the numbers: which do not compare, and what readers of the runs' measurements have left out.
+fn notes(runs: &[Run]) -> Vec<String> {
+    let mut notes = other_settings(runs);
+    for run in runs {
+        let of_run = if runs.len() > 1 { format!("{}: ", run.name) } else { String::new() };
+        notes.extend(run.metrics.notes.iter().map(|note| format!("{of_run}{note}")));
+    }
+    notes
+}
+
+/// Runs that were evaluated otherwise than the first one, as far as their logs say how.
+fn other_settings(runs: &[Run]) -> Vec<String> {
+    let all: Vec<_> = runs.iter().map(|r| &r.metrics).collect();
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for metric in measures(&all) {
+        let settings = |run: &Run| {
+            let last = run.metrics.evals.iter().rfind(|eval| eval.metric == metric)?;
+            last.settings.clone()
+        };
+        let mut known = runs.iter().filter_map(|run| Some((&run.name, settings(run)?)));
+        let Some((first, of_first)) = known.next() else { continue };
+        let others: Vec<&str> = known
+            .filter(|(_, settings)| *settings != of_first)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if others.is_empty() {
+            continue;
+        }
+        let verb = if others.len() == 1 { "was" } else { "were" };
+        let told = format!(
+            "{} {verb} evaluated with other settings than {first}: these numbers do not compare.",
+            others.join(", ")
+        );
+        // Of top-1 and top-5 alike.
+        let kind = measure_name(metric.split_once("_top").map_or(&*metric, |(kind, _)| kind));
+        match found.iter_mut().find(|(other, _)| *other == told) {
+            Some((_, kinds)) if kinds.contains(&kind) => {}
+            Some((_, kinds)) => kinds.push(kind),
+            None => found.push((told, vec![kind])),
+        }
+    }
+    found.into_iter().map(|(told, kinds)| format!("{}: {told}", kinds.join(", "))).collect()
+}
+
+/// A text in lines of at most this width.
+fn wrapped(text: &str, width: f32, size: f32) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word = fitted_in_the_middle(word, width, size);
+        match lines.last_mut() {
+            Some(line) if text_width(&format!("{line} {word}"), size, false) <= width => {
+                *line = format!("{line} {word}");
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
 /// A value without its unit.
 fn bare(metric: &str, value: f64) -> String {
     format!("{:.1}", if is_accuracy(metric) { value * 100.0 } else { value })
@@ -90,7 +153,9 @@ pub(super) fn html(runs: &[Run]) -> String {
             row
         })
         .collect();
-    table(&head, &rows, None) + &format!("<p class=\"muted caption\">{CAPTION}</p>\n")
+    let under = std::iter::once(CAPTION.to_owned()).chain(notes(runs));
+    let under = under.map(|text| format!("<p class=\"muted caption\">{}</p>\n", escape(&text)));
+    table(&head, &rows, None) + &under.collect::<String>()
 }
 
 /// At least `width` wide: more where there are many measures.
@@ -105,11 +170,12 @@ pub(super) fn drawing(runs: &[Run], width: f32) -> Drawing {
     let rest: f32 = widths[1..].iter().sum();
     let lead = SAMPLE.0 + SAMPLE.1;
     let first = (width - rest).max(lead + widths[0].min(MAX_NAME + GAP));
-    let mut out = Drawing::new(
-        width.max(first + rest),
-        (rows.len() + 1) as f32 * ROW + 24.0,
-        "Final evaluations",
-    );
+    let width = width.max(first + rest);
+    let notes: Vec<_> =
+        notes(runs).iter().flat_map(|note| wrapped(note, width, NOTE_SIZE)).collect();
+    let caption = (rows.len() + 1) as f32 * ROW + 20.0;
+    let height = caption + notes.len() as f32 * LINE + 4.0;
+    let mut out = Drawing::new(width, height, "Final evaluations");
     let mut line = |y: f32, cells: &[String], ink: Ink| {
         let mut right = first;
         for (cell, width) in cells.iter().zip(&widths).skip(1) {
@@ -134,8 +200,11 @@ pub(super) fn drawing(runs: &[Run], width: f32) -> Drawing {
         let y = ROW * i as f32;
         out.line((0.0, y), (first + rest, y), Ink::Grid, 1.0, Dash::Solid);
     }
-    let bottom = out.height - 4.0;
-    out.text((0.0, bottom), CAPTION, 11.0, Ink::Muted, Anchor::Start);
+    out.text((0.0, caption), CAPTION, NOTE_SIZE, Ink::Muted, Anchor::Start);
+    for (i, note) in notes.iter().enumerate() {
+        let y = caption + (i + 1) as f32 * LINE;
+        out.text((0.0, y), note, NOTE_SIZE, Ink::Muted, Anchor::Start);
+    }
     out
 }
 

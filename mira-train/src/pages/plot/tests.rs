@@ -198,3 +198,49 @@ fn beta_is_drawn_where_it_is_recorded() {
     with.metrics.steps[0].beta = 0.7;
     assert!(svg(&[with]).contains("β of the assignment"));
 }
+
+#[test]
+fn numbers_that_do_not_compare_are_told_of_under_the_table() {
+    let evaluated = |name: &str, settings: Option<&str>| {
+        let mut run = run(name, 9, 4.0);
+        for eval in &mut run.metrics.evals {
+            eval.settings = settings.map(str::to_owned);
+        }
+        for metric in ["knn_top5", "linear_top1"] {
+            let last = run.metrics.evals.last().unwrap().clone();
+            run.metrics.push_eval(EvalRecord { metric: metric.into(), ..last });
+        }
+        run
+    };
+    let told = "were evaluated with other settings than a";
+    let alike = [evaluated("a", Some("{\"k\":20}")), evaluated("b", Some("{\"k\":20}"))];
+    assert!(!html(&alike).contains("other settings"));
+    let mut runs = vec![
+        evaluated("a", Some("{\"k\":20}")),
+        // It does not say.
+        evaluated("old", None),
+        evaluated("b<", Some("{\"k\":5}")),
+        evaluated("c", Some("{\"k\":7}")),
+    ];
+    // Long enough for several lines of a sheet.
+    runs[3].metrics.notes.push("Lines were left out. ".repeat(30));
+    let page = html(&runs);
+    well_formed(&page);
+    assert!(page.contains(&format!("k-NN, Linear probe: b&lt;, c {told}")), "{page}");
+    assert!(page.contains("c: Lines were left out."), "{page}");
+    // Of a single run it is clear whose notes they are.
+    assert!(html(&runs[3..]).contains(">Lines were left out."));
+    let sheet = drawing(&runs);
+    let texts = texts(&sheet);
+    assert!(texts.iter().any(|(text, ..)| text.contains(&format!("b<, c {told}"))), "{texts:?}");
+    let noted = texts.iter().filter(|(text, ..)| text.contains("left out.")).collect::<Vec<_>>();
+    assert!(noted.len() > 1, "{texts:?}");
+    for (text, left, right) in &texts {
+        assert!(*left >= 0.0 && *right <= sheet.width, "{text} from {left} to {right}");
+    }
+    let lowest = sheet.shapes.iter().filter_map(|shape| match shape {
+        Shape::Text { at, .. } => Some(at.1),
+        _ => None,
+    });
+    assert!(lowest.fold(0.0, f32::max) < sheet.height);
+}

@@ -1,10 +1,13 @@
 //! What a session evaluates, and what of it is in the log already.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::Session;
 use crate::eval::Stop;
 use crate::pages::metrics::EvalRecord;
+use crate::pages::tensorboard::EventWriter;
 use crate::run_folder::Logged;
 use crate::train::evaluation::{no_pixels, settings_of};
 use crate::train::{Error, Evaluation, LeftOut, NumImages, Representations};
@@ -79,28 +82,43 @@ impl Session {
         self.listed(left_out, found)
     }
 
-    /// Lists the images that an evaluation was made without, also where they were too many for one; warns where some of them are new.
+    /// Lists the images that an evaluation was made without, also where they were too many for one; warns of them once a session, and where
+    /// there are others.
     fn listed(
         &mut self,
         left_out: LeftOut,
         found: Result<Option<Representations>, Error>,
     ) -> Result<Option<Representations>, Error> {
-        let mut is_news = false;
         for (split, image) in left_out {
             if self.quarantine.append(split, &image)? {
-                is_news = true;
                 let problem = image.problem;
                 self.progress.say(&format!("warning: {problem}; evaluations leave it out"));
             }
         }
         let found = found?;
-        if is_news && let Some(left_out) = found.as_ref().and_then(Representations::left_out) {
+        if let Some(left_out) = found.as_ref().and_then(Representations::left_out) {
             let warning = format!(
                 "evaluations leave out {left_out}, which cannot be read; quarantine.jsonl lists them"
             );
-            self.warn(self.state.step, warning)?;
+            self.warn_of_evaluation(warning)?;
         }
         Ok(found)
+    }
+
+    /// Warns unless this session has; the log may have it of this step, from before the run was resumed.
+    fn warn_of_evaluation(&mut self, warning: String) -> Result<(), Error> {
+        let step = self.state.step;
+        if self.warned.as_ref() == Some(&warning) {
+            return Ok(());
+        }
+        if self.logged_warning.as_ref() != Some(&(step, warning.clone())) {
+            self.metrics.append(&json!({
+                "kind": "warning", "of": "evaluation", "step": step, "message": warning
+            }))?;
+        }
+        self.warned = Some(warning.clone());
+        self.tell(warning);
+        Ok(())
     }
 
     /// Evaluates the encoder after a step, as far as the log lacks it; with the linear probe where `fully` is set.
@@ -153,7 +171,7 @@ impl Session {
             "kind": "end", "step": self.state.step, "evaluated": self.found.is_some(), "peak_memory_bytes": peak, "seconds": seconds
         }))?;
         self.metrics.sync()?;
-        Ok(self.events.flush()?)
+        self.flush_events()
     }
 
     /// Whether the log had everything, when the run was resumed after its last step.
@@ -172,14 +190,54 @@ impl Session {
                 && has_all(self.state.step, "trained"))
     }
 
-    /// Whether the log had these evaluations of this step, with the same settings, when the run was resumed. Logs of earlier versions do not
-    /// say with which: what they have is made again.
+    /// Whether the log had these evaluations of this step, the last ones with the same settings, when the run was resumed: readers go by the
+    /// last ones. Logs of earlier versions do not say with which: what they have is made again.
     fn has(&self, step: u64, encoder: &str, metrics: &[&str]) -> bool {
         metrics.iter().all(|metric| {
             let is_it = |e: &&Logged| e.step == step && e.encoder == encoder && e.metric == *metric;
-            let settings = settings_of(&self.recipe, &self.sources, metric);
-            self.evaluated.iter().filter(is_it).any(|logged| logged.settings == settings)
+            let settings = settings_of(&self.recipe, &self.evaluated_data, metric);
+            self.evaluated.iter().rev().find(is_it).is_some_and(|last| last.settings == settings)
         })
+    }
+
+    /// What comes before the first step or evaluation of a session that makes any.
+    pub(super) fn begin(&mut self, is_resumed: bool) -> Result<(), Error> {
+        let step = self.state.step;
+        if is_resumed {
+            // It is of other settings, or of steps that are made again, and stands for a finished run.
+            self.folder.remove("report.html")?;
+        }
+        let mut events = EventWriter::create(self.folder.path(), is_resumed.then_some(step))?;
+        for kept in self.kept_evaluations() {
+            events.evaluation(&kept)?;
+        }
+        self.events = Some(events);
+        Ok(())
+    }
+
+    /// The evaluations of the step that a run goes on with, as far as the log has them and they are not made again.
+    fn kept_evaluations(&self) -> Vec<EvalRecord> {
+        let step = self.state.step;
+        let of_step = self.evaluated.iter().filter(|logged| logged.step == step);
+        let last: BTreeMap<_, _> =
+            of_step.map(|logged| ((&logged.encoder, &logged.metric), logged)).collect();
+        let has_probe = self.recipe.eval.linear_epochs > 0;
+        let is_made_again = |logged: &Logged| {
+            let metric: &str = &logged.metric;
+            self.sources.no_test.is_none()
+                && (has_probe || !LINEAR.contains(&metric))
+                && !self.has(step, &logged.encoder, &[metric])
+        };
+        let kept = last.into_values().filter(|logged| !is_made_again(logged));
+        let record = |logged: &Logged| EvalRecord {
+            step,
+            epoch: step as f64 / self.steps_per_epoch as f64,
+            encoder: logged.encoder.clone(),
+            metric: logged.metric.clone(),
+            value: logged.value,
+            settings: None,
+        };
+        kept.map(record).collect()
     }
 
     fn log(
@@ -201,21 +259,23 @@ impl Session {
                 encoder,
                 metric,
                 value,
-                settings: settings_of(&self.recipe, &self.sources, metric),
+                settings: settings_of(&self.recipe, &self.evaluated_data, metric),
                 num_train_left_out: found.train_set.num_left_out,
                 num_test_left_out: found.test_set.num_left_out,
             };
             let mut line = serde_json::to_value(&evaluation).unwrap_or_default();
             line["kind"] = "eval".into();
             self.metrics.append(&line)?;
-            self.events.evaluation(&EvalRecord {
-                step,
-                epoch,
-                encoder: encoder.into(),
-                metric: metric.into(),
-                value,
-                settings: None,
-            })?;
+            if let Some(events) = &mut self.events {
+                events.evaluation(&EvalRecord {
+                    step,
+                    epoch,
+                    encoder: encoder.into(),
+                    metric: metric.into(),
+                    value,
+                    settings: None,
+                })?;
+            }
             if metric.ends_with("top1") {
                 let name = if metric.starts_with("knn") { "k-NN" } else { "linear probe" };
                 self.progress.say(&format!(

@@ -1,21 +1,30 @@
 //! What there is to see to with a session's recipe.
 
+use serde_json::json;
+
 use crate::recipe::Recipe;
-use crate::run_folder::{RunFolder, check_resume};
+use crate::run_folder::{MetricsLog, RunFolder, check_resume};
 use crate::train::Error;
 
-/// Has a run's folder say with which recipe the run goes on; returns what is new in it, if anything is.
-pub(super) fn adopt(folder: &RunFolder, recipe: &Recipe) -> Result<Option<Vec<String>>, Error> {
+/// Has a run's log and then its folder say with which recipe the run goes on: once the folder has it, nothing tells what was new in it.
+pub(super) fn adopt(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    metrics: &mut MetricsLog,
+    step: u64,
+) -> Result<(), Error> {
     let origin = folder.path().join("recipe.toml").display().to_string();
     let saved = Recipe::from_toml(&folder.recipe()?, &origin)
         .map_err(|error| Error::Recipe(Box::new(error)))?;
     let value = |recipe| serde_json::to_value(recipe).unwrap_or_default();
     let changes = check_resume(folder.path(), &value(&saved), &value(recipe))?;
     if changes.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    folder.set_recipe(&recipe.to_toml())?;
-    Ok(Some(changes.iter().map(ToString::to_string).collect()))
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    metrics.append(&json!({ "kind": "recipe", "step": step, "changes": changes }))?;
+    metrics.sync()?;
+    Ok(folder.set_recipe(&recipe.to_toml())?)
 }
 
 /// What there is to say of prototypes that never move.

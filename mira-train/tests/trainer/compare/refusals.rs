@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::results::recipe;
-use super::support::{Sandbox, refused};
+use super::support::{Sandbox, refused, succeeds};
 
 #[test]
 fn recipes_that_differ_where_they_must_not() {
@@ -60,4 +60,18 @@ fn folders_that_hold_something_else() {
     fs::write(sandbox.path("mine/thesis.tex"), "mine").expect("a file");
     refused(&mut sandbox.command(&["compare", "a.toml", "--out", "mine"]), &["thesis.tex"]);
     assert_eq!(fs::read_dir(sandbox.path("mine")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn logs_that_cannot_be_do_not_end_a_dry_run() {
+    let sandbox = Sandbox::new();
+    recipe(&sandbox, "a.toml", &[]);
+    let run = sandbox.path("out/a/seed-0");
+    fs::create_dir_all(&run).expect("folders");
+    fs::write(sandbox.path("out/results.csv"), "").expect("a file");
+    let line = format!("{{\"kind\":\"step\",\"step\":{},\"epoch\":1}}\n", u64::MAX);
+    fs::write(run.join("metrics.jsonl"), line).expect("a file");
+    let dry = ["compare", "a.toml", "--seeds", "1", "--out", "out", "--dry-run"];
+    let said = succeeds(&mut sandbox.command(&dry));
+    assert!(said.contains("0 finished"), "{said}");
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use jpeg_encoder::{ColorType, Encoder};
 use serde_json::Value;
 
-use super::resume::{OFTEN, same, started};
+use super::resume::{OFTEN, cut, same, started};
 use super::support::{Sandbox, refused, succeeds};
 
 /// A JPEG file of 20 × 20 pixels, dark on one side; which depends on the class.
@@ -126,4 +126,37 @@ fn more_than_allowed_end_a_run_and_are_listed_all_the_same() {
     // With 0 the first ends it, as its own error.
     let none = ["--quiet", "--set", "data.max_bad_fraction=0"];
     refused(&mut run(&sandbox, "strict", &none), &["101.jpg", "JPEG"]);
+}
+
+/// The list of images outlives a kill that the warning in the log does not.
+#[test]
+fn every_session_warns_of_images_that_evaluations_leave_out() {
+    let sandbox = set(&["train/bee/101.jpg"]);
+    succeeds(&mut run(&sandbox, "run", &["--quiet", "--set", "schedule.epochs=2"]));
+    let warned = || -> Vec<Value> {
+        let warnings = sandbox.metrics("run", "warning").into_iter();
+        let is_it = |w: &Value| w["message"].as_str().is_some_and(|m| m.contains("1 of 240"));
+        warnings.filter(is_it).map(|w| w["step"].clone()).collect()
+    };
+    let resume = ["run", "--resume", "--out", "run"];
+    let warns = |command: &mut Command| {
+        let output = command.output().expect("the binary");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).contains("evaluations leave out 1 of 240")
+    };
+    assert_eq!(warned(), [0]);
+    // From the first step.
+    fs::remove_dir_all(sandbox.path("run/checkpoints")).expect("checkpoints");
+    fs::create_dir(sandbox.path("run/checkpoints")).expect("a folder");
+    assert!(warns(&mut sandbox.command(&resume)));
+    assert_eq!(warned(), [0]);
+    // Killed twice in the last evaluation: once in the log for a step.
+    for _ in 0..2 {
+        cut(&sandbox, "run", &["\"trained\"", "\"step\":12"]);
+        assert!(warns(&mut sandbox.command(&resume)));
+        assert_eq!(warned(), [0, 12]);
+    }
+    let log = fs::read(sandbox.path("run/metrics.jsonl")).expect("metrics");
+    assert!(!warns(&mut sandbox.command(&resume)), "there was nothing to do");
+    assert_eq!(fs::read(sandbox.path("run/metrics.jsonl")).expect("metrics"), log);
 }

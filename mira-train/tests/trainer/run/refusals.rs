@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::support::{Sandbox, refused};
+use super::support::{Sandbox, refused, refused_with};
 
 #[test]
 fn settings_that_cannot_be() {
@@ -17,6 +17,8 @@ fn settings_that_cannot_be() {
         ("assignment.beta_start=1.0", &["assignment.beta_start"]),
         ("trian.seed=3", &["train"]),
         ("views.0.blur=0.5", &["views.0.blur", "is a section", "views.0.blur.probability"]),
+        ("views=3", &["`views` is a section", "such as `views.0.name`"]),
+        ("views.*.flip=2", &["views.0.flip", "2"]),
     ] {
         refused(&mut sandbox.tiny("run", &["--set", setting]), words);
         assert!(!sandbox.path("run").exists(), "{setting} left a folder");
@@ -74,6 +76,19 @@ fn outputs_that_cannot_be() {
     fs::write(sandbox.path("mine/thesis.tex"), "mine").expect("a file");
     refused(&mut sandbox.tiny("mine", &[]), &["mine"]);
     assert_eq!(fs::read_dir(sandbox.path("mine")).expect("a folder").count(), 1);
+}
+
+/// A limit on the size of files stands for a disk that is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_without_a_byte_left_is_nothing_that_another_folder_on_it_puts_right() {
+    let sandbox = Sandbox::new();
+    let program = env!("CARGO_BIN_EXE_mira-train");
+    let line = format!("trap '' XFSZ; ulimit -f 0; exec '{program}' run --out run --quiet");
+    let mut limited = std::process::Command::new("sh");
+    limited.current_dir(sandbox.path(".")).args(["-c", &line]);
+    refused_with(1, &mut limited, &["writing run/lock failed", "check the disk"]);
+    assert!(!sandbox.path("run").exists());
 }
 
 #[test]

@@ -119,6 +119,10 @@ fn other_commands_refuse_what_cannot_be() {
         (&["eval", "linear", "run", "--lr", "1e300", "--epochs", "1"], &["--lr 1e300; lower --lr"]),
         (&["eval", "knn", "run", "--label-list", "nope.txt"], &["cannot read nope.txt"]),
         (&["eval", "knn", "run", "--source", "foo"], &["'foo'", "'--source <FORMAT>'", "idx"]),
+        (
+            &["eval", "knn", "run", "--recipe", "default"],
+            &["--recipe default", "run is a run's folder", "leave --recipe out"],
+        ),
         (&["eval", "knn", "none"], &["none holds no run", "give the folder of a run"]),
         (
             &["export", "none", "--format", "torchvision", "--out", "x"],
@@ -149,6 +153,19 @@ fn other_commands_refuse_what_cannot_be() {
         }
         assert!(!sandbox.path("big.png").exists() && !sandbox.path("big.safetensors").exists());
     }
+}
+
+#[test]
+fn a_run_without_a_probe_can_have_one_later() {
+    let sandbox = Sandbox::new();
+    succeeds(&mut sandbox.tiny("run", &["--quiet", "--set", "schedule.epochs=2"]));
+    let resume = ["run", "--resume", "--out", "run", "--quiet", "--set", "eval.linear_epochs=0"];
+    let output = sandbox.command(&resume).output().expect("the binary");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("evaluated again"), "{said}");
+    // As the help says: the run's epochs, else 100.
+    let said = succeeds(&mut sandbox.command(&["eval", "linear", "run", "--json"]));
+    assert_eq!(serde_json::from_str::<Value>(&said).expect("JSON")["epochs"], 100, "{said}");
 }
 
 #[test]

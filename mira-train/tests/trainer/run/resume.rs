@@ -144,8 +144,7 @@ fn asked_to_stop_it_saves_and_says_so_by_its_exit_code() {
 }
 
 /// Waits until a run's log has this text.
-#[cfg(unix)]
-fn logged(child: &mut Child, sandbox: &Sandbox, run: &str, text: &str) {
+pub(crate) fn logged(child: &mut Child, sandbox: &Sandbox, run: &str, text: &str) {
     let deadline = Instant::now() + Duration::from_mins(5);
     let log = sandbox.path(run).join("metrics.jsonl");
     while !std::fs::read_to_string(&log).unwrap_or_default().contains(text) {
@@ -172,7 +171,7 @@ fn asked_to_stop_in_an_evaluation_it_does_not_wait_for_its_end() {
 }
 
 /// Leaves of a log the lines before the first that says all of `words`.
-fn cut(sandbox: &Sandbox, run: &str, words: &[&str]) {
+pub(crate) fn cut(sandbox: &Sandbox, run: &str, words: &[&str]) {
     let path = sandbox.path(run).join("metrics.jsonl");
     let text = std::fs::read_to_string(&path).expect("metrics");
     let is_it = |line: &&str| words.iter().all(|word| line.contains(word));
@@ -244,6 +243,11 @@ fn another_run_is_not_resumed() {
     refused(sandbox.command(&resume).arg("train.seed=7"), &["train.seed"]);
     refused(sandbox.command(&resume).arg("eval.knn_neighbours=300"), &["eval.knn_neighbours"]);
     refused(&mut sandbox.command(&["run", "--resume", "--out", "nothing"]), &["nothing"]);
+    // As without --resume.
+    let twice = ["--seed", "0", "--set", "train.seed=0"];
+    refused(sandbox.command(&resume[..4]).args(twice), &["--seed gives `train.seed`, too"]);
+    let twice = ["--data", "x", "--set", "data.path=y"];
+    refused(sandbox.command(&resume[..4]).args(twice), &["--data gives `data.path`, too"]);
     refused(&mut sandbox.tiny("run", &[]), &["--resume"]);
 }
 
@@ -360,4 +364,11 @@ fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
     // From another folder the recipe's path leads nowhere.
     let mut elsewhere = sandbox.command(&["run", "--resume", "--out", "../run"]);
     refused(elsewhere.current_dir(sandbox.path("copy")), &["data", "give --data with --resume"]);
+    // Not where it was given.
+    for given in [&["--data", "nowhere"][..], &["--set", "data.path=nowhere"]] {
+        let output = sandbox.command(&resume[..4]).args(given).output().expect("the binary");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("nowhere") && !said.contains("give --data"), "{said}");
+    }
 }
