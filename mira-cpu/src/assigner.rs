@@ -15,8 +15,8 @@ use crate::{CpuWorkspace, Error, memory};
 /// Assigns on the CPU: logits of type `L` (`f32`, `f64`, [`half::f16`], [`half::bf16`]) in, assignment of type `A` (`f32`, `f64`)
 /// out, which is also the type the sweeps compute in.
 ///
-/// Views may have any row stride; columns must be contiguous. Work is spread over as many threads as rayon has, in blocks of rows whose
-/// size depends on the shape alone: results have the same bits on any number of threads.
+/// Views may have any row stride; columns must be contiguous. Work is spread over as many threads as the rayon pool has that the call is
+/// made in (outside of one, `RAYON_NUM_THREADS` or all cores; see the [crate's documentation](crate)), in blocks of rows whose size depends on the shape alone: results have the same bits on any number of threads.
 ///
 /// # Example
 /// ```
