@@ -45,6 +45,10 @@ check-candle-cuda *args:
 cuda-toolchain *args:
     dev/cuda-toolchain {{args}}
 
+# What would be published of each crate
+check-packages:
+    dev/check_packages
+
 # Licences and sources of the dependencies (needs cargo-deny)
 deny:
     cargo deny check bans licenses sources

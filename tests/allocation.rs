@@ -104,6 +104,8 @@ fn main() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
         pool.broadcast(|_| ()); // all have started, so what that allocates is not counted below
         pool.install(|| methods().into_iter().for_each(cpu));
+        // Outside of it, assignments have not started rayon's global pool: it can still be set up.
+        rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("not started before");
     }
     #[cfg(feature = "cuda")]
     methods().into_iter().for_each(cuda);

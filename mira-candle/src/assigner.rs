@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use mira_core::{Assigner, Collective, Method, Report, Shape, SingleProcess};
+use mira_core::{Assigner, Collective, FixedPoint, Method, Report, Shape, SingleProcess};
 
 use crate::operation::{Options, arithmetic};
 use crate::storage::Backend;
@@ -117,7 +117,7 @@ impl CandleAssigner {
 
     /// Treats the logits as this rank's rows of a batch spread over the collective's ranks. On the CPU only; on CUDA, more ranks than one are
     /// [`Error::CudaCollective`]. All must assign with the same method; where one starts from other weights than the others, all start cold. A rank
-    /// whose tensors are refused tells the others so.
+    /// whose tensors are refused tells the others so; one that has none to give calls [`refuse`](Assigner::refuse).
     ///
     /// Ranks that are threads of one process need assignments with memory of their own: a tensor is locked while it is written,
     /// so ranks that write slices of one tensor would wait for each other for ever.
@@ -143,7 +143,7 @@ impl CandleAssigner {
 }
 
 /// The shape of a matrix of logits or assignments.
-fn shape_of(what: &'static str, tensor: &Tensor) -> Result<Shape, Error> {
+pub(crate) fn shape_of(what: &'static str, tensor: &Tensor) -> Result<Shape, Error> {
     match *tensor.dims() {
         [batch, num_prototypes] => Ok(Shape::new(batch, num_prototypes)?),
         ref dims => Err(Error::Rank { what, got: dims.to_vec() }),
@@ -181,12 +181,6 @@ impl Assigner for CandleAssigner {
         assignment: &Tensor,
         workspace: &mut Workspace,
     ) -> Result<(), Error> {
-        for (what, tensor) in [("logits", logits), ("assignment", assignment)] {
-            let (expected, got) = (workspace.shape(), shape_of(what, tensor)?);
-            if got != expected {
-                return Err(mira_core::Error::ShapeMismatch { what, expected, got }.into());
-            }
-        }
         storage::assign(&self.options, logits, assignment, workspace)
     }
 
@@ -225,11 +219,19 @@ impl Assigner for CandleAssigner {
         output
     }
 
+    fn refuse(&self) {
+        FixedPoint::refuse(&*self.options.collective);
+    }
+
     fn assign(&self, logits: &Tensor) -> Result<(Tensor, Report), Error> {
-        let shape = shape_of("logits", logits)?;
-        let assigner = self.clone().with_dtype(arithmetic(logits.dtype())?)?;
-        let assigner = assigner.with_device(logits.device())?;
-        let (mut workspace, output) = (assigner.workspace(shape)?, assigner.output(shape)?);
+        let made = || -> Result<_, Error> {
+            let shape = shape_of("logits", logits)?;
+            let assigner = self.clone().with_dtype(arithmetic(logits.dtype())?)?;
+            let assigner = assigner.with_device(logits.device())?;
+            let (workspace, output) = (assigner.workspace(shape)?, assigner.output(shape)?);
+            Ok((assigner, workspace, output))
+        };
+        let (assigner, mut workspace, output) = made().inspect_err(|_| self.refuse())?;
         assigner.assign_into(logits, &output, &mut workspace)?;
         Ok((output, assigner.report(&workspace)?))
     }

@@ -168,6 +168,16 @@ pub enum Error {
         /// Ordinal of the device.
         gpu_id: usize,
     },
+    /// A temperature of a loss so small that the loss's type does not hold its reciprocal.
+    #[error(
+        "1/{got:e} is not finite in {dtype:?}, in which the loss is computed; raise the temperature (SwAV and MIRA use 0.1), or convert the logits with `logits.to_dtype(DType::F64)`"
+    )]
+    LossTemperature {
+        /// The temperature given.
+        got: f64,
+        /// The type of the loss.
+        dtype: DType,
+    },
     /// A loss without a pair of target and prediction.
     #[error(
         "swapped prediction needs at least 2 views and 1 target, and no more targets than views, got {views} views and {targets} targets"

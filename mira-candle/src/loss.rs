@@ -15,15 +15,15 @@ use crate::Error;
 ///
 /// | argument | shape | |
 /// |---|---|---|
-/// | `logits` | V tensors of B × K, V ≥ 2, finite | the student's; f16 and bf16 are widened to f32 |
+/// | `logits` | V tensors of B × K, V ≥ 2; finite, and so are differences in a row | the student's; f16 and bf16 are widened to f32 |
 /// | `targets` | T tensors of B × K, rows on the simplex | `targets[t]` is the assignment of view t; no gradient flows into it |
-/// | `temperature` | τ > 0, finite | the student's |
+/// | `temperature` | τ > 0, finite, and so is 1/τ | the student's |
 ///
-/// Returns a scalar in f32, or f64 for f64 logits. In nats.
+/// Returns a scalar in f32, or f64 for f64 logits. In nats. It is infinite only where the type holds nothing as large.
 ///
 /// # Errors
 /// [`Error::NoPairs`], [`Error::Rank`] and [`Error::LossShape`] for views and targets that do not fit together, [`Error::LogitsDType`],
-/// [`mira_core::Error::InvalidTemperature`], and candle's own, as for tensors on different devices.
+/// [`mira_core::Error::InvalidTemperature`], [`Error::LossTemperature`] where 1/τ is infinite in the loss's type, and candle's own, as for tensors on different devices.
 ///
 /// # Example
 /// A prediction that knows nothing costs log K against any target:
@@ -58,10 +58,9 @@ pub fn swapped_prediction_loss(
     check_shapes(logits, targets)?;
     let mut sum: Option<Tensor> = None;
     for (v, view) in logits.iter().enumerate() {
-        let log_probabilities = log_softmax(view, temperature)?;
+        let prediction = Prediction::new(view, temperature)?;
         for (_, target) in targets.iter().enumerate().filter(|(t, _)| *t != v) {
-            let target = target.detach().to_dtype(log_probabilities.dtype())?;
-            let cross_entropy = (target * &log_probabilities)?.sum(D::Minus1)?.mean_all()?.neg()?;
+            let cross_entropy = prediction.cross_entropy(target)?;
             sum = Some(match sum {
                 Some(sum) => (sum + cross_entropy)?,
                 None => cross_entropy,
@@ -72,17 +71,43 @@ pub fn swapped_prediction_loss(
     Ok((sum.ok_or(no_pairs)? / num_pairs)?)
 }
 
-/// `log softmax(S/τ)` along rows, in f32 or f64.
-fn log_softmax(logits: &Tensor, temperature: f64) -> Result<Tensor, Error> {
-    let wide = match logits.dtype() {
-        DType::F16 | DType::BF16 => logits.to_dtype(DType::F32)?,
-        DType::F32 | DType::F64 => logits.clone(),
-        got => return Err(Error::LogitsDType { got }),
-    };
-    let scaled = (wide / temperature)?;
-    // Shifting by any constant leaves the value as it is, so no gradient need go through the maximum.
-    let shifted = scaled.broadcast_sub(&scaled.detach().max_keepdim(D::Minus1)?)?;
-    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
+/// `softmax(S/τ)` along rows, in f32 or f64, as what its logarithm is made of: nothing is divided by τ that might not fit afterwards.
+struct Prediction {
+    /// `S − max S` of each row: B × K.
+    relative: Tensor,
+    /// `log Σ e^{(S − max S)/τ}`: B.
+    log_totals: Tensor,
+    temperature: f64,
+}
+
+impl Prediction {
+    fn new(logits: &Tensor, temperature: f64) -> Result<Self, Error> {
+        let (wide, largest) = match logits.dtype() {
+            DType::F16 | DType::BF16 => (logits.to_dtype(DType::F32)?, f64::from(f32::MAX)),
+            DType::F32 => (logits.clone(), f64::from(f32::MAX)),
+            DType::F64 => (logits.clone(), f64::MAX),
+            got => return Err(Error::LogitsDType { got }),
+        };
+        // candle multiplies by the reciprocal.
+        if temperature.recip() > largest {
+            return Err(Error::LossTemperature { got: temperature, dtype: wide.dtype() });
+        }
+        // Shifting by any constant leaves the loss as it is, so no gradient need go through the maximum.
+        let relative = wide.broadcast_sub(&wide.detach().max_keepdim(D::Minus1)?)?;
+        let log_totals = (&relative / temperature)?.exp()?.sum(D::Minus1)?.log()?;
+        Ok(Self { relative, log_totals, temperature })
+    }
+
+    /// The mean over rows of `−Σ_j W_ij log softmax_ij`. Both of its parts are at least 0; a weight of 0 multiplies numbers only.
+    fn cross_entropy(&self, target: &Tensor) -> Result<Tensor, Error> {
+        let Self { relative, log_totals, temperature } = self;
+        let target = target.detach().to_dtype(relative.dtype())?;
+        let batch = target.dim(0)? as f64;
+        let mean = |rows: Tensor| (rows / batch)?.sum_all();
+        let of_totals = mean((target.sum(D::Minus1)? * log_totals)?)?;
+        let of_scores = (mean((target * relative)?.sum(D::Minus1)?)? / *temperature)?;
+        Ok((of_totals - of_scores)?)
+    }
 }
 
 /// All matrices of one shape that is not empty.

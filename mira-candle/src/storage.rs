@@ -5,6 +5,7 @@ use std::cell::Cell;
 use candle_core::{DType, DeviceLocation, Tensor};
 use mira_core::FixedPoint;
 
+use crate::assigner::shape_of;
 use crate::operation::{self, Options};
 use crate::{Error, Workspace};
 
@@ -74,7 +75,7 @@ fn check_places(
     Ok(())
 }
 
-/// Assigns `logits` into the memory of `assignment`, both of the workspace's shape. The other ranks hear of a refusal.
+/// Assigns `logits` into the memory of `assignment`. The other ranks hear of a refusal.
 pub(crate) fn assign(
     options: &Options,
     logits: &Tensor,
@@ -97,6 +98,12 @@ fn begin(
     workspace: &mut Workspace,
     has_begun: &Cell<bool>,
 ) -> Result<(), Error> {
+    for (what, tensor) in [("logits", logits), ("assignment", assignment)] {
+        let (expected, got) = (workspace.shape(), shape_of(what, tensor)?);
+        if got != expected {
+            return Err(mira_core::Error::ShapeMismatch { what, expected, got }.into());
+        }
+    }
     if assignment.track_op() {
         return Err(Error::TrackedAssignment);
     }

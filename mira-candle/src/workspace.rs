@@ -79,7 +79,14 @@ impl Workspace {
         on!(&self.memory, cpu => Ok(cpu.log_weights().to_vec()), cuda => Ok(cuda.workspace()?.log_weights(0)?))
     }
 
-    /// Restores a warm start, as from a checkpoint. On CUDA there is nothing to report until the next assignment.
+    /// Whether the next assignment can start from [`log_weights`](Self::log_weights): not before the first assignment, nor after one that
+    /// failed (on CUDA, that could not be enqueued). Where it is false, a checkpoint must not keep the weights: restored, they would be a
+    /// start that this workspace does not have.
+    pub fn has_warm_start(&self) -> bool {
+        on!(&self.memory, cpu => cpu.has_warm_start(), cuda => cuda.has_warm_start)
+    }
+
+    /// Restores a warm start, as from a checkpoint of a workspace that [had one](Self::has_warm_start). On CUDA there is nothing to report until the next assignment.
     ///
     /// # Errors
     /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in
@@ -88,7 +95,7 @@ impl Workspace {
         on!(
             &mut self.memory,
             cpu => Ok(cpu.set_log_weights(log_weights)?),
-            cuda => Ok(cuda.workspace_mut()?.set_log_weights(0, log_weights)?)
+            cuda => cuda.set_log_weights(log_weights)
         )
     }
 

@@ -66,20 +66,18 @@ fn main() {
     let methods: [Method; 3] =
         [Mira::default().into(), Sinkhorn::swav().into(), Softmax::new(0.1).expect("valid").into()];
     // Several threads to an assignment also where there is one core.
-    rayon_threads(4);
-    for method in methods {
-        for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
-            for batch in [16, 512] {
-                check(method, dtype, batch);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
+    pool.broadcast(|_| ()); // all have started, so what that allocates is not counted
+    pool.install(|| {
+        for method in methods {
+            for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+                for batch in [16, 512] {
+                    check(method, dtype, batch);
+                }
             }
         }
-    }
+    });
     println!("the second assignment allocates nothing that grows with the batch: ok");
-}
-
-fn rayon_threads(count: usize) {
-    rayon::ThreadPoolBuilder::new().num_threads(count).build_global().expect("first use");
-    rayon::broadcast(|_| ()); // all have started, so what that allocates is not counted
 }
 
 fn check(method: Method, dtype: DType, batch: usize) {

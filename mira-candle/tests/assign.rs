@@ -197,12 +197,15 @@ fn options_reach_the_backend() {
         warm.assign_into(&logits, &output, workspace).expect("valid");
         warm.report(workspace).expect("assigned").iterations
     };
+    assert!(!workspace.has_warm_start());
     let (cold, again) = (sweeps(&mut workspace), sweeps(&mut workspace));
+    assert!(workspace.has_warm_start());
     assert!(again < cold, "{again} sweeps from the optimum, {cold} from nothing");
     // The same start, restored.
     let weights = workspace.log_weights().expect("on the CPU");
     let mut restored = warm.workspace(shape()).expect("memory");
     restored.set_log_weights(&weights).expect("K finite values");
+    assert!(restored.has_warm_start());
     assert_eq!(sweeps(&mut restored), again);
     assert!(restored.set_log_weights(&[0.0]).is_err());
     restored.set_center(&[0.5; NUM_PROTOTYPES]).expect("K finite values");

@@ -1,7 +1,7 @@
 //! The swapped-prediction loss against its equation, finite differences, and the trainer's own.
 
 use candle_core::{DType, Device, Tensor, Var};
-use mira_candle::swapped_prediction_loss;
+use mira_candle::{Error, swapped_prediction_loss};
 use mira_train::objective::{Reduction, swapped_prediction};
 
 fn matrix<const B: usize>(rows: &[[f64; 2]; B]) -> Tensor {
@@ -146,6 +146,57 @@ fn large_scores_stay_finite() {
     let target = matrix(&[[0.5, 0.5]]);
     let loss = swapped_prediction_loss(&views, &[target.clone(), target], 1.0).expect("a pair");
     assert_eq!(scalar(&loss), 1e4);
+}
+
+/// τ → 0: what is left of the cross-entropy is `Σ_j W_j (max S − S_j)/τ`, as long as f32 holds it.
+#[test]
+fn small_temperatures_and_large_scores_are_computed_or_refused() -> candle_core::Result<()> {
+    let scores: Vec<f32> = (0..20u8).map(|i| f32::from(i).sin()).collect();
+    let view = Tensor::from_slice(&scores, (4, 5), &Device::Cpu)?;
+    let target = Tensor::full(0.2f32, (4, 5), &Device::Cpu)?;
+    let distances = scores.chunks(5).map(|row| {
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.iter().map(|s| 0.2 * f64::from(largest - s)).sum::<f64>()
+    });
+    let distance = distances.sum::<f64>() / 4.0;
+    let loss_at = |tau| {
+        swapped_prediction_loss(&[view.clone(), view.clone()], std::slice::from_ref(&target), tau)
+    };
+    for tau in [1e-30, 1e-37, 1e-38] {
+        let (loss, expected) = (scalar(&loss_at(tau)?), distance / tau);
+        assert!((loss - expected).abs() < 1e-5 * expected, "{tau:e}: {loss:e}, not {expected:e}");
+    }
+    for tau in [1e-39, 1e-45] {
+        let error = loss_at(tau).expect_err("1/τ is infinite in f32");
+        assert!(
+            matches!(error, Error::LossTemperature { got, dtype: DType::F32 } if got == tau),
+            "{error}"
+        );
+        assert!(error.to_string().contains("to_dtype(DType::F64)"), "{error}");
+    }
+
+    // At τ = 0.1 the least likely logit is 2e39 below the likeliest, which f32 does not hold, and the target gives it nothing.
+    let row = |values: [f32; 3]| Tensor::new(&[values], &Device::Cpu);
+    let large = Var::from_tensor(&row([1e38, -1e38, 1e38])?)?;
+    let views = [row([0.0; 3])?, large.as_tensor().clone()];
+    for (target, tau, expected) in [
+        ([1.0, 0.0, 0.0], 0.1, 2f64.ln()),
+        ([0.5, 0.0, 0.5], 1e-38, 2f64.ln()),
+        ([0.0, 1.0, 0.0], 10.0, 2e37),
+        ([0.0, 1.0, 0.0], 0.1, f64::INFINITY),
+    ] {
+        let loss = swapped_prediction_loss(&views, &[row(target)?], tau)?;
+        let right = scalar(&loss) == expected || (scalar(&loss) / expected - 1.0).abs() < 1e-6;
+        assert!(right, "{target:?} at {tau:e}: {loss}, not {expected:e}");
+        let gradients = loss.backward()?;
+        let gradient = gradients.get(&large).expect("a prediction").to_vec2::<f32>()?;
+        for ((got, weight), predicted) in gradient[0].iter().zip(target).zip([0.5, 0.0, 0.5]) {
+            let expected = (predicted - f64::from(weight)) / tau;
+            let distance = (f64::from(*got) - expected).abs();
+            assert!(distance <= 1e-6 / tau, "{target:?} at {tau:e}: {gradient:?}");
+        }
+    }
+    Ok(())
 }
 
 /// `mira_train::objective`, which starts from embeddings and prototypes, in value and gradient.

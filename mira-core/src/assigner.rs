@@ -78,14 +78,23 @@ pub trait Assigner {
     /// Borrows an owned output.
     fn as_assignment(output: &mut Self::Output) -> Self::Assignment<'_>;
 
+    /// For a rank of a batch over several that cannot call [`assign_into`](Self::assign_into), because it has no rows, say: takes part in
+    /// the others' assignment with a refusal, so that they end with [`Error::PeerFailed`] instead of waiting. What
+    /// [`assign`](Self::assign) and [`assign_into`](Self::assign_into) refuse they have told already.
+    ///
+    /// As provided, it does nothing: for backends that spread no batch over ranks, or (`mira-cuda`) compare ranks when workspaces are made.
+    fn refuse(&self) {}
+
     /// One line for those who want one: allocates, assigns, reports.
     ///
     /// # Errors
     /// As [`assign_into`](Self::assign_into).
     fn assign(&self, logits: Self::Logits<'_>) -> Result<(Self::Output, Report), Self::Error> {
-        let shape = Self::shape(&logits)?;
-        let mut workspace = self.workspace(shape)?;
-        let mut output = self.output(shape)?;
+        let made = || {
+            let shape = Self::shape(&logits)?;
+            Ok((self.workspace(shape)?, self.output(shape)?))
+        };
+        let (mut workspace, mut output) = made().inspect_err(|_: &Self::Error| self.refuse())?;
         self.assign_into(logits, Self::as_assignment(&mut output), &mut workspace)?;
         let report = self.report(&workspace)?;
         Ok((output, report))

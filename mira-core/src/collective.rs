@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 /// Element-wise reductions over ranks, in rank order; every rank gets the same bits.
 ///
 /// All ranks must make the same calls with equal lengths. An implementation returns an error, and never hangs, when they do
-/// not or when one is gone.
+/// not or when one is gone. From then on every call of every rank is an error: some have made a call more than others, so what they bring
+/// next is of different steps, and nothing in it says so. It is the collective that must remember, and not an assigner: assigners
+/// are made anew for each step, share a collective, and are not all that sums over it.
 pub trait Collective: Send + Sync + std::fmt::Debug {
     /// This rank, from 0.
     fn rank(&self) -> usize;
@@ -83,6 +85,14 @@ pub enum CollectiveError {
         /// The time waited.
         seconds: u64,
     },
+    /// Some ranks gave up on a call that others may still make, or made another.
+    #[error(
+        "ranks are no longer at the same step, since an earlier call failed: {first}; make a new collective on all of them, and start from the same step"
+    )]
+    OutOfStep {
+        /// How the first call failed.
+        first: Box<CollectiveError>,
+    },
     /// The numbers of all ranks do not fit where they were to be gathered.
     #[error(
         "what all ranks give has {expected} numbers, but there is room for {got}; make room for the number of ranks times each one's"
@@ -119,6 +129,9 @@ impl Collective for SingleProcess {
 
 /// Ranks that are threads of one process.
 ///
+/// After a [`Timeout`](CollectiveError::Timeout) or a [`Mismatch`](CollectiveError::Mismatch) all calls are
+/// [`OutOfStep`](CollectiveError::OutOfStep), on all ranks.
+///
 /// ```
 /// use mira_core::{Collective, ThreadCollective};
 /// let ranks = ThreadCollective::world(2);
@@ -154,6 +167,8 @@ struct State {
     left: Vec<usize>,
     result: Vec<f64>,
     verdict: Option<CollectiveError>,
+    /// Why there are no more rounds.
+    broken: Option<CollectiveError>,
     /// Ranks that have not yet taken the result of the finished round.
     readers: usize,
     round: u64,
@@ -174,7 +189,7 @@ impl ThreadCollective {
         Self::world_with_timeout(world_size, Duration::from_secs(60))
     }
 
-    /// The same with another patience.
+    /// The same with another patience; with more than the clock can count (`Duration::MAX`), ranks wait for each other as long as all are there.
     ///
     /// # Panics
     /// If `world_size` is 0.
@@ -187,6 +202,7 @@ impl ThreadCollective {
                 left: Vec::with_capacity(world_size),
                 result: Vec::new(),
                 verdict: None,
+                broken: None,
                 readers: 0,
                 round: 0,
             }),
@@ -206,25 +222,35 @@ impl ThreadCollective {
         mut state: MutexGuard<'a, State>,
         mut done: impl FnMut(&State) -> bool,
     ) -> (MutexGuard<'a, State>, Result<(), CollectiveError>) {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now().checked_add(self.timeout);
         loop {
             if done(&state) {
                 return (state, Ok(()));
+            }
+            if let Some(error) = &state.broken {
+                let error = error.clone();
+                return (state, Err(error));
             }
             // Later leavers may only have left because the first one did: name that one.
             if missing(&state).any(|rank| state.left.contains(&rank)) {
                 let rank = state.left[0];
                 return (state, Err(CollectiveError::RankLeft { rank }));
             }
+            let changed = &self.shared.changed;
+            let Some(deadline) = deadline else {
+                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
             let now = Instant::now();
             if now >= deadline {
                 let rank = missing(&state).next().unwrap_or(self.rank);
-                let seconds = self.timeout.as_secs();
-                return (state, Err(CollectiveError::Timeout { rank, seconds }));
+                let error = CollectiveError::Timeout { rank, seconds: self.timeout.as_secs() };
+                // Under the same lock: the ranks that are late find it, and do not meet a later call of this one.
+                state.broken = Some(error.clone());
+                changed.notify_all();
+                return (state, Err(error));
             }
-            state = self
-                .shared
-                .changed
+            state = changed
                 .wait_timeout(state, deadline - now)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -232,8 +258,12 @@ impl ThreadCollective {
     }
 
     fn reduce(&self, operation: Operation, values: &mut [f64]) -> Result<(), CollectiveError> {
+        let state = self.lock();
+        if let Some(first) = &state.broken {
+            return Err(CollectiveError::OutOfStep { first: Box::new(first.clone()) });
+        }
         // A round ends when every rank has read its result; only then may the next one begin.
-        let (mut state, ready) = self.wait(self.lock(), |s| s.readers == 0);
+        let (mut state, ready) = self.wait(state, |s| s.readers == 0);
         ready?;
         let slot = &mut state.slots[self.rank];
         slot.clear();
@@ -283,6 +313,7 @@ impl State {
                 expected: describe(0),
                 got: describe(rank),
             });
+        self.broken.clone_from(&self.verdict);
         if self.verdict.is_none() {
             let operation = self.calls[0].expect("present");
             self.result.clear();
@@ -381,6 +412,55 @@ mod tests {
             on_ranks(ThreadCollective::world(2), |rank| rank.sum(&mut vec![0.0; 1 + rank.rank()]));
         for result in results {
             assert!(matches!(result, Err(CollectiveError::Mismatch { rank: 1, .. })), "{result:?}");
+        }
+    }
+
+    /// Rank 1 is a call behind: what it brings must not be added to what rank 0 brings next.
+    #[test]
+    fn after_a_timeout_or_a_mismatch_nothing_is_summed() {
+        let out_of_step = |first| {
+            let first = Box::new(first);
+            Err(CollectiveError::OutOfStep { first })
+        };
+        let world = ThreadCollective::world_with_timeout(3, Duration::from_millis(20));
+        let timeout = CollectiveError::Timeout { rank: 2, seconds: 0 };
+        let waiting = std::thread::scope(|scope| {
+            [0, 1]
+                .map(|r| {
+                    scope.spawn({
+                        let rank = &world[r];
+                        || rank.sum(&mut [1.0])
+                    })
+                })
+                .map(|h| h.join().expect("no panic"))
+        });
+        assert!(waiting.contains(&Err(timeout.clone())), "{waiting:?}");
+        for rank in [2, 0, 1] {
+            assert_eq!(world[rank].sum(&mut [1.0]), out_of_step(timeout.clone()), "rank {rank}");
+        }
+        let results = on_ranks(ThreadCollective::world(2), |rank| {
+            let first = rank.sum(&mut vec![0.0; 1 + rank.rank()]);
+            (first, rank.sum(&mut [1.0]))
+        });
+        for (first, second) in results {
+            assert_eq!(second, out_of_step(first.expect_err("of other lengths")));
+        }
+    }
+
+    #[test]
+    fn patience_without_end_waits() {
+        let world = ThreadCollective::world_with_timeout(2, Duration::MAX);
+        let results = on_ranks(world, |rank| {
+            if rank.rank() == 1 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let mut values = [1.0];
+            let summed = (rank.sum(&mut values), values);
+            // One that leaves is noticed all the same.
+            (summed, rank.rank() == 1 || rank.sum(&mut values).is_err())
+        });
+        for result in results {
+            assert_eq!(result, ((Ok(()), [2.0]), true));
         }
     }
 

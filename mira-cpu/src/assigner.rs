@@ -15,8 +15,8 @@ use crate::{CpuWorkspace, Error, memory};
 /// Assigns on the CPU: logits of type `L` (`f32`, `f64`, [`half::f16`], [`half::bf16`]) in, assignment of type `A` (`f32`, `f64`)
 /// out, which is also the type the sweeps compute in.
 ///
-/// Views may have any row stride; columns must be contiguous. Work is spread over as many threads as rayon has, in blocks of rows whose
-/// size depends on the shape alone: results have the same bits on any number of threads.
+/// Views may have any row stride; columns must be contiguous. Work is spread over as many threads as the rayon pool has that the call is
+/// made in (outside of one, `RAYON_NUM_THREADS` or all cores; see the [crate's documentation](crate)), in blocks of rows whose size depends on the shape alone: results have the same bits on any number of threads.
 ///
 /// # Example
 /// ```
@@ -59,7 +59,8 @@ impl<L: Logit, A: Real> CpuAssigner<L, A> {
     }
 
     /// Treats the logits as this rank's rows of a batch spread over the collective's ranks. All must assign with the same method; where one
-    /// starts from other weights than the others, all start cold. A rank whose arguments are refused tells the others so.
+    /// starts from other weights than the others, all start cold. A rank whose arguments are refused tells the others so; one that has none to
+    /// give calls [`refuse`](Assigner::refuse).
     #[must_use]
     pub fn with_collective(self, collective: Arc<dyn Collective>) -> Self {
         Self { collective, ..self }
@@ -120,8 +121,8 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
         mut assignment: ArrayViewMut2<'_, A>,
         ws: &mut CpuWorkspace<A>,
     ) -> Result<(), Error> {
-        let stride = output_stride(&logits, &assignment, ws.shape)
-            .inspect_err(|_| FixedPoint::refuse(&*self.collective))?;
+        let stride =
+            output_stride(&logits, &assignment, ws.shape).inspect_err(|_| self.refuse())?;
         // SAFETY: the view is exclusively borrowed for this call; its rows are contiguous and `stride` apart.
         let rows = unsafe { Rows::new(assignment.as_mut_ptr(), stride, ws.shape.num_prototypes()) };
         let CpuWorkspace { block_rows, fixed_point, memory, .. } = ws;
@@ -163,5 +164,9 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
 
     fn as_assignment(output: &mut Array2<A>) -> ArrayViewMut2<'_, A> {
         output.view_mut()
+    }
+
+    fn refuse(&self) {
+        FixedPoint::refuse(&*self.collective);
     }
 }

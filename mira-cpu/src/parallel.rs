@@ -7,7 +7,7 @@
 //!
 //! Helpers are threads of our own rather than rayon's. Handing work to rayon's pool moves the leader to a pool thread, where it may
 //! take the place of another leader it waits for (ranks that are threads), and allocates in the pool's queue; here the leader stays on
-//! the calling thread and nothing is allocated. How many helpers to ask for is still the size of the current rayon pool.
+//! the calling thread and nothing is allocated. How many helpers to ask for is still the size of the rayon pool that the call is made in.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -57,8 +57,9 @@ pub(crate) fn with_team<R>(lead: impl FnOnce(&Team) -> R) -> R {
     lead(&team)
 }
 
-/// Threads an assignment may use: as many as the rayon pool it is called in, outside of one as many as rayon's global pool would
-/// have (`RAYON_NUM_THREADS`, else all cores), which need not be started for that.
+/// Threads an assignment may use: as many as the rayon pool it is called in, outside of one as many as rayon's global pool has where nobody
+/// sets it up (`RAYON_NUM_THREADS`, else all cores). How many that has in truth rayon tells nobody without starting it, and whoever calls
+/// `build_global` later would find it started.
 pub(crate) fn num_threads() -> usize {
     if rayon::current_thread_index().is_some() {
         rayon::current_num_threads()

@@ -71,7 +71,14 @@ impl<A: Real> CpuWorkspace<A> {
         self.fixed_point.log_weights()
     }
 
-    /// Restores a warm start, as from a checkpoint.
+    /// Whether the next assignment can start from [`log_weights`](Self::log_weights): not before the first assignment, nor after one that
+    /// failed. Where it is false, a checkpoint must not keep the weights: restored, they would be a start that this workspace does not have.
+    pub const fn has_warm_start(&self) -> bool {
+        self.fixed_point.has_warm_start()
+    }
+
+    /// Restores a warm start, as from a checkpoint of a workspace that [had one](Self::has_warm_start): the next assignment has the bits of that
+    /// workspace's.
     ///
     /// # Errors
     /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in magnitude.

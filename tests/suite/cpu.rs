@@ -375,3 +375,39 @@ fn a_centre_beyond_what_numbers_hold_is_refused() {
     workspace.set_center(&[1.0, 0.0]).expect("a centre");
     assigner.assign_into(logits.view(), assignment.view_mut(), &mut workspace).expect("valid");
 }
+
+/// A workspace that is saved and restored (its log weights where it says that there is a start in them) goes on with the same bits,
+/// wherever in its life that was: before its first batch, after one that was refused, after one that was assigned.
+#[test]
+fn a_restored_workspace_goes_on_with_the_same_bits() {
+    let shape = shape(40, 9);
+    let batch = |n: usize| {
+        Array2::from_shape_fn((40, 9), |(i, j)| to_f32(((3 * i * j + 7 * n + j) as f64).sin()))
+    };
+    for method in [Method::from(Mira::default()), Sinkhorn::new(0.2).expect("valid").into()] {
+        let assigner = CpuAssigner::<f32>::new(method).with_warm_start(true);
+        let mut workspace = assigner.workspace(shape).expect("small");
+        let next = |workspace: &mut _, n| {
+            let mut assignment = Array2::zeros((40, 9));
+            assigner.assign_into(batch(n).view(), assignment.view_mut(), workspace).expect("valid");
+            (assignment, assigner.report(workspace).expect("assigned"))
+        };
+        for (n, has_warm_start) in [false, false, true].into_iter().enumerate() {
+            if n == 1 {
+                let mut refused = batch(n);
+                refused[[39, 2]] = f32::NAN;
+                let mut assignment = Array2::zeros((40, 9));
+                assigner
+                    .assign_into(refused.view(), assignment.view_mut(), &mut workspace)
+                    .expect_err("not a number");
+            }
+            assert_eq!(workspace.has_warm_start(), has_warm_start, "{method:?}, {n}");
+            let mut restored = assigner.workspace(shape).expect("small");
+            if workspace.has_warm_start() {
+                restored.set_log_weights(workspace.log_weights()).expect("a run's");
+            }
+            let uninterrupted = next(&mut workspace, n);
+            assert_eq!(next(&mut restored, n), uninterrupted, "{method:?}, {n}");
+        }
+    }
+}

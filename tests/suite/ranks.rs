@@ -1,14 +1,14 @@
 //! What ranks of the CPU backend do when they are not alike: in their method, their state, or their arguments.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use mira::cpu::{CpuAssigner, CpuWorkspace, Error as CpuError};
 use mira_core::{
-    Assigner, Centered, CollectiveError, Error, Matrix, Method, Mira, Shape, Sinkhorn, Softmax,
-    StopRule, ThreadCollective, verify,
+    Assigner, Centered, Collective, CollectiveError, Error, Matrix, Method, Mira, Shape, Sinkhorn,
+    Softmax, StopRule, ThreadCollective, verify,
 };
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Axis, concatenate, s};
 
 /// Longer than any of these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,21 +35,28 @@ fn on_two_ranks_with(
     methods: [Method; 2],
     workspace: impl Fn(usize, &CpuAssigner<f64>) -> Result<CpuWorkspace<f64>, CpuError> + Sync,
 ) -> [Answer; 2] {
-    let start = Instant::now();
-    // Kept to the end, so that no rank is rescued by another's being dropped.
-    let world: Vec<_> =
-        ThreadCollective::world_with_timeout(2, PATIENCE).into_iter().map(Arc::new).collect();
-    let one = |rank: usize| -> Answer {
+    together(|rank, collective| {
         let assigner = CpuAssigner::<f64>::new(methods[rank])
             .with_warm_start(true)
-            .with_collective(Arc::clone(&world[rank]) as _);
+            .with_collective(collective);
         let mut workspace = workspace(rank, &assigner)?;
         let mut assignment = Array2::zeros((5, 4));
         assigner.assign_into(logits(rank).view(), assignment.view_mut(), &mut workspace)?;
         Ok((assignment, assigner.report(&workspace)?))
-    };
+    })
+}
+
+/// What two ranks do, without one being left waiting for the other.
+fn together<T: Send>(one: impl Fn(usize, Arc<dyn Collective>) -> T + Sync) -> [T; 2] {
+    let start = Instant::now();
+    // Kept to the end, so that no rank is rescued by another's being dropped.
+    let world: Vec<_> =
+        ThreadCollective::world_with_timeout(2, PATIENCE).into_iter().map(Arc::new).collect();
+    let (one, world) = (&one, &world);
     let answers = std::thread::scope(|scope| {
-        [0, 1].map(|rank| scope.spawn(move || one(rank))).map(|h| h.join().expect("no panic"))
+        [0, 1]
+            .map(|rank| scope.spawn(move || one(rank, Arc::clone(&world[rank]) as _)))
+            .map(|h| h.join().expect("no panic"))
     });
     assert!(start.elapsed() < PATIENCE / 2, "a rank was left waiting");
     answers
@@ -153,29 +160,105 @@ fn a_rank_that_is_refused_ends_the_others() {
     assert!(matches!(refused, CpuError::Core(Error::ShapeMismatch { .. })), "{refused:?}");
 }
 
+#[test]
+fn a_rank_without_rows_ends_the_others() {
+    let assigner = |collective| CpuAssigner::<f64>::new(mira(0.5)).with_collective(collective);
+    let [waiting, refused] = together(|rank, collective| {
+        let rows = logits(rank).slice_move(s![..5 * (1 - rank), ..]);
+        assigner(collective).assign(rows.view())
+    });
+    assert!(matches!(waiting, Err(CpuError::Core(Error::PeerFailed))), "{waiting:?}");
+    let refused = refused.expect_err("no rows");
+    assert!(matches!(refused, CpuError::Core(Error::EmptyShape { batch: 0, .. })), "{refused:?}");
+
+    let [waiting, _] = together(|rank, collective| {
+        let assigner = assigner(collective);
+        if rank == 1 {
+            // Its batch could not be read, say.
+            assigner.refuse();
+            return Ok(());
+        }
+        assigner.assign(logits(0).view()).map(drop)
+    });
+    assert!(matches!(waiting, Err(CpuError::Core(Error::PeerFailed))), "{waiting:?}");
+}
+
 /// What candle's side refuses, before the backend is called.
 #[test]
 fn a_rank_whose_tensors_are_refused_ends_the_others() {
     use candle_core::{DType, Device, Tensor};
     use mira_candle::{CandleAssigner, Error as CandleError};
-    let start = Instant::now();
-    let world: Vec<_> =
-        ThreadCollective::world_with_timeout(2, PATIENCE).into_iter().map(Arc::new).collect();
-    let one = |rank: usize| -> Result<(), CandleError> {
-        let assigner =
-            CandleAssigner::new(mira(0.5)).with_collective(Arc::clone(&world[rank]) as _);
-        let logits: Vec<f32> = (0..20u8).map(f32::from).collect();
-        let logits = Tensor::from_vec(logits, (5, 4), &Device::Cpu)?;
-        let mut workspace = assigner.workspace(Shape::new(5, 4)?)?;
-        let dtype = [DType::F32, DType::F64][rank];
-        let assignment = Tensor::zeros((5, 4), dtype, &Device::Cpu)?;
-        assigner.assign_into(&logits, &assignment, &mut workspace)
+    let zeros = |dims: &[usize], dtype| Tensor::zeros(dims, dtype, &Device::Cpu).expect("memory");
+    let f32s = |dims: &[usize]| zeros(dims, DType::F32);
+    let good = || (f32s(&[5, 4]), f32s(&[5, 4]));
+    // Rank 1's logits and assignment; without one, by `assign`.
+    let cases = [
+        ("AssignmentDType", good().0, Some(zeros(&[5, 4], DType::F64))),
+        ("ShapeMismatch", f32s(&[3, 4]), Some(good().1)),
+        ("ShapeMismatch", good().0, Some(f32s(&[5, 3]))),
+        ("EmptyShape", f32s(&[0, 4]), Some(good().1)),
+        ("Rank", f32s(&[5, 4, 1]), Some(good().1)),
+        ("LogitsDType", zeros(&[5, 4], DType::U8), None),
+        ("Rank", f32s(&[20]), None),
+        ("EmptyShape", f32s(&[0, 4]), None),
+    ];
+    for (refusal, logits, assignment) in cases {
+        let [waiting, refused] = together(|rank, collective| -> Result<(), CandleError> {
+            let assigner = CandleAssigner::new(mira(0.5)).with_collective(collective);
+            let (mut from, mut to) = good();
+            if rank == 1 {
+                from = logits.clone();
+            }
+            let Some(assignment) = &assignment else {
+                return assigner.assign(&from).map(drop);
+            };
+            if rank == 1 {
+                to = assignment.clone();
+            }
+            let mut workspace = assigner.workspace(Shape::new(5, 4)?)?;
+            assigner.assign_into(&from, &to, &mut workspace)
+        });
+        let refused = format!("{:?}", refused.expect_err("refused"));
+        assert!(refused.contains(refusal), "{refused}, not {refusal}");
+        assert!(
+            matches!(waiting, Err(CandleError::Core(Error::PeerFailed))),
+            "{refusal}: {waiting:?}"
+        );
+    }
+}
+
+/// Rank 1 is a step behind once rank 0 has given up on it: of what either brings from then on, nobody gets an answer.
+#[test]
+fn after_a_timeout_no_two_steps_are_mixed() {
+    let world = ThreadCollective::world_with_timeout(2, Duration::from_millis(300));
+    let world: Vec<_> = world.into_iter().map(Arc::new).collect();
+    let given_up = Barrier::new(2);
+    let steps = |rank: usize| -> Vec<Answer> {
+        if rank == 1 {
+            given_up.wait();
+        }
+        let one = |step: usize| {
+            // A new one for each step, as where the method changes from step to step.
+            let assigner = CpuAssigner::<f64>::new(mira(0.5)).with_collective(world[rank].clone());
+            let answer = assigner.assign(logits(2 * step + rank).view());
+            if (rank, step) == (0, 0) {
+                given_up.wait();
+            }
+            answer
+        };
+        (0..3).map(one).collect()
     };
-    let [waiting, refused] = std::thread::scope(|scope| {
-        [0, 1].map(|rank| scope.spawn(move || one(rank))).map(|h| h.join().expect("no panic"))
+    let answers = std::thread::scope(|scope| {
+        let steps = &steps;
+        [0, 1].map(|rank| scope.spawn(move || steps(rank))).map(|h| h.join().expect("no panic"))
     });
-    assert!(start.elapsed() < PATIENCE / 2, "a rank was left waiting");
-    assert!(matches!(refused, Err(CandleError::AssignmentDType { .. })), "{refused:?}");
-    let waiting = waiting.expect_err("of one rank alone").to_string();
-    assert!(waiting.contains("another rank failed"), "{waiting}");
+    let timeout = CollectiveError::Timeout { rank: 1, seconds: 0 };
+    let later = CollectiveError::OutOfStep { first: Box::new(timeout.clone()) };
+    for (n, answer) in answers.into_iter().flatten().enumerate() {
+        let expected = if n == 0 { &timeout } else { &later };
+        match answer {
+            Err(CpuError::Core(Error::Collective(error))) => assert_eq!(error, *expected, "{n}"),
+            other => panic!("answer {n}: {other:?}"),
+        }
+    }
 }
