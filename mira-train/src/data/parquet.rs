@@ -43,9 +43,17 @@ pub(super) struct Encoded {
 }
 
 pub(super) fn open(path: &Path, split: Split) -> Result<Encoded, Error> {
-    let files = if path.is_file() { vec![path.into()] } else { Kind::PARQUET.find(path, split)? };
+    let choices = if path.is_file() {
+        Kind::PARQUET.of_file(path, split)?
+    } else {
+        Kind::PARQUET.find(path, split)?
+    };
+    choices.first_labelled(|files| read_all(&files))
+}
+
+fn read_all(files: &[PathBuf]) -> Result<Encoded, Error> {
     let mut set = Encoded::default();
-    for file in &files {
+    for file in files {
         // The library's checks of damaged files are not complete: some make it panic.
         catch_unwind(AssertUnwindSafe(|| read(file, &mut set)))
             .unwrap_or_else(|_| Err(malformed(file, "the Parquet library panicked on it")))?;
