@@ -1,4 +1,5 @@
-//! Folders of image files: `train/` and `val/` or `test/` with a folder a class, class folders alone, or images without labels.
+//! Folders of image files: `train/` and `val/` or `test/` with a folder a class, class folders alone, or images without labels. Images beside
+//! class folders have no class, and are an error.
 
 mod above;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -2,6 +2,8 @@
 //!
 //! A column `img` or `image` of bytes (or a group of `bytes` and `path`), a column `label` or `fine_label` of whole numbers (−1: no
 //! label), and the classes' names in the metadata `huggingface`. The encoded images are held in memory.
+//!
+//! Names of files or folders say which split a file is of, as those of tar shards; a single file whose name does not is of training images.
 
 mod columns;
 mod format;

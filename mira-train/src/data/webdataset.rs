@@ -8,7 +8,7 @@
 //!
 //! The image is the first `.jpg`, `.jpeg`, `.png` or `.webp` of a sample. The label is the whole number in `.cls`, or the field `label`
 //! or `cls` of the object in `.json`; −1 and nothing are no label. Samples without an image are left out. Names of files or folders say
-//! which split a shard is of (`train`; `test`, `validation`, `valid`, `val`); where none does, all are for training. A path may have
+//! which split a shard is of (`train`; `val`, `validation`, `valid`, `test`, of which the first with labels counts); where none does, all are for training. A path may have
 //! ranges in braces: `shards/train-{000000..000146}.tar`. With the feature `object-store` it may be an address, of one shard or with ranges; class names are
 //! then looked for beside the shards, headers are asked for 8 KiB at a time, and images one by one.
 //!

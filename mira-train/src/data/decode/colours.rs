@@ -20,7 +20,7 @@ impl Colours {
     }
 
     /// Of three channels with these names, as libjpeg concludes it; otherwise they are RGB.
-    pub(super) fn are_ycbcr(&self, names: [u8; 3]) -> bool {
+    pub(super) fn are_ycbcr(self, names: [u8; 3]) -> bool {
         match (self.is_jfif, self.adobe_transform) {
             (true, _) => true,
             (false, Some(transform)) => transform != 0,
@@ -29,7 +29,7 @@ impl Colours {
     }
 
     /// Whether zune-jpeg concludes another thing.
-    pub(super) fn are_misread(&self, names: &[u8]) -> bool {
+    pub(super) fn are_misread(self, names: &[u8]) -> bool {
         match *names {
             [a, b, c] => {
                 let names = [a, b, c];
