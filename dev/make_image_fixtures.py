@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes mira-train/tests/golden/decode.json: small files of every kind the decoders meet, and the RGB that Pillow reads from them.
 
-Needs pillow==13.0.0 numpy==2.4.6, and jpegtran (libjpeg-turbo-progs). `tolerance` is in levels of 8 bits: lossless kinds are exact, and so are usual JPEG files; other JPEG and WebP decoders may round
+Needs pillow==13.0.0 numpy==2.4.6, and cjpeg and jpegtran (libjpeg-turbo-progs). `refused` are files that only libjpeg-turbo reads, with words of what is said of them. `tolerance` is in levels of 8 bits: lossless kinds are exact, and so are usual JPEG files; other JPEG and WebP decoders may round
 the inverse transform and the chroma upsampling differently, here on a smooth picture.
 Usage: python dev/make_image_fixtures.py
 """
@@ -9,12 +9,43 @@ Usage: python dev/make_image_fixtures.py
 import io
 import json
 import pathlib
+import re
 import subprocess
 
 import numpy as np
 from PIL import Image
 
 PATH = pathlib.Path(__file__).resolve().parent.parent / "mira-train" / "tests" / "golden" / "decode.json"
+
+
+def marked(file, jfif, adobe, names):
+    """A JPEG file with other markers of its colours, and other names of its channels in the frame and all scans."""
+    segments, rest = [], file[2:]
+    while True:
+        marker, length = rest[1], int.from_bytes(rest[2:4], "big")
+        segment, rest = bytearray(rest[4 : 2 + length]), rest[2 + length :]
+        if marker in (0xC0, 0xC2):
+            old = list(segment[6::3])
+            segment[6::3] = names
+        if marker == 0xDA:
+            for i in range(segment[0]):
+                segment[1 + 2 * i] = names[old.index(segment[1 + 2 * i])]
+            # Up to the tables or the start of another scan.
+            following = re.search(rb"\xff[\xc4\xda]", rest)
+            end = following.start() if following else len(rest)
+            segments.append((marker, segment, rest[:end]))
+            rest = rest[end:]
+            if not rest:
+                break
+        elif marker not in (0xE0, 0xEE):
+            segments.append((marker, segment, b""))
+    if adobe is not None:
+        segments.insert(0, (0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([adobe]), b""))
+    if jfif:
+        segments.insert(0, (0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0", b""))
+    return b"\xff\xd8" + b"".join(
+        bytes([0xFF, marker]) + (len(segment) + 2).to_bytes(2, "big") + bytes(segment) + scan for marker, segment, scan in segments
+    )
 
 
 def main():
@@ -26,9 +57,12 @@ def main():
     alpha.putalpha(Image.fromarray((x * 14).astype(np.uint8)))
     cases = []
 
-    def case(name, image, tolerance, expected=None, turned=False, **options):
+    def case(name, image, tolerance, expected=None, turned=False, markers=None, **options):
         file = io.BytesIO()
         image.save(file, **options)
+        if markers:
+            file = io.BytesIO(marked(file.getvalue(), *markers))
+            image = Image.open(file)
         if turned:
             turn = ["jpegtran", "-rotate", "90", "-copy", "none"]
             file = io.BytesIO(subprocess.run(turn, input=file.getvalue(), stdout=subprocess.PIPE, check=True).stdout)
@@ -77,7 +111,37 @@ def main():
     case("WebP, lossless", image, 0, format="WEBP", lossless=True)
     case("WebP, lossless with alpha", alpha, 0, expected=rgb, format="WEBP", lossless=True, exact=True)
     case("WebP, lossy", image, 4, format="WEBP", quality=90)
-    PATH.write_text(json.dumps({"cases": cases}, indent=0) + "\n")
+
+    # Which markers of colours count where they contradict each other.
+    colours = {"format": "JPEG", "quality": 95, "subsampling": 0}
+    case("JPEG 4:4:4, JFIF and Adobe's RGB", image, 0, markers=(True, 0, b"\1\2\3"), **colours)
+    case("JPEG 4:4:4, JFIF and channels R, G, B", image, 0, markers=(True, None, b"RGB"), **colours)
+    case("JPEG 4:4:4, Adobe's YCbCr and channels R, G, B", image, 0, markers=(False, 1, b"RGB"), **colours)
+    case("JPEG 4:4:4, Adobe's YCCK", image, 0, markers=(False, 2, b"\1\2\3"), **colours)
+    case("JPEG 4:4:4, channels 0, 1, 2", image, 0, markers=(False, None, b"\0\1\2"), **colours)
+    case("JPEG of RGB by Adobe's marker", image, 4, markers=(False, 0, b"\1\2\3"), **colours)
+    case("JPEG of RGB by its channels", image, 4, markers=(False, None, b"RGB"), **colours)
+
+    refused = []
+
+    def refuse(name, words, file):
+        refused.append({"name": name, "file": file.hex(), "words": words})
+
+    def cjpeg(image, *options):
+        file = io.BytesIO()
+        image.save(file, format="PPM")
+        return subprocess.run(["cjpeg", *options], input=file.getvalue(), stdout=subprocess.PIPE, check=True).stdout
+
+    file = io.BytesIO()
+    image.save(file, progressive=True, **colours)
+    refuse("progressive, JFIF and Adobe's RGB", "markers contradict", marked(file.getvalue(), True, 0, b"\1\2\3"))
+    refuse("progressive, Adobe's YCbCr and channels R, G, B", "markers contradict", marked(file.getvalue(), False, 1, b"RGB"))
+    for sampling in ["1x1,2x1,2x1", "1x2,2x2,1x1"]:
+        refuse(f"sampling {sampling}", "fewer columns", cjpeg(image, "-sample", sampling))
+    # The decoder for such files panics.
+    tiny = image.crop((0, 0, 1, 1))
+    refuse("progressive, 1 x 1, sampling 1x1,2x2,2x2", "panicked", cjpeg(tiny, "-progressive", "-sample", "1x1,2x2,2x2"))
+    PATH.write_text(json.dumps({"cases": cases, "refused": refused}, indent=0) + "\n")
 
 
 if __name__ == "__main__":

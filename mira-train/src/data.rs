@@ -19,6 +19,7 @@ mod cache;
 mod cache_file;
 mod checked;
 mod cifar;
+pub(crate) mod classes;
 mod decode;
 mod embedded;
 mod error;

@@ -7,16 +7,19 @@
 //! in EXIF is not applied, as in torchvision. Damaged files are errors, also where a picture with a grey rest could be made.
 
 mod baseline;
+mod colours;
+mod misread;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
 
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
-use super::Image;
+use super::{Image, checked};
 
 /// The most pixels an image may have, 2²⁶ (8192 × 8192): the size is read before memory is taken, so that a small file cannot claim
 /// all of it.
@@ -30,10 +33,21 @@ const TRAILER: usize = 1 << 16;
 
 /// Decodes into a buffer that is reused; the error says what is wrong with the file.
 pub(super) fn decode(bytes: &[u8], into: &mut Image) -> Result<(), String> {
-    decode_within(bytes, MAX_PIXELS, into)
+    caught(into, |into| decode_within(bytes, MAX_PIXELS, into))
 }
 
-/// The same with another limit than [`MAX_PIXELS`].
+/// Decoders of others panic on some files. That is one image that cannot be decoded, like any other, and no reason to end.
+fn caught(
+    into: &mut Image,
+    work: impl FnOnce(&mut Image) -> Result<(), String>,
+) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| work(into))).unwrap_or_else(|panic| {
+        *into = Image::default();
+        Err(format!("decoding it panicked ({}); convert or remove it", checked::message(&*panic)))
+    })
+}
+
+/// The same with another limit than [`MAX_PIXELS`], and panics as such.
 pub(super) fn decode_within(
     bytes: &[u8],
     max_pixels: usize,
@@ -69,40 +83,6 @@ fn damaged(kind: &str, error: &dyn std::fmt::Display) -> String {
     format!("damaged or unsupported {kind} ({error}); remove it or fetch it again")
 }
 
-/// Whether a sequential JPEG has a scan for each channel, and channels of different resolution. zune-jpeg 0.5.15 decodes such files to
-/// noise without an error (zune-image issue 422).
-fn has_scans_of_subsampled_channels(bytes: &[u8]) -> bool {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    let mut frame = None;
-    while let [0xFF, marker, after @ ..] = rest {
-        // Fill bytes, and markers without a length.
-        if matches!(marker, 0xFF | 0x01 | 0xD0..=0xD8) {
-            rest = if *marker == 0xFF { &rest[1..] } else { after };
-            continue;
-        }
-        let [high, low, ..] = after else { return false };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        let (Some(segment), Some(following)) = (after.get(2..length), after.get(length..)) else {
-            return false;
-        };
-        match (marker, segment) {
-            (0xC0 | 0xC1, [_, _, _, _, _, num_channels, channels @ ..]) => {
-                let is_sampled = channels.chunks(3).any(|channel| channel.get(1) != Some(&0x11));
-                frame = Some((*num_channels, is_sampled));
-            }
-            // Progressive files have many scans, and are decoded as they should be.
-            (0xC2..=0xCF, _) if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => return false,
-            (0xDA, [in_scan, ..]) => {
-                return frame
-                    .is_some_and(|(channels, is_sampled)| is_sampled && *in_scan < channels);
-            }
-            _ => {}
-        }
-        rest = following;
-    }
-    false
-}
-
 fn jpeg(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String> {
     if baseline::decode(bytes, max_pixels, into)? {
         return Ok(());
@@ -111,8 +91,8 @@ fn jpeg(bytes: &[u8], max_pixels: usize, into: &mut Image) -> Result<(), String>
     if turbo::jpeg(bytes, max_pixels, into) {
         return Ok(());
     }
-    if has_scans_of_subsampled_channels(bytes) {
-        return Err("a JPEG with one scan a channel, which the decoder reads wrongly; convert it (jpegtran does without loss)".into());
+    if let Some(problem) = misread::problem(bytes) {
+        return Err(problem.into());
     }
     let options = DecoderOptions::default()
         .set_max_width(1 << 16)
@@ -196,6 +176,14 @@ mod tests {
     #[derive(Deserialize)]
     struct Golden {
         cases: Vec<Case>,
+        refused: Vec<Refused>,
+    }
+
+    #[derive(Deserialize)]
+    struct Refused {
+        name: String,
+        file: String,
+        words: String,
     }
 
     #[derive(Deserialize)]
@@ -213,9 +201,12 @@ mod tests {
     }
 
     /// Made by `dev/make_image_fixtures.py`.
+    fn all_golden() -> Golden {
+        serde_json::from_str(include_str!("../../tests/golden/decode.json")).unwrap()
+    }
+
     fn golden() -> Vec<Case> {
-        let text = include_str!("../../tests/golden/decode.json");
-        serde_json::from_str::<Golden>(text).unwrap().cases
+        all_golden().cases
     }
 
     #[test]
@@ -297,11 +288,36 @@ mod tests {
     fn usual_files_are_decoded_by_our_own_decoder() {
         let mut image = Image::default();
         for case in golden().into_iter().filter(|case| case.name.starts_with("JPEG")) {
-            let unusual = ["progressive", "CMYK", "3 x 5"];
+            let unusual = ["progressive", "CMYK", "3 x 5", "of RGB"];
             let is_usual = !unusual.iter().any(|word| case.name.contains(word));
             let ours = baseline::decode(&bytes(&case.file), MAX_PIXELS, &mut image);
             assert_eq!(ours, Ok(is_usual), "{}", case.name);
         }
+    }
+
+    #[test]
+    fn what_another_decoder_reads_wrongly_or_panics_on_is_refused() {
+        for Refused { name, file, words } in all_golden().refused {
+            let mut image = Image { width: 1, height: 1, pixels: vec![7; 3] };
+            let decoded = decode(&bytes(&file), &mut image);
+            if cfg!(feature = "turbojpeg") {
+                assert_eq!(decoded, Ok(()), "{name}");
+            } else {
+                let error = decoded.unwrap_err();
+                assert!(error.contains(&words), "{name}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_the_image_and_leaves_nothing_of_it() {
+        let mut image = Image::default();
+        let error = caught(&mut image, |image| {
+            image.reshape(3, 2);
+            panic!("told to")
+        });
+        assert!(error.unwrap_err().contains("panicked (told to)"));
+        assert!(image == Image::default());
     }
 
     #[test]

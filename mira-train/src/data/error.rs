@@ -21,12 +21,20 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// A path that holds no such data set.
+    /// A path that holds no such data set, or not the part that was asked for.
     #[error("{} holds no data set: {problem}", path.display())]
     NotRecognised {
         /// The path.
         path: PathBuf,
         /// What was looked for.
+        problem: String,
+    },
+    /// A data set, or a part of one, that is there, but whose files do not belong together.
+    #[error("{} cannot be used: {problem}", path.display())]
+    Inconsistent {
+        /// The path.
+        path: PathBuf,
+        /// What does not fit, and the remedy.
         problem: String,
     },
     /// A format that needs a path, or one that takes none.
@@ -146,6 +154,10 @@ impl Error {
                 | Self::Stuck { .. }
                 | Self::Stopped
         )
+    }
+
+    pub(super) fn inconsistent(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Inconsistent { path: path.into(), problem: problem.into() }
     }
 
     pub(super) fn malformed(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {

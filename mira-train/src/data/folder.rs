@@ -1,4 +1,5 @@
-//! Folders of image files: `train/` and `val/` or `test/` with a folder a class, class folders alone, or images without labels.
+//! Folders of image files: `train/` and `val/` or `test/` with a folder a class, class folders alone, or images without labels. Images beside
+//! class folders have no class, and are an error.
 
 mod above;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -7,7 +8,7 @@ mod listing;
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ pub(super) fn open(path: &Path, split: Split) -> Result<ImageFolder, Error> {
 }
 
 fn open_with(path: &Path, split: Split, options: &Options) -> Result<ImageFolder, Error> {
-    let refuse = |problem: String| Err(Error::NotRecognised { path: path.into(), problem });
+    let lacks = |problem: String| Err(Error::NotRecognised { path: path.into(), problem });
+    let refuse = |problem: String| Err(Error::inconsistent(path, problem));
     let train = part(path, &TRAIN);
     let root = match (split, &train) {
         (Split::Train, Some(train)) => train.clone(),
@@ -65,33 +67,38 @@ fn open_with(path: &Path, split: Split, options: &Options) -> Result<ImageFolder
         (Split::Test, _) => match part(path, &TEST) {
             Some(test) => test,
             None => {
-                return refuse("looked for val/ or test/ with class folders to evaluate on".into());
+                return lacks("looked for val/ or test/ with class folders to evaluate on".into());
             }
         },
     };
     let lister = Lister::new(&root, options);
     let top = lister.list(Path::new(""))?;
-    let text = |name: &OsStr| name.to_string_lossy().into_owned();
     // The labels of the test images are those of the training images' classes.
     let classes = above::below(&root, Path::new(""), &top, true);
-    let class_names: Vec<String> = match train.filter(|train| *train != root) {
+    let known: Vec<OsString> = match train.filter(|train| *train != root) {
         Some(train) => {
             let listing = Listing::read(&train, options.settled)?;
             // Told when they are opened.
-            above::below(&train, Path::new(""), &listing, false).into_iter().map(text).collect()
+            above::below(&train, Path::new(""), &listing, false)
+                .into_iter()
+                .map(OsStr::to_owned)
+                .collect()
         }
-        None => classes.iter().copied().map(text).collect(),
+        None => classes.iter().copied().map(OsStr::to_owned).collect(),
     };
+    // Names that are no Unicode may look alike as text.
+    let class_names: Vec<String> =
+        known.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let mut folders = Vec::new();
     if class_names.is_empty() {
         lister.give_back(Path::new(""), top.clone());
         folders.push((PathBuf::new(), None));
     } else {
         for class in classes {
-            let name = text(class);
-            let Some(label) = class_names.iter().position(|known| *known == name) else {
+            let Some(label) = known.iter().position(|known| known == class) else {
                 return refuse(format!(
-                    "class folder '{name}' of {} is not among the training classes",
+                    "class folder '{}' of {} is not among the training classes; rename or remove it",
+                    class.display(),
                     root.display()
                 ));
             };
@@ -103,12 +110,25 @@ fn open_with(path: &Path, split: Split, options: &Options) -> Result<ImageFolder
         if !files.has(*label) {
             let class = class.display();
             return refuse(format!(
-                "class folder '{class}' has no image file (jpg, jpeg, png, webp)"
+                "class folder '{class}' has no image file (jpg, jpeg, png, webp) in {}; remove it",
+                root.display()
             ));
         }
     }
+    if files.len() == 0 && split == Split::Test {
+        let problem = "has no class folder with images, as the training images have; put images into class folders, or remove it";
+        return refuse(format!("{} {problem}", root.display()));
+    }
     if files.len() == 0 {
-        return refuse(format!("looked for {LOOKED_FOR}"));
+        return lacks(format!("looked for {LOOKED_FOR}"));
+    }
+    let num_loose = if class_names.is_empty() { 0 } else { top.num_loose_images() };
+    if num_loose > 0 {
+        return refuse(format!(
+            "{num_loose} images of {} lie beside its class folders and would be left out; move them into class folders or away, or put all images \
+             into one folder if they have no classes",
+            root.display()
+        ));
     }
     lister.keep(&top, &files);
     Ok(ImageFolder { root, files, class_names })

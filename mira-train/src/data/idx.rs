@@ -2,6 +2,7 @@
 //!
 //! A big-endian header (two zero bytes, type 8 = u8, the number of dimensions, the dimensions as u32), then the bytes.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -19,23 +20,69 @@ const fn parts(split: Split) -> &'static [&'static str] {
     }
 }
 
-/// The file of images and that of labels, in the folder or in its `raw` (where torchvision puts them).
-pub(super) fn find(folder: &Path, split: Split) -> Option<(PathBuf, PathBuf)> {
-    [folder.to_path_buf(), folder.join("raw")].iter().find_map(|folder| {
-        let mut files: Vec<_> = fs::read_dir(folder).ok()?.flatten().map(|e| e.path()).collect();
-        files.sort_unstable();
-        let ending = |kind: &str, rank: u8| {
-            files.iter().find(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let name = name.strip_suffix(".gz").unwrap_or(&name);
-                parts(split).iter().any(|part| {
-                    name.ends_with(&format!("{part}-{kind}-idx{rank}-ubyte"))
-                        || name.ends_with(&format!("{part}-{kind}.idx{rank}-ubyte"))
-                })
-            })
-        };
-        Some((ending("images", 3)?.clone(), ending("labels", 1)?.clone()))
-    })
+/// The file of images and that of labels.
+type Pair = (PathBuf, PathBuf);
+
+/// The sets in a folder, by what the names of their files begin with.
+fn sets(folder: &Path, split: Split) -> BTreeMap<String, Pair> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    files.sort_unstable();
+    let of_kind = |part: &str, kind: &str, rank: u8| {
+        let mut found = BTreeMap::new();
+        for path in &files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = name.strip_suffix(".gz").unwrap_or(&name);
+            let set = name
+                .strip_suffix(&format!("{part}-{kind}-idx{rank}-ubyte"))
+                .or_else(|| name.strip_suffix(&format!("{part}-{kind}.idx{rank}-ubyte")));
+            if let Some(set) = set {
+                found.entry(set.to_owned()).or_insert_with(|| path.clone());
+            }
+        }
+        found
+    };
+    let mut sets = BTreeMap::new();
+    for part in parts(split) {
+        let mut labels = of_kind(part, "labels", 1);
+        for (set, images) in of_kind(part, "images", 3) {
+            if let Some(labels) = labels.remove(&set) {
+                sets.entry(set).or_insert((images, labels));
+            }
+        }
+    }
+    sets
+}
+
+/// The files of a split, in the folder or in its `raw` (where torchvision puts them).
+///
+/// # Errors
+/// Those of several sets, for either split: which one is meant is not known.
+fn find(folder: &Path, split: Split) -> Result<Option<Pair>, Error> {
+    for folder in [folder.to_path_buf(), folder.join("raw")] {
+        let (mut train, mut test) = (sets(&folder, Split::Train), sets(&folder, Split::Test));
+        let mut names: Vec<String> = train.keys().chain(test.keys()).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > 1 {
+            let problem = format!(
+                "it has the files of several sets, whose names begin with '{}'; give a folder of one of them",
+                names.join("', '")
+            );
+            return Err(Error::inconsistent(folder, problem));
+        }
+        let found = if split == Split::Train { train.pop_first() } else { test.pop_first() };
+        if let Some((_, pair)) = found {
+            return Ok(Some(pair));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a folder has such files, of one set or of several.
+pub(super) fn is_there(folder: &Path, split: Split) -> bool {
+    !matches!(find(folder, split), Ok(None))
 }
 
 /// What [`find`] looks for, for messages.
@@ -43,7 +90,7 @@ pub(super) const LOOKED_FOR: &str =
     "{train,t10k}-images-idx3-ubyte[.gz] with labels-idx1-ubyte (IDX)";
 
 pub(super) fn open(folder: &Path, split: Split) -> Result<Packed, Error> {
-    let Some((images, labels)) = find(folder, split) else {
+    let Some((images, labels)) = find(folder, split)? else {
         return Err(Error::NotRecognised {
             path: folder.into(),
             problem: format!("looked for {LOOKED_FOR}"),
@@ -191,6 +238,33 @@ mod tests {
         assert_eq!(image.pixels, expected);
         assert!(set.load(2, &mut image).unwrap_err().to_string().contains("image 2 of"));
         assert!(open(folder.path(), Split::Test).is_err());
+    }
+
+    #[test]
+    fn images_and_labels_of_one_name_are_a_pair() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, shape: &[u32], byte: u8| {
+            fs::write(folder.path().join(name), idx(shape, &[byte])).unwrap();
+        };
+        let opened = |split| open(folder.path(), split).map(|set| set.label(0).unwrap());
+        // Neither of the images has labels here.
+        file("emnist-digits-train-labels-idx1-ubyte", &[1], 3);
+        file("emnist-letters-train-images-idx3-ubyte", &[1, 1, 1], 0);
+        assert!(matches!(opened(Split::Train), Err(Error::NotRecognised { .. })));
+        file("emnist-letters-train-labels-idx1-ubyte", &[1], 4);
+        file("emnist-letters-test-images.idx3-ubyte", &[1, 1, 1], 0);
+        file("emnist-letters-test-labels-idx1-ubyte", &[1], 5);
+        assert_eq!(opened(Split::Train).unwrap(), 4);
+        assert_eq!(opened(Split::Test).unwrap(), 5);
+        // With another set's test images alone, those of which training images?
+        file("t10k-images-idx3-ubyte", &[1, 1, 1], 0);
+        file("t10k-labels-idx1-ubyte", &[1], 6);
+        for split in [Split::Train, Split::Test] {
+            let error = opened(split).unwrap_err();
+            assert!(matches!(error, Error::Inconsistent { .. }), "{error}");
+            assert!(error.to_string().contains("'', 'emnist-letters-'"), "{error}");
+            assert!(is_there(folder.path(), split));
+        }
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn detect(path: &Path) -> Result<Format, Error> {
         return Ok(Format::Packed);
     }
     let is_there = |split| -> Option<Format> {
-        if idx::find(path, split).is_some() {
+        if idx::is_there(path, split) {
             Some(Format::Idx)
         } else if Variant::Cifar10.find(path, split).is_some() {
             Some(Format::Cifar10)

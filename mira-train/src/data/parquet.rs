@@ -2,6 +2,8 @@
 //!
 //! A column `img` or `image` of bytes (or a group of `bytes` and `path`), a column `label` or `fine_label` of whole numbers (−1: no
 //! label), and the classes' names in the metadata `huggingface`. The encoded images are held in memory.
+//!
+//! Names of files or folders say which split a file is of, as those of tar shards; a single file whose name does not is of training images.
 
 mod columns;
 mod format;
@@ -43,9 +45,17 @@ pub(super) struct Encoded {
 }
 
 pub(super) fn open(path: &Path, split: Split) -> Result<Encoded, Error> {
-    let files = if path.is_file() { vec![path.into()] } else { Kind::PARQUET.find(path, split)? };
+    let choices = if path.is_file() {
+        Kind::PARQUET.of_file(path, split)?
+    } else {
+        Kind::PARQUET.find(path, split)?
+    };
+    choices.first_labelled(|files| read_all(&files))
+}
+
+fn read_all(files: &[PathBuf]) -> Result<Encoded, Error> {
     let mut set = Encoded::default();
-    for file in &files {
+    for file in files {
         // The library's checks of damaged files are not complete: some make it panic.
         catch_unwind(AssertUnwindSafe(|| read(file, &mut set)))
             .unwrap_or_else(|_| Err(malformed(file, "the Parquet library panicked on it")))?;

@@ -1,10 +1,11 @@
 //! Sets of several files: which of them belong to which split, and what their labels are called.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::packed::numbered;
-use super::{Error, Split};
+use super::{Error, Source, Split};
 
 /// Labels without names count classes up to the largest, so that one label could make names without end: beyond this number, and beyond
 /// [`CLASSES_PER_LABEL`] for each label there is, a label is taken for a mistake.
@@ -12,7 +13,8 @@ const UNNAMED_CLASSES: usize = 1 << 15;
 const CLASSES_PER_LABEL: usize = 4;
 
 const TRAIN: [&str; 1] = ["train"];
-const TEST: [&str; 4] = ["test", "validation", "valid", "val"];
+/// As of image folders: of many sets only the validation images have labels.
+const TEST: [&str; 4] = ["val", "validation", "valid", "test"];
 
 /// The words in names of files that say which split they are of, the first choice first.
 const fn parts(split: Split) -> &'static [&'static str] {
@@ -56,8 +58,21 @@ impl Kind {
             })
     }
 
+    /// A file opened as a set: of training images, unless its name says something else.
+    pub(super) fn of_file(self, path: &Path, split: Split) -> Result<Choices, Error> {
+        let part = part_of(path, path.parent().unwrap_or(path));
+        if parts(split).contains(&part.unwrap_or(TRAIN[0])) {
+            return Ok(Choices { first: vec![path.into()], others: Vec::new() });
+        }
+        let problem = match part {
+            Some(part) => format!("by its name it is one of {part} images; rename it, or give another"),
+            None => "it is one of training images, as its name says nothing else; give a folder with files of both, named by their split".into(),
+        };
+        Err(Error::NotRecognised { path: path.into(), problem })
+    }
+
     /// The files of a split, in the order of names: in the folder, or in the one folder below that has any.
-    pub(super) fn find(self, path: &Path, split: Split) -> Result<Vec<PathBuf>, Error> {
+    pub(super) fn find(self, path: &Path, split: Split) -> Result<Choices, Error> {
         let mut folders = vec![path.to_path_buf()];
         folders.extend(entries(path)?.into_iter().filter(|entry| entry.is_dir()));
         let mut groups = Vec::new();
@@ -65,7 +80,12 @@ impl Kind {
             let files = entries(&folder)?.into_iter().filter(|file| self.is_of(file)).collect();
             groups.push(files);
         }
-        self.of_split(path, &groups, split)
+        let Choices { first, mut others } = self.of_split(path, &groups, split)?;
+        if let Some(problem) = incomplete(&first) {
+            return Err(Error::inconsistent(path, problem));
+        }
+        others.retain(|files| incomplete(files).is_none());
+        Ok(Choices { first, others })
     }
 
     /// The files of a split, all of one group; `path` is what they were looked for in.
@@ -74,7 +94,7 @@ impl Kind {
         path: &Path,
         groups: &[Vec<PathBuf>],
         split: Split,
-    ) -> Result<Vec<PathBuf>, Error> {
+    ) -> Result<Choices, Error> {
         let of_part = |part: Option<&str>| -> Result<Option<Vec<PathBuf>>, Error> {
             let chosen = groups.iter().map(|files| {
                 let files = files.iter().filter(|file| part_of(file, path) == part);
@@ -88,13 +108,15 @@ impl Kind {
                     found[1][0].display(),
                     part.unwrap_or(self.extension)
                 );
-                return Err(Error::NotRecognised { path: path.into(), problem });
+                return Err(Error::inconsistent(path, problem));
             }
             Ok(found.pop())
         };
-        for &part in parts(split) {
-            if let Some(files) = of_part(Some(part))? {
-                return Ok(files);
+        let mut parts_left = parts(split).iter().copied();
+        while let Some(part) = parts_left.next() {
+            if let Some(first) = of_part(Some(part))? {
+                let others = parts_left.filter_map(|part| of_part(Some(part)).ok().flatten());
+                return Ok(Choices { first, others: others.collect() });
             }
         }
         let no_name_says = || {
@@ -104,9 +126,9 @@ impl Kind {
         if self.unnamed_is_train
             && split == Split::Train
             && no_name_says()
-            && let Some(files) = of_part(None)?
+            && let Some(first) = of_part(None)?
         {
-            return Ok(files);
+            return Ok(Choices { first, others: Vec::new() });
         }
         let problem = format!(
             "looked for {}*.{} in it and in the folders below",
@@ -115,6 +137,82 @@ impl Kind {
         );
         Err(Error::NotRecognised { path: path.into(), problem })
     }
+}
+
+/// The files that a split may be.
+pub(super) struct Choices {
+    /// At least one file.
+    pub(super) first: Vec<PathBuf>,
+    /// Those of other words for the same, such as `test` beside `validation`.
+    others: Vec<Vec<PathBuf>>,
+}
+
+impl Choices {
+    /// The first one that has labels, or the first one where none has.
+    pub(super) fn first_labelled<S: Source>(
+        self,
+        open: impl Fn(Vec<PathBuf>) -> Result<S, Error>,
+    ) -> Result<S, Error> {
+        let first = open(self.first)?;
+        if first.num_classes().is_some() {
+            return Ok(first);
+        }
+        for files in self.others {
+            let other = open(files)?;
+            if other.num_classes().is_some() {
+                return Ok(other);
+            }
+        }
+        Ok(first)
+    }
+}
+
+/// What is wrong with files that are numbered, as in `train-00000-of-00003.parquet`: some are missing, or there are two versions of them.
+fn incomplete(files: &[PathBuf]) -> Option<String> {
+    let mut series: BTreeMap<&str, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
+    for name in files.iter().filter_map(|file| file.file_name()?.to_str()) {
+        if let Some((prefix, number, total)) = place_in_series(name) {
+            series.entry(prefix).or_default().entry(total).or_default().push(number);
+        }
+    }
+    series.into_iter().find_map(|(prefix, totals)| {
+        if totals.len() > 1 {
+            let totals: Vec<_> = totals.keys().map(ToString::to_string).collect();
+            let totals = totals.join(" and of ");
+            return Some(format!(
+                "it has {prefix}-… files of {totals}, which are versions of the same; remove all but one"
+            ));
+        }
+        let (total, mut numbers) = totals.into_iter().next()?;
+        let num_files = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        if numbers.len() < num_files {
+            return Some(format!(
+                "it has several files of one number among {prefix}-…-of-{total}; remove all but one"
+            ));
+        }
+        let is_complete =
+            numbers.iter().copied().eq(0..total) || numbers.iter().copied().eq(1..=total);
+        (!is_complete).then(|| {
+            format!(
+                "{num_files} of {total} {prefix}-… files are there; fetch the others (`mira-train data fetch` does where it began), or name these \
+                 otherwise to use them alone"
+            )
+        })
+    })
+}
+
+/// What comes before the number in `train-00000-of-00003.parquet`, the number, and that of all.
+fn place_in_series(name: &str) -> Option<(&str, usize, usize)> {
+    let (before, after) = name.rsplit_once("-of-")?;
+    let (prefix, number) = before.rsplit_once('-')?;
+    let total = &after[..after.find(['.', '-'])?];
+    let is_number = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_number(number) || !is_number(total) {
+        return None;
+    }
+    Some((prefix, number.parse().ok()?, total.parse().ok()?))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -175,7 +273,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"?").unwrap();
         }
-        let found = kind.find(root.path(), split).map_err(|e| e.to_string())?;
+        let found = kind.find(root.path(), split).map_err(|e| e.to_string())?.first;
         let relative = |f: &PathBuf| f.strip_prefix(root.path()).unwrap().display().to_string();
         Ok(found.iter().map(relative).collect())
     }
@@ -202,6 +300,37 @@ mod tests {
     }
 
     #[test]
+    fn of_numbered_files_none_is_missing_or_of_another_version() {
+        let files = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| format!("{name}.parquet")).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            [Split::Train, Split::Test].map(|split| found(&names, Kind::PARQUET, split))
+        };
+        let [train, test] = files(&["train-0-of-3", "train-2-of-3", "test-0-of-1"]);
+        let error = train.unwrap_err();
+        assert!(error.contains("2 of 3 train-… files") && error.contains("data fetch"), "{error}");
+        assert_eq!(test.unwrap(), ["test-0-of-1.parquet"]);
+        for (names, words) in [
+            (&["train-0-of-2", "train-1-of-2", "train-2-of-2"][..], "3 of 2"),
+            (&["train-0-of-2", "train-1-of-2", "train-0-of-1"], "files of 1 and of 2"),
+            (&["train-00-of-02-a1", "train-01-of-02-a1", "train-00-of-02-b2"], "several files"),
+            (&["train-1-of-99999999999999999"], "1 of 99999999999999999"),
+        ] {
+            let [error, _] = files(names);
+            let error = error.unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        for (names, count) in [
+            (&["train-00000-of-00002-0a", "train-00001-of-00002-1b"][..], 2),
+            (&["train-1-of-2", "train-2-of-2"], 2),
+            (&["a-train-0-of-1", "b-train-0-of-2", "b-train-1-of-2"], 3),
+            (&["train-of-cats-7", "train-3-of-hearts", "train-0"], 3),
+        ] {
+            assert_eq!(files(names)[0].as_ref().map(Vec::len), Ok(count), "{names:?}");
+        }
+    }
+
+    #[test]
     fn names_say_which_split_a_file_is_of() {
         let train = |files: &[&str]| found(files, Kind::TAR, Split::Train);
         let test = |files: &[&str]| found(files, Kind::TAR, Split::Test);
@@ -212,9 +341,9 @@ mod tests {
         assert_eq!(train(&folders).unwrap(), ["train/0.tar", "train/1.TAR"]);
         assert_eq!(test(&folders).unwrap(), ["val/0.tar"]);
         assert_eq!(test(&["train_val.tar", "val_train.tar"]).unwrap(), ["val_train.tar"]);
-        assert_eq!(test(&["a/val.tar", "a/test.tar"]).unwrap(), ["a/test.tar"]);
+        assert_eq!(test(&["a/val.tar", "a/test.tar"]).unwrap(), ["a/val.tar"]);
         assert_eq!(train(&["x/trained.tar", "x/b.tar"]).unwrap(), ["x/b.tar", "x/trained.tar"]);
-        assert!(test(&["0.tar", "1.tar"]).unwrap_err().contains("looked for test*, validation*"));
+        assert!(test(&["0.tar", "1.tar"]).unwrap_err().contains("looked for val*, validation*"));
         assert!(train(&["val.tar", "other.tar"]).unwrap_err().contains("train*.tar"));
         assert!(train(&["a/train.tar", "b/train.tar"]).unwrap_err().contains("of one set"));
         assert!(found(&["0.parquet"], Kind::PARQUET, Split::Train).is_err());

@@ -8,7 +8,7 @@
 //!
 //! The image is the first `.jpg`, `.jpeg`, `.png` or `.webp` of a sample. The label is the whole number in `.cls`, or the field `label`
 //! or `cls` of the object in `.json`; −1 and nothing are no label. Samples without an image are left out. Names of files or folders say
-//! which split a shard is of (`train`; `test`, `validation`, `valid`, `val`); where none does, all are for training. A path may have
+//! which split a shard is of (`train`; `val`, `validation`, `valid`, `test`, of which the first with labels counts); where none does, all are for training. A path may have
 //! ranges in braces: `shards/train-{000000..000146}.tar`. With the feature `object-store` it may be an address, of one shard or with ranges; class names are
 //! then looked for beside the shards, headers are asked for 8 KiB at a time, and images one by one.
 //!
@@ -96,17 +96,19 @@ pub(super) fn is_pattern(path: &Path) -> bool {
 }
 
 pub(super) fn open(path: &Path, split: Split) -> Result<WebDataset, Error> {
-    let files = if is_pattern(path) {
+    let choices = if is_pattern(path) {
         Kind::TAR.of_split(path.parent().unwrap_or(path), &[expand(path)?], split)?
     } else if path.is_file() {
-        Kind::TAR.of_split(path.parent().unwrap_or(path), &[vec![path.into()]], split)?
+        Kind::TAR.of_file(path, split)?
     } else {
         Kind::TAR.find(path, split)?
     };
-    let cache = Cache::beside(&files);
-    let class_names = class_names(path, &files[0])?;
-    let shards = files.into_iter().map(|path| (path, Location::Here)).collect();
-    from_shards(shards, cache, class_names)
+    choices.first_labelled(|files| {
+        let cache = Cache::beside(&files);
+        let class_names = class_names(path, &files[0])?;
+        let shards = files.into_iter().map(|path| (path, Location::Here)).collect();
+        from_shards(shards, cache, class_names)
+    })
 }
 
 /// Shards on a server, whose addresses cannot be looked for: of one shard or with ranges in braces. `caches` is where caches are kept.
@@ -118,7 +120,7 @@ pub(super) fn open_remote(
     split: Split,
 ) -> Result<WebDataset, Error> {
     let all = if is_pattern(url) { expand(url)? } else { vec![url.into()] };
-    let files = Kind::TAR.of_split(url.parent().unwrap_or(url), &[all], split)?;
+    let files = Kind::TAR.of_split(url.parent().unwrap_or(url), &[all], split)?.first;
     let mut folders = BTreeMap::new();
     let mut shards = Vec::with_capacity(files.len());
     for path in files {
@@ -252,8 +254,11 @@ fn class_names(opened: &Path, shard: &Path) -> Result<Vec<String>, Error> {
     Ok(Vec::new())
 }
 
+/// One name a line; a line without one between others still counts.
 fn lines(text: &str) -> Vec<String> {
-    text.lines().map(|line| line.trim().to_owned()).collect()
+    // Editors of Windows begin files with a mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.trim_end().lines().map(|line| line.trim().to_owned()).collect()
 }
 
 impl Source for WebDataset {

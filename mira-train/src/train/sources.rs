@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Error, NumImages};
+use crate::data::classes::{has_classes_of, with_classes_of};
 use crate::data::forward::forward;
 use crate::data::{
     self, Format, Image, Labels, Loader, LoaderConfig, Source, Split, Subset, ViewSpec,
@@ -53,15 +54,18 @@ impl Sources {
             return Ok(Self { train, test: None, no_test });
         }
         match open_split(settings, Split::Test) {
-            Ok(test) if test.num_classes() == train.num_classes() => {
-                Ok(Self { train, test: Some(test), no_test: None })
+            Ok(test) if has_classes_of(&*test, &*train) => {
+                let test = Some(with_classes_of(test, &train));
+                Ok(Self { train, test, no_test: None })
             }
-            Ok(_) => {
-                let no_test =
-                    Some("the test images have other classes than the training images".into());
-                Ok(Self { train, test: None, no_test })
+            Ok(test) => {
+                let problem = match test.num_classes() {
+                    Some(_) => "the test images have other classes than the training images",
+                    None => "the test images have no labels",
+                };
+                Ok(Self { train, test: None, no_test: Some(problem.into()) })
             }
-            Err(error @ data::Error::NotRecognised { .. }) => {
+            Err(error @ (data::Error::NotRecognised { .. } | data::Error::Inconsistent { .. })) => {
                 Ok(Self { train, test: None, no_test: Some(error.to_string()) })
             }
             Err(error) => Err(error.into()),
@@ -260,6 +264,74 @@ mod tests {
 
     /// As many images as labels.
     struct Labelled(Vec<u32>);
+
+    /// Classes by their names.
+    struct Named(Vec<String>);
+
+    impl Source for Named {
+        fn len(&self) -> usize {
+            1
+        }
+
+        fn num_classes(&self) -> Option<usize> {
+            (!self.0.is_empty()).then_some(self.0.len())
+        }
+
+        fn class_names(&self) -> &[String] {
+            &self.0
+        }
+
+        fn label(&self, _: usize) -> Option<u32> {
+            Some(0)
+        }
+
+        fn load(&self, _: usize, into: &mut Image) -> Result<(), data::Error> {
+            into.reshape(1, 1);
+            Ok(())
+        }
+
+        fn name(&self, index: usize) -> String {
+            index.to_string()
+        }
+    }
+
+    #[test]
+    fn test_images_may_lack_classes_of_the_training_images() {
+        let set = |names: &[&str]| -> Arc<dyn Source> {
+            Arc::new(Named(names.iter().map(ToString::to_string).collect()))
+        };
+        let fits = |train: &[&str], test: &[&str]| has_classes_of(&*set(test), &*set(train));
+        assert!(fits(&["0", "1", "2"], &["0", "1"]) && fits(&["a", "b"], &["a", "b"]));
+        // Without names on one side, numbers are all there is.
+        assert!(fits(&["a", "b"], &["0"]) && fits(&["0", "1"], &["a", "b"]));
+        assert!(!fits(&["0", "1"], &["0", "1", "2"]) && !fits(&["a", "b"], &["b", "a"]));
+        assert!(!fits(&["a", "b"], &["b"]) && !fits(&["a"], &[]) && !fits(&[], &["0"]));
+        let train = set(&["0", "1", "2"]);
+        let test = with_classes_of(set(&["0", "1"]), &train);
+        assert_eq!((test.num_classes(), test.class_names()), (Some(3), train.class_names()));
+    }
+
+    /// Labels without names go as far as those that a split has.
+    #[test]
+    fn test_images_without_one_of_the_last_class_are_evaluated_on() {
+        let root = tempfile::tempdir().unwrap();
+        for (part, labels) in [("train", &[0_u8, 2, 1][..]), ("t10k", &[1, 0])] {
+            let n = u8::try_from(labels.len()).unwrap();
+            let file = |kind: &str, head: &[u8], bytes: &[u8]| {
+                let path = root.path().join(format!("{part}-{kind}-ubyte"));
+                std::fs::write(path, [head, bytes].concat()).unwrap();
+            };
+            file("images-idx3", &[0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, 1, 0, 0, 0, 1], labels);
+            file("labels-idx1", &[0, 0, 8, 1, 0, 0, 0, n], labels);
+        }
+        let recipe = Recipe::builtin("default").unwrap();
+        let path = Some(root.path().into());
+        let settings = recipe::Data { source: Format::Idx, path, ..recipe.data };
+        let sources = Sources::open(&settings).unwrap();
+        assert_eq!(sources.no_test, None);
+        let test = sources.test.unwrap();
+        assert_eq!((test.len(), test.num_classes(), test.label(0)), (2, Some(3), Some(1)));
+    }
 
     impl Source for Labelled {
         fn len(&self) -> usize {

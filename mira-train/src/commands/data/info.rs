@@ -62,17 +62,27 @@ fn sources(format: Format, path: Option<&Path>, subset: &Subset) -> Result<Sourc
         Some(_) => format,
         None => Format::Embedded,
     };
-    if path.is_some_and(Path::is_file) {
+    if let Some(path) = path.filter(|path| path.is_file()) {
         let no_test = Some("the path is one file; a folder may have them in another".into());
-        return Ok(Sources { format, parts: vec![("images", train?)], no_test });
+        // Which part it is of is for its name to say.
+        let source = match train {
+            Err(data::Error::NotRecognised { .. }) => open(format, Split::Test)?,
+            train => train?,
+        };
+        let format = recognise(format, path)?;
+        return Ok(Sources { format, parts: vec![("images", source)], no_test });
     }
     match (train, open(format, Split::Test)) {
         (Ok(train), Ok(test)) => {
             Ok(Sources { format, parts: vec![("train", train), ("test", test)], no_test: None })
         }
-        (Ok(train), Err(data::Error::NotRecognised { problem, .. })) => {
-            Ok(Sources { format, parts: vec![("train", train)], no_test: Some(problem) })
-        }
+        (
+            Ok(train),
+            Err(
+                data::Error::NotRecognised { problem, .. }
+                | data::Error::Inconsistent { problem, .. },
+            ),
+        ) => Ok(Sources { format, parts: vec![("train", train)], no_test: Some(problem) }),
         (Ok(_), Err(error)) | (Err(error), _) => Err(error),
     }
 }

@@ -8,7 +8,7 @@
 //! its path from the root, times of change of content and of status (ns since 1970, u64), images and folders in it ([`Strings`]). Paths are
 //! [`Strings`] of one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -133,6 +133,12 @@ impl Listing {
     /// The names of the folders in it.
     pub(super) fn folders(&self) -> impl Iterator<Item = &OsStr> {
         self.folders.iter().map(os_str)
+    }
+
+    /// How many of the images are no folders by such a name.
+    pub(super) fn num_loose_images(&self) -> usize {
+        let folders: HashSet<&[u8]> = self.folders.iter().collect();
+        self.images.iter().filter(|image| !folders.contains(image)).count()
     }
 
     /// Of a folder that has links, or of which nothing is known.

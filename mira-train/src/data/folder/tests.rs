@@ -80,6 +80,24 @@ fn mistakes_in_the_layout_are_named() {
     }
 }
 
+#[test]
+fn images_beside_class_folders_are_not_left_out_in_silence() {
+    for (files, split) in [
+        (&["1.jpg", "2.jpg", "thumbs/1.jpg", "v.png/1.jpg"][..], Split::Train),
+        (&["train/1.jpg", "train/2.jpg", "train/a/1.jpg"], Split::Train),
+        (&["train/a/1.jpg", "val/1.jpg", "val/2.jpg", "val/a/1.jpg"], Split::Test),
+    ] {
+        let files: Vec<_> = files.iter().map(|file| (*file, &b"?"[..])).collect();
+        let root = tree(&files);
+        let error = open(root.path(), split).err().expect("an error").to_string();
+        let words = ["2 images of", "move them into class folders", "into one folder"];
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    // Class folders may be called as images are.
+    let root = tree(&[("v.png/1.jpg", b"?")]);
+    assert_eq!(open(root.path(), Split::Train).unwrap().class_names(), ["v.png"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_a_folder_above_does_not_go_round_for_ever() {
@@ -298,6 +316,25 @@ fn what_changes_unseen_is_listed_every_time() {
         fs::rename(there.path().join("y"), there.path().join("x")).unwrap();
         assert_eq!(listed(&open())[1].0, "a/link/2.jpg");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn classes_whose_names_are_no_unicode_stay_apart() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let class = |part: &str, name: &[u8]| {
+        let folder = root.path().join(part).join(OsStr::from_bytes(name));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("1.png"), png(1, 2)).unwrap();
+    };
+    class("train", b"x\xfe");
+    class("train", b"x\xff");
+    class("val", b"x\xff");
+    let train = open(root.path(), Split::Train).unwrap();
+    assert_eq!([0, 1].map(|i| train.label(i)), [Some(0), Some(1)]);
+    assert_eq!(train.class_names(), ["x\u{fffd}", "x\u{fffd}"]);
+    assert_eq!(open(root.path(), Split::Test).unwrap().label(0), Some(1));
 }
 
 #[cfg(unix)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Pixels;
+use crate::data::classes::has_classes_of;
 use crate::data::{self, Error, Format, Source, Split};
 
 /// What is packed.
@@ -90,24 +91,26 @@ impl PackInput {
     /// Opens both splits of a data set; the test split may be missing.
     ///
     /// # Errors
-    /// As [`open`](data::open()); [`Error::NotRecognised`] where the splits have different classes.
+    /// As [`open`](data::open()), also for a test split that is there but cannot be used; [`Error::Inconsistent`] where the splits have
+    /// different classes.
     pub fn open(format: Format, path: &Path) -> Result<Self, Error> {
         let train = data::open(format, Some(path), Split::Train)?;
         let test = match data::open(format, Some(path), Split::Test) {
             Ok(test) => Some(test),
             Err(Error::NotRecognised { .. }) => None,
+            // Left out, it would not be missed before the set is used.
             Err(error) => return Err(error),
         };
         if let Some(test) = &test
             && test.num_classes().is_some()
-            && !train.class_names().starts_with(test.class_names())
+            && !has_classes_of(&**test, &*train)
         {
             let problem = format!(
                 "its test images have {} classes, its training images {}, or of other names; make them the same",
                 test.class_names().len(),
                 train.class_names().len()
             );
-            return Err(Error::NotRecognised { path: path.into(), problem });
+            return Err(Error::inconsistent(path, problem));
         }
         Ok(Self { train, test })
     }

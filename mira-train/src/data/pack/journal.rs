@@ -82,7 +82,7 @@ impl Journal {
         }
         if found != header(fingerprint) {
             return refuse(
-                "packing another source, or with other settings, was begun there; give the same ones to go on, or another folder",
+                "packing another source, or with other settings, was begun there, or by an earlier version; give the same ones to go on, or another folder",
             );
         }
         let (records, length) = replay(commits, is_there);

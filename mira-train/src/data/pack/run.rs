@@ -66,7 +66,7 @@ pub fn pack(
         let index = read_index(folder)?;
         if index.fingerprint != fingerprint {
             return Err(occupied(
-                "it holds another packed set, or this one with other settings; give another folder",
+                "it holds another packed set, or this one with other settings or of an earlier version; give another folder",
             ));
         }
         finish(folder)?;

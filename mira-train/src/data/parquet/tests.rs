@@ -12,6 +12,9 @@ use ::parquet::schema::parser::parse_message_type;
 
 use super::*;
 use crate::data::fixtures::grey_png;
+use crate::data::{self, Format, PackInput};
+use crate::recipe::{self, Recipe};
+use crate::train::Sources;
 
 const GROUP: &str = "message schema {
     optional group img { optional binary bytes; optional binary path (UTF8); }
@@ -123,8 +126,54 @@ fn plain_bytes_and_unnamed_classes_are_understood() {
     write(&file, schema, None, &[&[row(1, -1), row(2, -1)]]);
     assert_eq!(open(&file, Split::Train).unwrap().num_classes(), None);
     assert!(
-        open(root.path(), Split::Test).err().unwrap().to_string().contains("test*, validation*")
+        open(root.path(), Split::Test).err().unwrap().to_string().contains("val*, validation*")
     );
+}
+
+#[test]
+fn a_file_is_of_training_images_unless_its_name_says_otherwise() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, is_of) in [
+        ("images.parquet", Split::Train),
+        ("train-00000-of-00002.parquet", Split::Train),
+        ("test.parquet", Split::Test),
+        ("in1k-validation-0.parquet", Split::Test),
+    ] {
+        let file = root.path().join(name);
+        write(&file, GROUP, None, &[&[row(1, 0), row(2, 1)]]);
+        for split in [Split::Train, Split::Test] {
+            match data::open(Format::Parquet, Some(&file), split) {
+                Ok(set) => assert!(split == is_of && set.len() == 2, "{name}"),
+                Err(Error::NotRecognised { .. }) => assert_ne!(split, is_of, "{name}"),
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+    }
+    let input = PackInput::open(Format::Auto, &root.path().join("images.parquet")).unwrap();
+    assert!(input.test.is_none());
+}
+
+#[test]
+fn test_images_are_those_with_labels() {
+    let root = tempfile::tempdir().unwrap();
+    let file = |name: &str, rows: &[Row]| write(&root.path().join(name), GROUP, None, &[rows]);
+    file("train.parquet", &[row(1, 0), row(2, 1)]);
+    file("test.parquet", &[row(3, -1)]);
+    let opened = || open(root.path(), Split::Test).unwrap();
+    assert_eq!((grey(&opened(), 0), opened().num_classes()), (3, None));
+    let recipe = Recipe::builtin("default").unwrap();
+    let settings =
+        recipe::Data { source: Format::Parquet, path: Some(root.path().into()), ..recipe.data };
+    let sources = Sources::open(&settings).unwrap();
+    assert!(sources.test.is_none());
+    assert_eq!(sources.no_test.unwrap(), "the test images have no labels");
+    file("validation.parquet", &[row(4, 1)]);
+    assert_eq!((grey(&opened(), 0), opened().label(0)), (4, Some(1)));
+    // Whichever of them it is.
+    file("validation.parquet", &[row(5, -1)]);
+    assert_eq!(grey(&opened(), 0), 5);
+    file("test.parquet", &[row(6, 0)]);
+    assert_eq!((grey(&opened(), 0), opened().label(0)), (6, Some(0)));
 }
 
 #[test]

@@ -38,8 +38,8 @@ impl Default for Limits {
 pub(in crate::data) struct Remote {
     url: String,
     store: Arc<dyn ObjectStore>,
-    /// The folder, where the store is of a whole bucket.
-    folder: Key,
+    /// The folder, where the store is of a whole bucket; none where it is of an address, of which names are parts as well.
+    folder: Option<String>,
 }
 
 /// A file in it.
@@ -88,9 +88,9 @@ impl Remote {
             retry_timeout: limits.timeout * 20,
         };
         // What a bucket is called comes before the first slash.
-        let folder = || Key::from(rest.split_once('/').map_or("", |(_, folder)| folder));
+        let folder = || Some(rest.split_once('/').map_or("", |(_, folder)| folder).to_owned());
         let connector = Connector(limits);
-        let (store, folder): (object_store::Result<Arc<dyn ObjectStore>>, Key) =
+        let (store, folder): (object_store::Result<Arc<dyn ObjectStore>>, Option<String>) =
             match &*scheme.to_ascii_lowercase() {
                 "s3" => {
                     let builder = AmazonS3Builder::from_env().with_url(&url).with_retry(retry);
@@ -105,7 +105,7 @@ impl Remote {
                 _ => {
                     let builder = HttpBuilder::new().with_url(&url).with_retry(retry);
                     let store = builder.with_http_connector(connector).build();
-                    (store.map(|store| Arc::new(store) as _), Key::default())
+                    (store.map(|store| Arc::new(store) as _), None)
                 }
             };
         let store = store.map_err(|error| refuse(error.to_string()))?;
@@ -148,13 +148,22 @@ impl RemoteFile {
         self.get(options).map_err(|error| self.error(&error))
     }
 
+    /// What the store calls it: it encodes a key for an address once more, so that of a name in an address nothing may be encoded yet.
+    fn key(&self) -> object_store::Result<Key> {
+        let key = match &self.remote.folder {
+            Some(folder) => Key::parse(format!("{folder}/{}", self.name)),
+            None => Key::from_url_path(&self.name),
+        };
+        Ok(key?)
+    }
+
     fn get(&self, options: GetOptions) -> object_store::Result<(Vec<u8>, Version)> {
         thread_local! {
             /// What counts the pauses between attempts; requests themselves wait in this thread.
             static RUNTIME: std::io::Result<tokio::runtime::Runtime> =
                 tokio::runtime::Builder::new_current_thread().enable_time().build();
         }
-        let key = self.remote.folder.clone().join(self.name.as_str());
+        let key = self.key()?;
         let work = async {
             let result = self.remote.store.get_opts(&key, options).await?;
             let version = Version::of(&result.meta);

@@ -321,6 +321,27 @@ fn shards_on_a_server_are_those_on_the_disk() {
     assert_eq!(set.relative_path(3), Some("6.png".into()));
 }
 
+/// As browsers and other clients ask for them.
+#[test]
+fn names_in_addresses_are_encoded_once() {
+    let shards = Shards::new();
+    let content = std::fs::read(shards.local.path().join("train-0.tar")).unwrap();
+    let classes = "%C3%BC%20~b/classes.txt";
+    shards.serve(classes, b"ant\nbee\n");
+    for (encoded, written) in [
+        ("train-0%20a.tar", "train-0%20a.tar"),
+        ("train-0~b.tar", "train-0~b.tar"),
+        ("train-%C3%BC.tar", "train-ü.tar"),
+        ("%C3%BC%20~b/train-%C3%BC%20~.tar", "ü%20~b/train-%C3%BC%20~.tar"),
+    ] {
+        shards.serve(encoded, &content);
+        let set = shards.open(written, Split::Train).unwrap();
+        assert_eq!((set.len(), set.class_names()), (3, &["ant".into(), "bee".into()][..]));
+        image(&set, 1);
+    }
+    assert_eq!(shards.server.requests(classes).len(), 1);
+}
+
 #[test]
 fn shards_on_a_server_that_fails() {
     for act in [Act::Status(500, ""), Act::Short(3), Act::Stall(2), Act::Reset(0)] {

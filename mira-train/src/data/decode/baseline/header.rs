@@ -1,5 +1,7 @@
 //! What stands before the scan, of the files that this decoder takes.
 
+use crate::data::decode::colours::Colours;
+
 /// How much of the picture's resolution the colours have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sampling {
@@ -81,19 +83,12 @@ struct Frame {
     sampling: Sampling,
 }
 
-/// How colours are coded, if the file says so.
-#[derive(Default)]
-struct ColourSpace {
-    is_jfif: bool,
-    adobe_transform: Option<u8>,
-}
-
 impl<'a> Header<'a> {
     /// Of a file that begins with the marker of an image's start. `None` is for what is not one sequential scan with 8 bits, grey or YCbCr in
     /// 4:4:4, 4:2:2, 4:4:0 or 4:2:0, and for damage: another decoder knows what to say.
     pub(super) fn read(file: &'a [u8]) -> Option<Self> {
         let mut tables = Tables::default();
-        let mut colours = ColourSpace::default();
+        let mut colours = Colours::default();
         let (mut frame, mut restart_interval) = (None, 0);
         let mut rest = file.get(2..)?;
         loop {
@@ -112,14 +107,10 @@ impl<'a> Header<'a> {
                 0xDB => tables.read_steps(segment)?,
                 0xDD => restart_interval = number(segment)?,
                 0xDA => {
-                    break Self::new(&frame?, &colours, &tables, restart_interval, segment, rest);
-                }
-                0xE0 => colours.is_jfif |= segment.len() >= 12 && segment.starts_with(b"JFIF\0"),
-                0xEE if segment.starts_with(b"Adobe") => {
-                    colours.adobe_transform = Some(*segment.get(11)?);
+                    break Self::new(&frame?, colours, &tables, restart_interval, segment, rest);
                 }
                 // Application data, comments.
-                0xE1..=0xEF | 0xFE => {}
+                0xE0..=0xEF | 0xFE => colours.see(*marker, segment),
                 _ => return None,
             }
         }
@@ -127,14 +118,15 @@ impl<'a> Header<'a> {
 
     fn new(
         frame: &Frame,
-        colours: &ColourSpace,
+        colours: Colours,
         tables: &Tables<'a>,
         restart_interval: usize,
         segment: &[u8],
         scan: &'a [u8],
     ) -> Option<Self> {
         let num_channels = frame.sampling.num_channels();
-        if num_channels == 3 && !colours.is_ycbcr(&frame.components) {
+        if num_channels == 3 && !colours.are_ycbcr(frame.components.map(|component| component.name))
+        {
             return None;
         }
         let [count, in_scan @ ..] = segment else { return None };
@@ -188,17 +180,6 @@ impl Frame {
             _ => return None,
         };
         Some(Self { width, height, components, sampling })
-    }
-}
-
-impl ColourSpace {
-    /// As libjpeg concludes it, where nothing contradicts.
-    fn is_ycbcr(&self, components: &[Component; 3]) -> bool {
-        match (self.is_jfif, self.adobe_transform) {
-            (true, None) => true,
-            (_, Some(transform)) => transform == 1,
-            (false, None) => components.map(|component| component.name) == [1, 2, 3],
-        }
     }
 }
 

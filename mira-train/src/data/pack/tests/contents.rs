@@ -146,6 +146,29 @@ fn an_estimate_writes_nothing_and_is_near() {
 }
 
 #[test]
+fn test_images_that_cannot_be_used_are_not_left_out_in_silence() {
+    let root = folder();
+    let mistake = |path: &str, words: [&str; 2]| {
+        let path = root.path().join(path);
+        let error = PackInput::open(Format::Auto, root.path()).unwrap_err();
+        assert!(matches!(error, Error::Inconsistent { .. }), "{error}");
+        let text = error.to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        fs::remove_dir_all(path).unwrap();
+    };
+    write(root.path(), &[("val/bird/1.png", png(&picture(2, 2, 2)))]);
+    mistake("val/bird", ["'bird'", "rename or remove it"]);
+    fs::remove_dir_all(root.path().join("val/cat")).unwrap();
+    fs::create_dir(root.path().join("val/cat")).unwrap();
+    mistake("val/cat", ["'cat'", "remove it"]);
+    fs::remove_dir_all(root.path().join("val/dog")).unwrap();
+    write(root.path(), &[("val/1.png", png(&picture(2, 2, 2)))]);
+    mistake("val", ["no class folder", "remove it"]);
+    // Without any, there are none.
+    assert!(input(root.path()).test.is_none());
+}
+
+#[test]
 fn sets_without_labels_test_images_or_files_are_packed() {
     let root = tempfile::tempdir().unwrap();
     let file = jpeg(&picture(9, 7, 5));

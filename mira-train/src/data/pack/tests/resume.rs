@@ -52,6 +52,29 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() {
     assert!(num_saved > 12, "{num_saved}");
 }
 
+/// Names of files say little, above all where sets number their images.
+#[test]
+fn other_images_of_the_same_names_are_another_set() {
+    let set = |side: usize| {
+        let root = tempfile::tempdir().unwrap();
+        for (i, class) in ["cat", "dog"].into_iter().enumerate() {
+            let file = format!("train/{class}/{i}.jpg");
+            write(root.path(), &[(&file, jpeg(&picture(side, 16 + i, 7)))]);
+        }
+        root
+    };
+    let (one, other) = (set(30), set(31));
+    let options = options(Pixels::Original);
+    let complete = packed(one.path(), Pixels::Original);
+    let stopped = tempfile::tempdir().unwrap();
+    pack_to(&failing(one.path(), 1).0, stopped.path(), &options).unwrap_err();
+    for to in [complete, stopped] {
+        let error = pack_to(&input(other.path()), to.path(), &options).unwrap_err();
+        assert!(matches!(error, PackError::Occupied { .. }), "{error}");
+        pack_to(&input(one.path()), to.path(), &options).unwrap();
+    }
+}
+
 /// What a kill or a power cut may leave behind: any length of the journal beyond the last sync, anything in shards behind what the
 /// journal says, files of the next shard, temporary files; and the journal when the index is there already.
 #[test]

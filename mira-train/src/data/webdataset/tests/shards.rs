@@ -33,8 +33,13 @@ fn shards_come_in_the_order_of_names_with_their_classes() {
     fs::write(root.path().join("classes.txt"), "ant\nbee\n").unwrap();
     let error = open(root.path(), Split::Train).err().unwrap().to_string();
     assert!(error.contains("label 2 is not below the 2 classes"), "{error}");
-    fs::write(root.path().join("classes.txt"), "ant\r\nbee\ncat\n").unwrap();
-    assert_eq!(open(root.path(), Split::Train).unwrap().class_names(), ["ant", "bee", "cat"]);
+    // Editors begin files with a mark, and end them with empty lines.
+    for text in ["ant\r\nbee\ncat\n", "\u{feff}ant\nbee\ncat\n\n \r\n", "ant\nbee\ncat"] {
+        fs::write(root.path().join("classes.txt"), text).unwrap();
+        assert_eq!(open(root.path(), Split::Train).unwrap().class_names(), ["ant", "bee", "cat"]);
+    }
+    fs::write(root.path().join("classes.txt"), "ant\n\ncat\n").unwrap();
+    assert_eq!(open(root.path(), Split::Train).unwrap().class_names(), ["ant", "", "cat"]);
 
     for (pattern, words) in [
         ("x-{3..1}.tar", "counts down"),
