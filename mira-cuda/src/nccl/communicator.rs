@@ -154,13 +154,14 @@ impl Drop for Communicator {
 
 /// Looking again and again at what takes microseconds or, when things go wrong, seconds.
 struct Patience {
-    end: Instant,
+    /// None where the clock cannot count as far.
+    end: Option<Instant>,
     looks: u32,
 }
 
 impl Patience {
     fn new(timeout: Duration) -> Self {
-        Self { end: Instant::now() + timeout, looks: 0 }
+        Self { end: Instant::now().checked_add(timeout), looks: 0 }
     }
 
     /// Pauses; false when it is at its end.
@@ -171,7 +172,7 @@ impl Patience {
         } else {
             thread::sleep(Duration::from_micros(100));
         }
-        Instant::now() < self.end
+        self.end.is_none_or(|end| Instant::now() < end)
     }
 }
 

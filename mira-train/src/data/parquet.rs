@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use ::parquet::file::metadata::ParquetMetaDataReader;
 
-use super::shards::{Kind, name_classes};
+use super::shards::{Kind, name_classes, of_file};
 use super::strings::Strings;
 use super::{Error, Image, Source, Split, decode};
 use columns::Columns;
@@ -45,11 +45,8 @@ pub(super) struct Encoded {
 }
 
 pub(super) fn open(path: &Path, split: Split) -> Result<Encoded, Error> {
-    let choices = if path.is_file() {
-        Kind::PARQUET.of_file(path, split)?
-    } else {
-        Kind::PARQUET.find(path, split)?
-    };
+    let choices =
+        if path.is_file() { of_file(path, split)? } else { Kind::PARQUET.find(path, split)? };
     choices.first_labelled(|files| read_all(&files))
 }
 

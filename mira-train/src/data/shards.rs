@@ -58,19 +58,6 @@ impl Kind {
             })
     }
 
-    /// A file opened as a set: of training images, unless its name says something else.
-    pub(super) fn of_file(self, path: &Path, split: Split) -> Result<Choices, Error> {
-        let part = part_of(path, path.parent().unwrap_or(path));
-        if parts(split).contains(&part.unwrap_or(TRAIN[0])) {
-            return Ok(Choices { first: vec![path.into()], others: Vec::new() });
-        }
-        let problem = match part {
-            Some(part) => format!("by its name it is one of {part} images; rename it, or give another"),
-            None => "it is one of training images, as its name says nothing else; give a folder with files of both, named by their split".into(),
-        };
-        Err(Error::NotRecognised { path: path.into(), problem })
-    }
-
     /// The files of a split, in the order of names: in the folder, or in the one folder below that has any.
     pub(super) fn find(self, path: &Path, split: Split) -> Result<Choices, Error> {
         let mut folders = vec![path.to_path_buf()];
@@ -139,6 +126,19 @@ impl Kind {
     }
 }
 
+/// A file opened as a set: of training images, unless its name says something else.
+pub(super) fn of_file(path: &Path, split: Split) -> Result<Choices, Error> {
+    let part = part_of(path, path.parent().unwrap_or(path));
+    if parts(split).contains(&part.unwrap_or(TRAIN[0])) {
+        return Ok(Choices { first: vec![path.into()], others: Vec::new() });
+    }
+    let problem = match part {
+        Some(part) => format!("by its name it is one of {part} images; rename it, or give another"),
+        None => "it is one of training images, as its name says nothing else; give a folder with files of both, named by their split".into(),
+    };
+    Err(Error::NotRecognised { path: path.into(), problem })
+}
+
 /// The files that a split may be.
 pub(super) struct Choices {
     /// At least one file.
@@ -196,7 +196,7 @@ fn incomplete(files: &[PathBuf]) -> Option<String> {
             numbers.iter().copied().eq(0..total) || numbers.iter().copied().eq(1..=total);
         (!is_complete).then(|| {
             format!(
-                "{num_files} of {total} {prefix}-… files are there; fetch the others (`mira-train data fetch` does where it began), or name these \
+                "of the {total} files named {prefix}-… there are {num_files}, and not each number; fetch the others (`mira-train data fetch` does where it began), or name these \
                  otherwise to use them alone"
             )
         })
@@ -308,13 +308,23 @@ mod tests {
         };
         let [train, test] = files(&["train-0-of-3", "train-2-of-3", "test-0-of-1"]);
         let error = train.unwrap_err();
-        assert!(error.contains("2 of 3 train-… files") && error.contains("data fetch"), "{error}");
+        assert!(
+            error.contains("of the 3 files named train-… there are 2")
+                && error.contains("data fetch"),
+            "{error}"
+        );
         assert_eq!(test.unwrap(), ["test-0-of-1.parquet"]);
         for (names, words) in [
-            (&["train-0-of-2", "train-1-of-2", "train-2-of-2"][..], "3 of 2"),
+            (
+                &["train-0-of-2", "train-1-of-2", "train-2-of-2"][..],
+                "of the 2 files named train-… there are 3",
+            ),
             (&["train-0-of-2", "train-1-of-2", "train-0-of-1"], "files of 1 and of 2"),
             (&["train-00-of-02-a1", "train-01-of-02-a1", "train-00-of-02-b2"], "several files"),
-            (&["train-1-of-99999999999999999"], "1 of 99999999999999999"),
+            (
+                &["train-1-of-99999999999999999"],
+                "of the 99999999999999999 files named train-… there are 1",
+            ),
         ] {
             let [error, _] = files(names);
             let error = error.unwrap_err();

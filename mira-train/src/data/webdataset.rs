@@ -40,7 +40,7 @@ use super::bytes::with_buffer;
 use super::folder::MAX_FILE;
 #[cfg(feature = "object-store")]
 use super::remote::{Limits, Remote};
-use super::shards::{Kind, name_classes};
+use super::shards::{Kind, name_classes, of_file};
 use super::strings::Strings;
 use super::{Error, Image, Source, Split, decode};
 use cache::{Cache, Stamp};
@@ -99,7 +99,7 @@ pub(super) fn open(path: &Path, split: Split) -> Result<WebDataset, Error> {
     let choices = if is_pattern(path) {
         Kind::TAR.of_split(path.parent().unwrap_or(path), &[expand(path)?], split)?
     } else if path.is_file() {
-        Kind::TAR.of_file(path, split)?
+        of_file(path, split)?
     } else {
         Kind::TAR.find(path, split)?
     };
