@@ -40,7 +40,7 @@ fn misspelt_and_misplaced_keys() {
     let bare = Recipe::from_toml(&format!("seed = 1\n{MINIMAL}"), "r").unwrap_err().to_string();
     has(&bare, &["unknown key `seed`", "belongs in [train]"]);
     let far = with("[train]", "[train]\nzzzzzzzzzzzz = 1");
-    has(&far, &["[train] has batch_size, accumulation_steps, seed"]);
+    has(&far, &["[train] has batch_size, accumulation_steps, batch_norm, seed"]);
     has(&with("[train]", "[zzzzzzz]\n[train]"), &["the sections are data, model, projector"]);
 }
 
