@@ -31,6 +31,7 @@ impl Backend for Driven {
     const NAME: &'static str = "driven";
     const LIMITS: Limits = IN_F64;
     const STARTS_WARM: bool = true;
+    const ROUNDS_EXPONENTS: bool = true;
 
     fn stored(logit: f64) -> f64 {
         logit

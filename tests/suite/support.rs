@@ -46,6 +46,9 @@ pub(crate) trait Backend {
     /// Whether a warm start saves it sweeps.
     const STARTS_WARM: bool;
 
+    /// Whether it rounds the exponents `S/ε` of what it sweeps to f64, which reports take for exact but in the log domain.
+    const ROUNDS_EXPONENTS: bool = false;
+
     /// Before something whose time has a limit: what is made once for the whole program.
     fn prepare() {}
 

@@ -79,6 +79,9 @@ pub trait Sweep {
 }
 
 /// The arithmetic a backend sweeps in.
+///
+/// Reports state what its rounding may add to their bounds ([`rounding_allowance`](crate::rounding_allowance)). They take exponents `S/ε` of linear passes for exact, as after a reduction
+/// by fused multiply-add, and sums of a row for rounded a few times, not once a term: one after the other, terms that are alike are all rounded the same way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arithmetic {
     /// Unit roundoff `u`: 2⁻²⁴ in f32, 2⁻⁵³ in f64.
