@@ -16,20 +16,19 @@ pub(crate) struct Scale<A> {
     high: A,
     low: A,
     exact: f64,
+    /// What `exact` lacks of the quotient.
+    rest: f64,
 }
 
 impl<A: Real> Scale<A> {
     pub(crate) fn new(epsilon: f64) -> Self {
+        // log2(e) = LOG2_E + 2.0355e-17; the quotient's remainder by a fused multiply-add.
+        const LOG2_E_LOW: f64 = 2.035_527_374_093_103_3e-17;
         let exact = std::f64::consts::LOG2_E / epsilon;
         let high = A::from_f64(exact);
-        let low = if A::IS_F32 {
-            exact - high.as_()
-        } else {
-            // log2(e) = LOG2_E + 2.0355e-17; the quotient's remainder by a fused multiply-add.
-            const LOG2_E_LOW: f64 = 2.035_527_374_093_103_3e-17;
-            (f64::mul_add(-exact, epsilon, std::f64::consts::LOG2_E) + LOG2_E_LOW) / epsilon
-        };
-        Self { high, low: A::from_f64(low), exact }
+        let rest = (f64::mul_add(-exact, epsilon, std::f64::consts::LOG2_E) + LOG2_E_LOW) / epsilon;
+        let low = if A::IS_F32 { exact - high.as_() } else { rest };
+        Self { high, low: A::from_f64(low), exact, rest }
     }
 
     /// `log2` of the kernel at logit `s`.
@@ -47,12 +46,14 @@ pub(crate) fn split<V: Vector>(s: V, scale: Scale<V::Scalar>) -> (V, V) {
     (n, s.mul_add(V::splat(scale.low), f))
 }
 
-/// The same for one logit, by the product in f64: for f64 logits in f32 arithmetic, and where there is no fused multiply-add.
+/// The same for one logit, by the product in f64: for f64 logits in f32 arithmetic, and where there is no fused multiply-add in vectors. In f64 arithmetic
+/// one of a single number, which may be a call, or else the result would lose `|s·c|` ulps.
 #[inline(always)]
 pub(crate) fn split_scalar<A: Scalar>(s: f64, scale: Scale<A>) -> (A, A) {
     let product = s * scale.exact;
     let n = (product + f64::ROUND) - f64::ROUND;
-    (A::from_f64(n), A::from_f64(product - n))
+    let f = if A::IS_F32 { product - n } else { s.mul_add(scale.exact, -n) + s * scale.rest };
+    (A::from_f64(n), A::from_f64(f))
 }
 
 /// `2^f · 2^e` for |f| ≤ ½ and integer-valued e; 0 below the smallest normal number.
