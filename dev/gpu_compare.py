@@ -8,7 +8,7 @@ logits once on the device: no assignment can be faster. Times are medians of --r
 after 0.3 s of them; in the JSON there is the latency of one alone on an idle stream, too. torch.compile comes last, when all else is there; with
 --only-compile it is added to the rows that an earlier run has left in the JSON. Nothing is begun after --seconds; what there is is written after
 each case. A worker that ends, or says nothing for --patience seconds, costs a case and is started anew.
-Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total variation, or a case had no answer.
+Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total variation, or a case had no bound or no answer.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def folder_for(num_bytes):
 
 
 # Prototypes: "random" is a run's beginning, where weights settle after a few sweeps and those that change nothing are left out; "trained" ones lie
-# around the clusters of the features, and 27 of thirty sweeps are made before nothing changes (at 512x3000).
+# around the clusters of the features, and nearly all of thirty sweeps are made.
 
 
 def make_logits(torch, batch, num_prototypes, dtype, data, file):

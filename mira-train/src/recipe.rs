@@ -200,10 +200,14 @@ impl Recipe {
         self.has_teacher() && self.teacher.as_ref().is_some_and(|t| t.evaluate == Some(true))
     }
 
+    /// The side of each view in pixels.
+    pub fn view_sizes(&self) -> Vec<usize> {
+        self.views.iter().flat_map(|view| std::iter::repeat_n(view.size, view.count)).collect()
+    }
+
     /// The views that pass through the network together, by their numbers among all.
     pub fn view_groups(&self) -> Vec<Vec<usize>> {
-        let repeated = |view: &View| std::iter::repeat_n(view.size, view.count);
-        let sizes: Vec<usize> = self.views.iter().flat_map(repeated).collect();
+        let sizes = self.view_sizes();
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (v, &size) in sizes.iter().enumerate() {
             let of_size = |group: &&mut Vec<usize>| sizes[group[0]] == size;

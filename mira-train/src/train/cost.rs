@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::encode::BATCH;
 use super::evaluation::{no_pixels, pixels_bytes};
 use super::step::views_of_teacher;
-use super::{Error, Sources, image_size, loader_config, view_specs};
+use super::{Error, Sources, image_size, loader_config};
 use crate::data::labelled_indices;
 use crate::model::{Network, ResNet, Stem};
 use crate::nn::cpu::{Executor, Statistics};
@@ -49,10 +49,8 @@ pub fn cost(
 ) -> Result<Cost, Error> {
     let network = Network::new(recipe)?;
     let rows = recipe.train.batch_size / recipe.train.accumulation_steps;
-    let specs = view_specs(recipe);
-    let first = specs.first().map_or(0, |spec| spec.size);
-    let sizes: Vec<usize> =
-        specs.iter().flat_map(|spec| std::iter::repeat_n(spec.size, spec.count)).collect();
+    let sizes = recipe.view_sizes();
+    let first = sizes.first().copied().unwrap_or(0);
     let needs = objective::find(&recipe.objective.name).map(|method| method.needs);
     let (mut flops, mut activation_bytes) = (0, 0);
     if needs.is_some_and(|needs| needs.targets) {

@@ -84,7 +84,7 @@ impl Trainer {
     /// Views too small for the network.
     pub fn new(recipe: &Recipe, network: &Network, steps_per_epoch: u64) -> Result<Self, Error> {
         let rows = recipe.train.batch_size / recipe.train.accumulation_steps;
-        let sizes = view_sizes(recipe);
+        let sizes = recipe.view_sizes();
         let mut groups: Vec<Group> = Vec::new();
         for views in recipe.view_groups() {
             let graph = network.training_graph(rows * views.len(), sizes[views[0]])?;
@@ -416,11 +416,6 @@ impl Trainer {
     fn rows_at_once(&self) -> usize {
         self.recipe.train.batch_size / self.recipe.train.accumulation_steps
     }
-}
-
-/// The side of each view in pixels.
-fn view_sizes(recipe: &Recipe) -> Vec<usize> {
-    recipe.views.iter().flat_map(|view| std::iter::repeat_n(view.size, view.count)).collect()
 }
 
 /// How many of the two global views the teacher embeds at once.
