@@ -86,7 +86,7 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             const typename Words::Word* word = context.row_block_shift<Words>() + b;
             typename Words::Word found[1][1];
             Words::look_at(word, found[0]);
-            Words::wait_for(found, control.tag, [&](int) { return word; });
+            Words::template wait_for<16>(found, control.tag, [&](int) { return word; });
             highest = fmax(highest, (double)Words::value_of(found[0][0]));
         }
         return over_warp<Max>(highest);
@@ -140,8 +140,8 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
                 Words::look_at(words + i * apart, found[i]);
                 if (RELATIVE) Words::look_at(shifts + i * step, found_shifts[i]);
             }
-            Words::wait_for(found, tag, [&](int i) { return words + i * apart; });
-            if (RELATIVE) Words::wait_for(found_shifts, tag, [&](int i) { return shifts + i * step; });
+            Words::template wait_for<16>(found, tag, [&](int i) { return words + i * apart; });
+            if (RELATIVE) Words::template wait_for<16>(found_shifts, tag, [&](int i) { return shifts + i * step; });
 #pragma unroll
             for (int i = 0; i < LOADS; i++) {
                 const double factor = RELATIVE ? exp2(Words::value_of(found_shifts[i][0]) - highest_shift) : 1.0;

@@ -361,7 +361,7 @@ DEVICE void reduce_scalars(const Context& context, u32 asked) {
             to_words(tag, neutral, found[i]);
             if (first + i * WARPS < blocks) load_relaxed(told + i * STEP, found[i]);
         }
-        wait_for(found, tag, [&](int i) { return told + i * STEP; });
+        wait_for<16>(found, tag, [&](int i) { return told + i * STEP; });
 #pragma unroll
         for (int i = 0; i < ON_THE_WAY; i++) {
             const double value = from_words(found[i]);

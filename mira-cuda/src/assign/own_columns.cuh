@@ -28,7 +28,7 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
             found[c][0] = Words::absent(tag);
             if (is_real(c)) Words::look_at(words + c * THREADS, found[c]);
         }
-        Words::wait_for(found, tag, [&](int c) { return words + c * THREADS; });
+        Words::template wait_for<4>(found, tag, [&](int c) { return words + c * THREADS; });
 #pragma unroll
         for (int c = 0; c < C; c++) weights[c] = Words::value_of(found[c][0]);
     }

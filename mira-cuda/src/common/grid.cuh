@@ -22,20 +22,20 @@ DEVICE u64 tagged(u32 tag, u32 value) { return (u64)tag << 32 | value; }
 DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 
 // Waits until all of N places have this tag, W words side by side each; `found` is what was there when they were first looked at, on the
-// way together, and then what has come. Most of the time all are there, which takes one comparison a word and few branches.
-template <int N, int W, class Place> DEVICE void wait_for(u64 (&found)[N][W], u32 tag, Place place) {
-    constexpr int TOGETHER = 4;
+// way together, and then what has come. Who tells and looks right away misses most of the others, whose words are on their way; so
+// those that are missing are looked at together again, and not one after the other, each a way to memory and back.
+template <int TOGETHER, int N, int W, class Place> DEVICE void wait_for(u64 (&found)[N][W], u32 tag, Place place) {
 #pragma unroll
     for (int first = 0; first < N * W; first += TOGETHER) {
-        bool all = true;
+        for (;;) {
+            bool all = true;
 #pragma unroll
-        for (int i = first; i < first + TOGETHER && i < N * W; i++) all = all && tag_of(found[i / W][i % W]) == tag;
-        if (all) continue;
+            for (int i = first; i < first + TOGETHER && i < N * W; i++) all = all && tag_of(found[i / W][i % W]) == tag;
+            if (all) break;
+            spin_wait();
 #pragma unroll
-        for (int i = first; i < first + TOGETHER && i < N * W; i++) {
-            while (tag_of(found[i / W][i % W]) != tag) {
-                spin_wait();
-                found[i / W][i % W] = load_relaxed(place(i / W) + i % W);
+            for (int i = first; i < first + TOGETHER && i < N * W; i++) {
+                if (tag_of(found[i / W][i % W]) != tag) found[i / W][i % W] = load_relaxed(place(i / W) + i % W);
             }
         }
     }
@@ -49,7 +49,9 @@ struct TaggedWords {
     DEVICE static void look_at(const Word* word, Word (&found)[1]) { found[0] = load_relaxed(word); }
     DEVICE static void look_at(const Word* words, Word (&found)[2]) { load_relaxed(words, found); }
     DEVICE static Word absent(u32 tag) { return tagged(tag, 0); } // a zero that nobody tells, nor waits for
-    template <int N, int W, class Place> DEVICE static void wait_for(Word (&found)[N][W], u32 tag, Place place) { ::wait_for(found, tag, place); }
+    template <int TOGETHER, int N, int W, class Place> DEVICE static void wait_for(Word (&found)[N][W], u32 tag, Place place) {
+        ::wait_for<TOGETHER>(found, tag, place);
+    }
     DEVICE static float value_of(Word word) { return bits_to_float((u32)word); } // of which is known that it is there
 };
 struct PlainWords {
@@ -61,7 +63,7 @@ struct PlainWords {
         for (int i = 0; i < W; i++) found[i] = words[i];
     }
     DEVICE static Word absent(u32) { return 0.0f; }
-    template <int N, int W, class Place> DEVICE static void wait_for(Word (&)[N][W], u32, Place) {}
+    template <int TOGETHER, int N, int W, class Place> DEVICE static void wait_for(Word (&)[N][W], u32, Place) {}
     DEVICE static float value_of(Word word) { return word; }
 };
 

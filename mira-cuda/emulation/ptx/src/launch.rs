@@ -129,7 +129,9 @@ fn turn(machine: &mut Machine<'_>, block: &mut Block) -> Result<bool, Fault> {
     let budget = 8 << (machine.draw() % 9);
     match machine.go_on(block, warp, budget)? {
         Outcome::Slept => block.warps[warp].has_polled(machine.stores),
-        Outcome::Waits | Outcome::Ran => block.warps[warp].polled = Polled::default(),
+        Outcome::Waits => block.warps[warp].polled = Polled::default(),
+        // Maybe in the midst of looking. Who has found what it looked for has been told by a store since.
+        Outcome::Ran => {}
     }
     if block.count(State::AtBarrier) == block.threads {
         machine.barrier(block)?;

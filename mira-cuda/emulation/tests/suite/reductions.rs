@@ -119,3 +119,29 @@ fn a_missing_grid_barrier_is_caught() {
     let wrong = SEEDS.filter(|s| !grid_sums(7, 64, true, *s).unwrap().0);
     assert!(wrong.count() > 0);
 }
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct MissingWords {
+    words: *mut u64,
+    asked: *mut u64,
+    values: *mut u32,
+}
+
+/// One after another, each would take a way to memory and back.
+#[test]
+fn missing_words_are_looked_at_together() {
+    for seed in SEEDS {
+        let mut words = Guarded::from_slice(&[0_u64; 16]);
+        let mut asked = Guarded::from_slice(&[0_u64]);
+        let mut values = Guarded::<u32>::poisoned(16);
+        let params = MissingWords {
+            words: words.as_mut_ptr(),
+            asked: asked.as_mut_ptr(),
+            values: values.as_mut_ptr(),
+        };
+        // SAFETY: the arrays have the sizes the kernel takes.
+        unsafe { launch("sample_missing_words", (2, 1), 1, 0, &params, seed) }.unwrap();
+        assert!(values.as_slice().iter().copied().eq(100..116), "{:?}", values.as_slice());
+    }
+}

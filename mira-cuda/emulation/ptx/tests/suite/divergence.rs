@@ -144,3 +144,19 @@ fn a_block_may_begin_when_others_have_ended() {
     let late = (0..64).filter(|seed| seen(*seed) == 1).count();
     assert!((4..32).contains(&late), "{late} of 64: a sixth"); // of three blocks, in every other launch
 }
+
+/// Block 0 polls for what block 1 says when it begins, which may be when block 0 is seen to wait: soon, however long a look takes.
+#[test]
+fn long_looks_are_no_progress() {
+    let look = "add.s32 %r2, %r2, %r1;\n".repeat(600);
+    let body = format!(
+        "mov.u32 %r1, %ctaid.x;\nsetp.eq.s32 %p1, %r1, 1;\n@%p1 bra SAY;\n\
+         POLL:\nnanosleep.u32 32;\n{look}ld.relaxed.gpu.global.u64 %rd1, [%out0];\nsetp.eq.s64 %p2, %rd1, 0;\n@%p2 bra POLL;\nbra.uni END;\n\
+         SAY:\nst.relaxed.gpu.global.u64 [%out0], 1;\nEND:"
+    );
+    for seed in 0..32 {
+        let stats = launch(&body, &mut [0], Size { blocks: 2, threads: 128, seed, ..ONE_WARP })
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        assert!(stats.sleeps < 200, "seed {seed}: {} looks of four warps", stats.sleeps);
+    }
+}
