@@ -26,13 +26,11 @@ pub mod fetch;
 pub mod fuzzing;
 mod lines;
 pub mod model;
-pub mod nn;
 pub mod objective;
 pub mod optim;
 mod output;
 pub mod pages;
 pub mod recipe;
-pub mod rng;
 pub mod run_folder;
 pub mod schedule;
 mod terminal;
@@ -47,6 +45,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use error::Error;
+pub use mira_nn as nn;
+pub use mira_nn::rng;
 
 /// Runs a command line, its first argument being the program's name, and says how it went on stderr.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

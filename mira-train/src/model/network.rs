@@ -48,7 +48,7 @@ impl Network {
 
     /// The parameters that the objective has beside the network's: prototypes, a predictor.
     pub fn own_parameters(&self) -> impl Iterator<Item = &Parameter> {
-        self.own.iter().map(|id| &self.parameters.parameters()[id.0])
+        self.own.iter().map(|id| &self.parameters[*id])
     }
 
     /// The prototypes' place, where the objective has some.

@@ -122,21 +122,21 @@ mod tests {
 
     #[test]
     fn memory_is_as_said_where_embeddings_are_wide() {
-        is_as_said(128, 512, 16);
+        is_as_said(64, 256, 16);
     }
 
     #[test]
     fn memory_is_as_said_where_batches_are_large() {
-        is_as_said(512, 32, 16);
+        is_as_said(256, 16, 16);
     }
 
     #[test]
     fn memory_is_as_said_where_prototypes_are_many() {
-        is_as_said(512, 16, 1024);
+        is_as_said(256, 16, 512);
     }
 
     #[test]
     fn memory_is_as_said_where_features_outnumber_images() {
-        is_as_said(64, 1024, 16);
+        is_as_said(32, 512, 16);
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mira_simd::Scalar;
 use mira_train::model::{Block, ResNet, Stem};
-use mira_train::nn::cpu::{Executor, Statistics};
+use mira_train::nn::cpu::{Executor, Number, Statistics};
 use mira_train::nn::{GraphBuilder, Parameters, Pass};
 use mira_train::weights::{Weights, hwio_from_oihw};
 
@@ -62,7 +62,7 @@ impl Distance {
 
 /// Runs the reference's steps. Gradients in f32 are compared each for itself only where `each`: in a deep network an activation within
 /// rounding of zero may fall on the other side of a ReLU, which changes single gradients by far more than rounding, PyTorch's too.
-fn check<T: Scalar>(path: &Path, allowed: Allowed, each: bool) {
+fn check<T: Number>(path: &Path, allowed: Allowed, each: bool) {
     let reference = Weights::read(path).expect("a reference");
     let config: serde_json::Value =
         serde_json::from_str(&reference.metadata["config"]).expect("JSON");

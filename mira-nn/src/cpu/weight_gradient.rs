@@ -12,7 +12,7 @@ use super::memory::Shared;
 use super::microkernel::{lanes, load_part, multiply_transposed, store_part};
 use super::packing::{Panel, panels};
 use super::window::{View, Window, Workspaces};
-use crate::nn::Geometry;
+use crate::Geometry;
 
 /// What to compute; the meaning of the fields is that of `Convolve`.
 #[derive(Debug)]

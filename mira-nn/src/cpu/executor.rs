@@ -7,9 +7,10 @@ use mira_simd::Scalar;
 use super::batch_norm::{self, InputGradient, Moments};
 use super::layer::{Layer, Scratch};
 use super::memory::{Aligned, Shared};
+use super::number::Number;
 use super::pooling;
-use crate::nn::plan::{Backward, Contribution};
-use crate::nn::{Graph, NodeId, Normalisation, Op, ParameterId, Parameters, Pass, Plan};
+use crate::plan::{Backward, Contribution};
+use crate::{Graph, NodeId, Normalisation, Op, ParameterId, Parameters, Pass, Plan};
 
 /// Which statistics batch norms use.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub struct Executor<T> {
     scratch: Scratch<T>,
 }
 
-impl<T: Scalar> Executor<T> {
+impl<T: Number> Executor<T> {
     /// Memory for `pass` over `graph`, whose layers are in `parameters`.
     pub fn new(graph: Graph, parameters: &Parameters, pass: Pass) -> Self {
         let plan = Plan::new(&graph, pass);
@@ -98,7 +99,11 @@ impl<T: Scalar> Executor<T> {
     }
 
     /// Computes the outputs from the input and the parameters' values.
-    pub fn forward(&mut self, values: &[T], mut statistics: Statistics<'_, T>) {
+    pub fn forward(&mut self, values: &[T], statistics: Statistics<'_, T>) {
+        T::forward(self, values, statistics);
+    }
+
+    pub(super) fn compute(&mut self, values: &[T], mut statistics: Statistics<'_, T>) {
         let mut pool_start = 0;
         for i in 0..self.graph.nodes().len() {
             let node = &self.graph.nodes()[i];
@@ -180,6 +185,15 @@ impl<T: Scalar> Executor<T> {
     /// If the executor was made for [`Pass::Forward`], or a length is wrong.
     pub fn backward(&mut self, values: &[T], output_gradient: &[T], gradients: &mut [T]) {
         assert_eq!(self.pass, Pass::Training, "an executor for forward passes only");
+        T::backward(self, values, output_gradient, gradients);
+    }
+
+    pub(super) fn compute_gradients(
+        &mut self,
+        values: &[T],
+        output_gradient: &[T],
+        gradients: &mut [T],
+    ) {
         let Some(NodeId(seed)) = self.graph.outputs().last().copied() else { return };
         self.arena.as_mut_slice()[self.plan.gradients[seed].clone()]
             .copy_from_slice(output_gradient);

@@ -4,7 +4,7 @@ use mira_simd::{Isa, Kernel, Scalar, dispatch};
 use rayon::prelude::*;
 
 use super::memory::Shared;
-use crate::nn::Normalisation;
+use crate::Normalisation;
 
 /// Pixels whose sums are kept in the element type before they go to f64.
 const SHORT: usize = 64;

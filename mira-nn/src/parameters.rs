@@ -1,7 +1,7 @@
 //! Names, shapes and places of a model's parameters and of its batch norms' running statistics.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Index, Range};
 
 use super::Error;
 use crate::rng::{Purpose, Rng};
@@ -54,7 +54,7 @@ pub struct Buffer {
     pub variance: Range<usize>,
 }
 
-/// Index of a parameter.
+/// Index of a parameter, in the [`Parameters`] that gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParameterId(pub(crate) usize);
 
@@ -68,6 +68,14 @@ pub struct Parameters {
     num_buffer_values: usize,
     by_name: HashMap<String, usize>,
     buffers_by_name: HashMap<String, usize>,
+}
+
+impl Index<ParameterId> for Parameters {
+    type Output = Parameter;
+
+    fn index(&self, id: ParameterId) -> &Parameter {
+        &self.parameters[id.0]
+    }
 }
 
 impl Parameters {

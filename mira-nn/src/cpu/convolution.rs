@@ -12,7 +12,7 @@ use super::memory::Shared;
 use super::microkernel::{Tile, lanes, load_part, multiply, store_part};
 use super::packing::{Panel, panel_start, panels};
 use super::window::{Run, View, Window, Workspaces};
-use crate::nn::Geometry;
+use crate::Geometry;
 
 /// Pixels of a task: enough that weights read once serve many, and whole tiles of 6 and of 8.
 const PIXELS: usize = 192;

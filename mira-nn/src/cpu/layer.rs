@@ -7,7 +7,7 @@ use super::memory::{Aligned, Shared};
 use super::packing::{pack, packed_len};
 use super::weight_gradient::WeightGradient;
 use super::window::Workspaces;
-use crate::nn::{Convolution, Geometry};
+use crate::{Convolution, Geometry};
 
 /// A convolution between images of two shapes.
 #[derive(Clone, Copy, Debug)]

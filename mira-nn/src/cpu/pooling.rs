@@ -3,7 +3,7 @@
 use mira_simd::Scalar;
 use rayon::prelude::*;
 
-use crate::nn::Geometry;
+use crate::Geometry;
 
 /// Side, stride and padding of the max-pool's window.
 const KERNEL: usize = 3;

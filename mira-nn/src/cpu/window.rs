@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use mira_simd::Scalar;
 
-use crate::nn::Geometry;
+use crate::Geometry;
 
 /// Consecutive weight rows that meet consecutive values of the input: as many neighbouring pixels as the window has in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 /// The same seed, purpose and stream give the same numbers, whatever else was drawn. A stream holds 2³⁴ numbers and then repeats.
 ///
 /// ```
-/// use mira_train::rng::{Purpose, Rng};
+/// use mira_nn::rng::{Purpose, Rng};
 ///
 /// let mut rng = Rng::new(7, Purpose::Augment, [0, 41, 1]); // epoch 0, image 41, view 1
 /// assert!((0.0..1.0).contains(&rng.uniform()));

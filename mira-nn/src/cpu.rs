@@ -7,9 +7,11 @@ mod executor;
 mod layer;
 mod memory;
 mod microkernel;
+mod number;
 mod packing;
 mod pooling;
 mod weight_gradient;
 mod window;
 
 pub use executor::{Executor, Statistics};
+pub use number::Number;
