@@ -23,7 +23,8 @@ DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 
 // Waits until all of N places have this tag, W words side by side each; `found` is what was there when they were first looked at, on the
 // way together, and then what has come. Who tells and looks right away misses most of the others, whose words are on their way; so
-// those that are missing are looked at together again, and not one after the other, each a way to memory and back.
+// those that are missing are looked at together again, and not one after the other, each a way to memory and back. TOGETHER: how many
+// at once, for which registers must be free.
 template <int TOGETHER, int N, int W, class Place> DEVICE void wait_for(u64 (&found)[N][W], u32 tag, Place place) {
 #pragma unroll
     for (int first = 0; first < N * W; first += TOGETHER) {
