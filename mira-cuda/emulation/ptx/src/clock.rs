@@ -3,8 +3,9 @@
 //! Each warp has a time of its own. An instruction begins when what it reads is there, and what it makes is there a latency later; jumps and barriers
 //! begin after everything before them, at one instruction a cycle. The block's barrier ends when its last warp comes, and not before the multiprocessor
 //! has carried out all that its warps asked of it since the last one: of its four schedulers, their pipes, shared memory, the way to L2. A word that
-//! a warp polls for is found when it has been stored, whatever order the interpreter took: polls in vain are not counted. So words that are polled for one
-//! after the other seem to take no longer than those looked at together, which on a device they do: a way to memory and back each.
+//! a warp polls for is found when it has been stored, whatever order the interpreter took: looks in vain are not counted, and what is looked at again
+//! before the block's next barrier is the same word. So words that are polled for one after the other seem to take no longer than those looked at together,
+//! which on a device they do: a way to memory and back each.
 //!
 //! It is a model, and nobody has held it against a device. It knows neither caches nor DRAM (all global memory is as far as L2), nor
 //! what the driver's compiler makes of PTX, nor warps that get in each other's way between barriers.
@@ -99,15 +100,25 @@ impl Now {
 #[derive(Clone, Debug)]
 struct Warp {
     now: Now,
-    /// As it was at the last branch: where that led to polling, it is as if it had not been there.
+    /// As it was at the last branch, which may have led to polling.
     before: Now,
-    has_polled: bool,
+    /// Where it waits, if it does: each time that it looked in vain is as if it had not been.
+    waits: Option<Poll>,
     /// When the instruction at hand began.
     began: u64,
     registers: Vec<u64>,
     predicates: Vec<u64>,
-    /// When each word that others write was first looked at, of late.
+    /// When each word that others write was first looked at since the last barrier.
     looks: HashMap<u64, u64>,
+}
+
+/// A warp that polls: where, and how it came there.
+#[derive(Clone, Debug)]
+struct Poll {
+    index: u32,
+    now: Now,
+    /// They say which words are still missing, and came of the last look.
+    predicates: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -165,7 +176,7 @@ impl Clock {
             let warp = Warp {
                 now: Now::default(),
                 before: Now::default(),
-                has_polled: false,
+                waits: None,
                 began: 0,
                 registers: vec![0; program.num_registers],
                 predicates: vec![0; program.num_predicates],
@@ -226,11 +237,17 @@ impl Clock {
         self.warp(at).now.from += JUMP;
     }
 
-    /// What was polled for had not come, in the interpreter's order.
-    pub(crate) fn poll(&mut self, at: Spot) {
+    /// What was polled for had not come, in the interpreter's order; `index` is where it sleeps.
+    pub(crate) fn poll(&mut self, at: Spot, index: u32) {
         let warp = self.warp(at);
-        warp.now = warp.before;
-        warp.has_polled = true;
+        if warp.waits.as_ref().is_none_or(|poll| poll.index != index) {
+            let predicates = warp.predicates.clone();
+            warp.waits = Some(Poll { index, now: warp.before, predicates });
+        }
+        if let Some(poll) = &warp.waits {
+            warp.now = poll.now;
+            warp.predicates.copy_from_slice(&poll.predicates);
+        }
     }
 
     /// The access of the instruction at hand.
@@ -258,8 +275,11 @@ impl Clock {
                 there += SHARED + cycles;
             }
             Named::Global | Named::Generic => {
-                let again =
-                    std::mem::take(&mut warp.has_polled) && is_strong && stores == is_atomic;
+                let looks = is_strong && !stores;
+                let again = looks && words().all(|word| warp.looks.contains_key(&word));
+                if looks && !again {
+                    warp.waits = None; // for something else
+                }
                 let mut sectors: Vec<u64> = addresses.iter().flat_map(|a| ends(*a, 32)).collect();
                 sectors.sort_unstable();
                 sectors.dedup();
@@ -268,14 +288,10 @@ impl Clock {
                     warp.now.asked.exchanges += sectors.len().div_ceil(4) as u64;
                     warp.now.asked.bytes += 32 * sectors.len() as u64;
                 }
-                if is_strong && !stores {
+                if looks {
                     there = 0;
                     for word in words() {
-                        let first = warp.looks.entry(word).or_insert(warp.began);
-                        if !again {
-                            *first = warp.began;
-                        }
-                        let found = *first + L2;
+                        let found = *warp.looks.entry(word).or_insert(warp.began) + L2;
                         let comes = self.stored.get(&word).map_or(0, |stored| stored + FOUND);
                         there = there.max(found).max(if comes > found { comes } else { 0 });
                     }
@@ -323,7 +339,11 @@ impl Clock {
         block.passed.push((line, cycles, limit));
         block.since = cycles + BARRIER;
         let now = Now { from: block.since, latest: block.since, ..Now::default() };
-        block.warps.iter_mut().for_each(|warp| warp.now = now);
+        for warp in &mut block.warps {
+            warp.now = now;
+            warp.waits = None;
+            warp.looks.clear();
+        }
     }
 
     /// A block's threads have ended.

@@ -25,7 +25,8 @@ impl Machine<'_> {
             Operation::Sleep => {
                 self.stats.sleeps += 1;
                 if let Some(clock) = &mut self.clock {
-                    clock.poll(Spot { block: block.number, warp });
+                    let at = block.warps[warp].groups[current].at;
+                    clock.poll(Spot { block: block.number, warp }, at);
                 }
                 let group = &mut block.warps[warp].groups[current];
                 group.state = State::Slept;

@@ -102,6 +102,45 @@ fn words_come_when_they_were_stored() {
     }
 }
 
+/// Those that are missing are looked at again together, and which those are is known before. The reader answers, so there is one order of passes.
+#[test]
+fn words_that_are_looked_at_together_come_when_they_were_stored() {
+    const PASSES: u64 = 3;
+    let words = 0..4;
+    let of_each = |text: &dyn Fn(usize) -> String| words.clone().map(text).collect::<String>();
+    let message = |work: &str| {
+        let store = |w| format!("st.relaxed.gpu.global.u64 [%out0+{}], %rd10;\n{work}", 8 * w);
+        let look = |w| format!("ld.relaxed.gpu.global.u64 %rd{w}, [%out0+{}];\n", 8 * w);
+        let compare = |w| format!("setp.eq.u64 %p{}, %rd{w}, %rd10;\n", 4 + w);
+        let all = "and.pred %p3, %p4, %p5;\nand.pred %p3, %p3, %p6;\nand.pred %p3, %p3, %p7;\n";
+        let again = |w| format!("@%p{} bra HAS{w};\n{}HAS{w}:\n", 4 + w, look(w));
+        let answer = "st.relaxed.gpu.global.u64 [%out0+64], %rd10;\n";
+        let wait = "WAIT:\nld.relaxed.gpu.global.u64 %rd5, [%out0+64];\nsetp.eq.u64 %p3, %rd5, %rd10;\n\
+                    @%p3 bra NEXT;\nnanosleep.u32 32;\nbra.uni WAIT;\n";
+        format!(
+            "mov.u32 %r1, %ctaid.x;\nsetp.ne.s32 %p1, %r1, 0;\nmov.u64 %rd10, 0;\nPASS:\nadd.s64 %rd10, %rd10, 1;\n@%p1 bra READ;\n\
+             {}{wait}READ:\n{}LOOK:\n{}{all}@%p3 bra ANSWER;\nnanosleep.u32 32;\n{}bra.uni LOOK;\n\
+             ANSWER:\n{answer}NEXT:\nbar.sync 0;\nsetp.lt.u64 %p2, %rd10, {PASSES};\n@%p2 bra PASS;\nEND:",
+            of_each(&store),
+            of_each(&look),
+            of_each(&compare),
+            of_each(&again),
+        )
+    };
+    let time =
+        |work: &str, seed| cycles(&message(work), Size { blocks: 2, threads: 1, seed, ..ONE_WARP });
+    let division =
+        "div.rn.f64 %fd1, %fd1, %fd1;\nsetp.gt.f64 %p8, %fd1, 0d7FF0000000000000;\n@%p8 bra END;\n";
+    let work = |n: usize, seed| time(&division.repeat(n), seed);
+    let of_division = (work(20, 0) - work(10, 0)) / (10 * PASSES * 4);
+    assert!((180..=200).contains(&of_division), "{of_division}");
+    for seed in 1..20 {
+        // Looks in vain take nothing but jumps, in any pass.
+        let (one, other) = (work(3, 0), work(3, seed));
+        assert!(one.abs_diff(other) <= PASSES * 4 * 6, "seed {seed}: {one}, {other}");
+    }
+}
+
 #[test]
 fn lanes_of_a_bank_come_one_after_another() {
     let size = Size { shared_bytes: 32 * 128, ..ONE_WARP };
