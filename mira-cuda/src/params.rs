@@ -119,6 +119,9 @@ pub struct Control {
     /// As [`mira_core::Outcome::row_span`].
     pub row_span: f64,
     middle: f64,
+    next_middle: f64,
+    drift: f64,
+    last_span: f64,
     best: f64,
     last_distance: f64,
     milestone: f64,
@@ -145,6 +148,8 @@ pub struct Control {
     filled: c_int,
     next: c_int,
     primed: c_int,
+    ahead: c_int,
+    pub unjudged: c_int,
     told: c_uint,
     tag: c_uint,
 }

@@ -22,6 +22,12 @@ struct Column {
     }
 };
 
+// A column's weight for the next pass.
+template <class Words> DEVICE void tell_weight(const Context& context, int j, double log_weight, u32 tag, double middle) {
+    context.vector(LOG_WEIGHTS)[j] = log_weight;
+    Words::tell(context.weights<Words>() + j, tag, (float)exp2((log_weight - middle) * LOG2_E));
+}
+
 template <bool OVER_RANKS, class Words> struct ColumnPhase {
     Context& context;
     const Control& control;
@@ -43,7 +49,8 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
     }
     DEVICE void no_less_than(int scalar, double value) { extreme(scalar) = fmax(extreme(scalar), -value); }
     DEVICE void no_more_than(int scalar, double value) { extreme(scalar) = fmax(extreme(scalar), value); }
-    DEVICE void run() {
+    // `ahead`: nobody judges the sweep.
+    DEVICE void run(bool ahead) {
         double highest_shift = 0.0;
         Column column;
         column.template load<Words>(context, first + threadIdx.x);
@@ -60,10 +67,11 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             } else if (control.pass == PASS_COLUMNS) {
                 start(j, linear, highest_shift);
             } else {
-                moved(j, linear, column);
+                moved(j, linear, column, ahead);
                 column.template load<Words>(context, j + THREADS);
             }
         }
+        if (ahead) return;
         publish();
         // A fixed number of sweeps asks for nothing else.
         if (context.params.stop != STOP_SWEEPS) remember_all();
@@ -212,18 +220,36 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
         if (isfinite(sum)) center = momentum * center + (1.0 - momentum) * sum / control.batch;
     }
 
+    // A NaN must not hide behind the comparison of a minimum.
+    DEVICE static double no_nan(double sum) { return sum >= 0.0 ? sum : -1.0; }
     DEVICE void bounds_of(double sum) {
-        // A NaN must not hide behind the comparison of a minimum.
-        no_less_than(LOWEST_SUM, sum >= 0.0 ? sum : -1.0);
+        no_less_than(LOWEST_SUM, no_nan(sum));
         no_more_than(HIGHEST_SUM, sum);
     }
 
-    DEVICE void moved(int j, bool linear, const Column& column) {
+    // What a sweep that goes ahead will be judged by, and of those before it; its image is the next one's weight at once.
+    DEVICE void leave_for_later(const History& history, double a, double sum) const {
+        const bool is_first = control.unjudged == 0;
+        const double relative = a - control.middle;
+        if (is_first) history[FIRST_WEIGHT] = a;
+        history[LEAST_SUM] = is_first ? no_nan(sum) : fmin(history[LEAST_SUM], no_nan(sum));
+        history[MOST_SUM] = is_first ? sum : fmax(history[MOST_SUM], sum);
+        history[LEAST_WEIGHT] = is_first ? relative : fmin(history[LEAST_WEIGHT], relative);
+        history[MOST_WEIGHT] = is_first ? relative : fmax(history[MOST_WEIGHT], relative);
+    }
+    DEVICE void judge(const History& history) {
+        no_less_than(LOWEST_SUM, history[LEAST_SUM]);
+        no_more_than(HIGHEST_SUM, history[MOST_SUM]);
+        no_less_than(LOWEST_WEIGHT, control.middle + history[LEAST_WEIGHT]);
+        no_more_than(HIGHEST_WEIGHT, control.middle + history[MOST_WEIGHT]);
+    }
+
+    DEVICE void moved(int j, bool linear, const Column& column, bool ahead) {
         const AssignParams& params = context.params;
         const double a = column.log_weight;
-        double log_marginal, marginal;
+        double log_marginal, marginal, sum = 0.0;
         if (linear) {
-            double sum = sum_of(j, 0.0);
+            sum = sum_of(j, 0.0);
             if (control.pass == PASS_SWEEP) sum *= column.weight;
             bounds_of(sum);
             marginal = sum * control.inverse_batch;
@@ -239,7 +265,13 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
         const double image = active ? params.rho * (a - log_marginal) - gauge : 0.0;
         const double residual = active ? image - a : 0.0;
         const History history = context.history(j);
+        if (ahead) {
+            tell_weight<Words>(context, j, image, control.tag + 1, control.next_middle);
+            leave_for_later(history, a, sum);
+            return;
+        }
         history[IMAGE] = image;
+        if (control.unjudged > 0) judge(history);
         no_less_than(LOWEST_WEIGHT, a);
         no_more_than(HIGHEST_WEIGHT, a);
         if (active) {
@@ -319,7 +351,6 @@ template <class Words> DEVICE void move_weights(Context& context) {
     const Control& control = context.control();
     for (int j = context.first_column() + threadIdx.x; j < context.end_column(); j += THREADS) {
         const History history = context.history(j);
-        double& kept = context.vector(LOG_WEIGHTS)[j];
         double a;
         switch (control.action) {
         case TAKE_IMAGE: a = history[IMAGE]; break;
@@ -333,9 +364,8 @@ template <class Words> DEVICE void move_weights(Context& context) {
             for (int i = 0; i < DEPTH; i++) a -= control.theta[i] * deltas[i];
             break;
         }
-        default: a = kept; break;
+        default: a = context.vector(LOG_WEIGHTS)[j]; break;
         }
-        kept = a;
-        Words::tell(context.weights<Words>() + j, control.tag, (float)exp2((a - control.middle) * LOG2_E));
+        tell_weight<Words>(context, j, a, control.tag, control.middle);
     }
 }

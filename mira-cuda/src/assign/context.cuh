@@ -128,7 +128,9 @@ struct RowStats {
         if (!built) {
             const float lowest[1] = {-lowest_total};
             const float of_all = over_block_by_lanes<Max, float>(context.exchange, lowest, active);
-            if (threadIdx.x == 0) context.own(LOWEST_TOTAL) = -of_all;
+            if (threadIdx.x != 0) return;
+            const double before = context.control().unjudged > 0 ? context.own(LOWEST_TOTAL) : INFINITY_F64;
+            context.own(LOWEST_TOTAL) = fmin(before, (double)-of_all);
             return;
         }
         const double bads[1] = {bad};

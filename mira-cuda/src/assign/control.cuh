@@ -7,6 +7,7 @@ constexpr double MAX_LOST_SHARE = 1e-9; // of a column, by underflow, before the
 constexpr double MOST_BITS = 63.0;      // of weights; the kernel's elements have the other half of the exponents
 constexpr double MARGIN = 6.0;          // bits above the smallest normal number that a written element must keep
 constexpr double STUCK = 0.999;         // as fixed_point.rs has it
+constexpr float NEAR = 4.0f;            // nats that a foretold middle of the weights may be off by
 constexpr double REGULARISATION = 1e-10;
 constexpr double LEAST_PIVOT = 1e-30; // far below what rounding leaves of the regularisation
 
@@ -14,11 +15,11 @@ DEVICE double larger(double x, double y) { return y > x ? y : x; } // not that o
 
 // Of the parameters, what a decision depends on.
 struct Terms {
-    double epsilon, beta, amplification, tolerance, unit_roundoff, noise;
+    double epsilon, rho, beta, amplification, tolerance, unit_roundoff, noise;
     int columns, method, stop, max_sweeps, patience, max_passes, warm;
 
     DEVICE Terms(const AssignParams& params)
-        : epsilon(params.epsilon), beta(params.beta), amplification(params.amplification), tolerance(params.tolerance),
+        : epsilon(params.epsilon), rho(params.rho), beta(params.beta), amplification(params.amplification), tolerance(params.tolerance),
           unit_roundoff(params.unit_roundoff), noise(params.noise), columns(params.columns), method(params.method), stop(params.stop),
           max_sweeps(params.max_sweeps), patience(params.patience), max_passes(params.max_passes), warm(params.warm) {}
 };
@@ -37,23 +38,26 @@ struct Decision {
         for (int i = 0; i < GRAM; i++) reduced[i] = of_all_blocks[i];
     }
 
-    // May the pass's linear sums be relied on?
-    DEVICE bool is_reliable() const {
-        if (control.largest_argument > MAX_EXPONENT_ARGUMENT) return false;
+    // What of a linear pass cannot be relied on.
+    enum Lost { NOTHING, LABELS, SUMS };
+
+    DEVICE Lost lost() const {
+        if (control.largest_argument > MAX_EXPONENT_ARGUMENT) return SUMS;
         if (control.pass == PASS_COLUMNS) {
-            return reduced[LOWEST_SUM] > exp2(0.5 * MIN_EXPONENT) * control.batch && reduced[HIGHEST_SUM] < INFINITY_F64;
+            const bool all = reduced[LOWEST_SUM] > exp2(0.5 * MIN_EXPONENT) * control.batch && reduced[HIGHEST_SUM] < INFINITY_F64;
+            return all ? NOTHING : SUMS;
         }
         const double low = (reduced[LOWEST_WEIGHT] - control.middle) * LOG2_E;
         const double high = (reduced[HIGHEST_WEIGHT] - control.middle) * LOG2_E;
-        if (!(low >= -MOST_BITS && high <= MOST_BITS)) return false;
-        double floor = 1e-300 * control.batch;
+        if (!(low >= -MOST_BITS && high <= MOST_BITS)) return SUMS;
+        double of_element = 0.0, floor = 1e-300 * control.batch;
         if (control.lowest_element + fmin(low, 0.0) < MIN_EXPONENT) {
-            // What may be missing from an element; a label as small as that must not be written.
-            const double lost = exp2(MIN_EXPONENT + fmax(high, 0.0)) / reduced[LOWEST_TOTAL];
-            if (control.pass == PASS_WRITE && !(lost < exp2(MIN_EXPONENT + MARGIN))) return false;
-            floor = fmax(floor, lost * control.batch / MAX_LOST_SHARE);
+            of_element = exp2(MIN_EXPONENT + fmax(high, 0.0)) / reduced[LOWEST_TOTAL];
+            floor = fmax(floor, of_element * control.batch / MAX_LOST_SHARE);
         }
-        return reduced[LOWEST_SUM] >= floor && reduced[HIGHEST_SUM] < INFINITY_F64;
+        if (!(reduced[LOWEST_SUM] >= floor && reduced[HIGHEST_SUM] < INFINITY_F64)) return SUMS;
+        // A label as small as what may be missing from an element must not be written.
+        return control.pass == PASS_WRITE && !(of_element < exp2(MIN_EXPONENT + MARGIN)) ? LABELS : NOTHING;
     }
 
     DEVICE void forget_history() {
@@ -81,10 +85,14 @@ struct Decision {
                 return;
             }
         }
-        if (control.domain == LINEAR && !is_reliable()) {
-            control.domain = LOGARITHMIC;
-            forget_history();
-            return;
+        if (control.domain == LINEAR) {
+            const Lost lost = this->lost();
+            if (lost != NOTHING) {
+                control.domain = LOGARITHMIC;
+                forget_history();
+                if (lost == SUMS && control.unjudged > 0) go_back();
+                return;
+            }
         }
         if (control.pass == PASS_COLUMNS) {
             start_sinkhorn();
@@ -132,14 +140,60 @@ struct Decision {
         control.count++;
         if (settled) control.count = params.max_sweeps;
         if (control.count >= params.max_sweeps) write_last();
+        if (control.domain != LINEAR) return;
+        // The map is monotone, and takes a constant added to the weights to ρ times that: residuals between l and h are followed by ones between
+        // ρ l and ρ h. So each foretold middle is off by no more than (h − l)/2 and what the one before it was.
+        control.ahead = settled ? 0 : sweeps_ahead();
+        control.drift = 0.5 * params.rho * (reduced[LOWEST_RESIDUAL] + reduced[HIGHEST_RESIDUAL]);
+        control.next_middle = control.middle + control.drift;
+        control.last_span = span_of_residuals();
+        control.unjudged = 0;
+    }
+
+    // How many sweeps may go ahead: no more than are left, than middles can be foretold for, and, since nothing changes once they have settled,
+    // than that will take as it has gone so far. Of the first one nothing says how fast it goes.
+    DEVICE int sweeps_ahead() const {
+        const float span = (float)span_of_residuals(), last = (float)control.last_span;
+        int most = params.max_sweeps - control.count;
+        if ((float)most * span > 2.0f * NEAR) most = (int)(2.0f * NEAR / span);
+        if (params.method != MIRA) return most;
+        if (!(span < last)) return 0;
+        // In bits: how far it came in each sweep, and how far it has to go.
+        const float in_each = (log2f(last) - log2f(span)) / (float)(control.unjudged + 1);
+        const float to_go = log2f(span) + log2f((float)(params.beta * params.amplification)) - log2f((float)rounding_allowance());
+        const float needed = ceilf(to_go / in_each);
+        return needed - 1.0f < (float)most ? max((int)needed - 1, 0) : most;
+    }
+
+    // After a sweep whose images have been told as weights already.
+    DEVICE void go_ahead() {
+        control.tag++;
+        control.passes++;
+        control.count++;
+        control.ahead--;
+        control.unjudged++;
+        control.middle = control.next_middle;
+        control.drift *= params.rho;
+        control.next_middle += control.drift;
+        if (control.count >= params.max_sweeps) write_last();
+    }
+
+    // To the first sweep that was not judged, from the weights that it had.
+    DEVICE void go_back() {
+        control.action = TAKE_BEST;
+        control.count -= control.unjudged;
+        control.unjudged = 0;
+        control.pass = PASS_SWEEP;
+        control.last = 0;
     }
 
     // The per-element bound of MIRA, the marginal error of Sinkhorn–Knopp.
     DEVICE double merit() const {
         if (params.method == SINKHORN) return reduced[MARGINAL_ERROR];
-        const double span = reduced[HIGHEST_RESIDUAL] - reduced[LOWEST_RESIDUAL];
-        return fmax(span, 0.0) * params.amplification;
+        return span_of_residuals() * params.amplification;
     }
+
+    DEVICE double span_of_residuals() const { return fmax(reduced[HIGHEST_RESIDUAL] - reduced[LOWEST_RESIDUAL], 0.0); }
 
     DEVICE double rounding_allowance() const {
         const double of_logarithms = 4.0 * UNIT_ROUNDOFF_F64 * reduced[LARGEST_EXPONENT];

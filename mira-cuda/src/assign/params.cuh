@@ -63,6 +63,8 @@ enum KVector {
     DELTA_IMAGE = DELTA_RESIDUAL + DEPTH,  // DEPTH of them
     NUM_VECTORS = DELTA_IMAGE + DEPTH
 };
+// Where sweeps go ahead, which are not accelerated: of those that nobody has judged yet. Weights are relative to their sweep's middle.
+constexpr int FIRST_WEIGHT = BEST_IMAGE, LEAST_SUM = PREVIOUS_RESIDUAL, MOST_SUM = PREVIOUS_IMAGE, LEAST_WEIGHT = DELTA_RESIDUAL, MOST_WEIGHT = DELTA_RESIDUAL + 1;
 
 // What blocks tell each other, one f64 per block and entry; put together in an order that is always the same.
 enum Scalar {
@@ -120,6 +122,8 @@ struct Control {
     double mean_log_row;
     double row_span;
     double middle; // of the log weights: weights are relative to it
+    double next_middle, drift; // the next one's, where sweeps go ahead, and how far it moves
+    double last_span;          // of residuals, at the last judgement of a fixed number of sweeps
     double best, last_distance, milestone;
     double best_middle, previous_middle;
     double inverse_mass;
@@ -134,6 +138,8 @@ struct Control {
     int built, done, last;
     int since_milestone;
     int filled, next, primed;
+    int ahead;     // sweeps that will go on without being judged
+    int unjudged;  // those that have, since the last one that was
     unsigned told; // groups of rows, to the others of a team, in this launch
     unsigned tag;  // of what blocks tell each other
 };

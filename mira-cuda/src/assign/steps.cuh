@@ -74,10 +74,20 @@ template <class Rows> DEVICE void row_pass(Context& context) {
 
 // From column sums to the weights of the next pass, or to the end of the run. Not inlined: what either knows of a thread and its columns
 // would be kept in registers that the row passes need, and the other way round.
+//
+// A fixed number of sweeps needs nobody's scalars to go on, so most of them go ahead: a column's image is told as its weight as soon as it is
+// known, relative to a middle that was foretold. Whether their sums could be relied on is judged after the next sweep that does not; if they
+// could not, the run goes back to the first of them, in the log domain.
 template <bool OVER_RANKS, class Words> __device__ __noinline__ Exchange between_passes(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
-    ColumnPhase<OVER_RANKS, Words>(context).run();
+    const bool ahead = !OVER_RANKS && Words::WAITED_FOR && context.control().ahead > 0;
+    ColumnPhase<OVER_RANKS, Words>(context).run(ahead);
     __syncthreads();
+    if (ahead) {
+        if (threadIdx.x == 0) Decision(params, context.control(), context.reduced()).go_ahead();
+        __syncthreads();
+        return context.exchange;
+    }
     // What rows have told is agreed upon by the ranks.
     const u32 asked = asked_of_columns(context) | (OVER_RANKS ? OF_EVERY_BLOCK : asked_of_rows(context));
     tell_scalars(context, asked);

@@ -372,3 +372,84 @@ fn a_warm_start_does_not_outlast_beta() {
         assert!(tv < 1e-6, "{stop:?}: {tv:e}, {:?}", warm.report);
     }
 }
+
+/// A run's answer, and how many sweeps before its last judgement nobody judged.
+fn answer_and_unjudged(
+    method: Method,
+    problem: &Problem,
+    hardware: Hardware,
+    seed: u64,
+) -> (Answer, i32) {
+    let (dtypes, columns) = ((Dtype::F32, Dtype::F32), problem.num_prototypes());
+    let mut emulated = Emulated::new(method, problem.shape, dtypes, hardware);
+    emulated.seed = seed;
+    let logits: Vec<f32> = problem.logits.iter().map(|s| to_f32(*s)).collect();
+    let mut assignment = Guarded::<f32>::poisoned(logits.len());
+    let answer = emulated
+        .assign(&Guarded::from_slice(&logits), &mut assignment, columns, false)
+        .unwrap_or_else(|e| panic!("{problem:?}, {method:?}, {hardware:?}: {e:?}"));
+    (answer, emulated.read::<Control>(emulated.plan.at_control(), 1)[0].unjudged)
+}
+
+/// Most of a fixed number of sweeps go on before anybody knows of the others' columns, and are those of the oracle all the same.
+#[test]
+fn sweeps_that_go_ahead_are_the_same() {
+    for (batch, columns) in [(5, 3), (33, 40), (70, 60), (12, 300), (43, 300)] {
+        let problem = Problem::new(Kind::Clusters, shape(batch, columns), 0.4, 0.8, 3, F32::stored);
+        for sweeps in [3, 4, 12] {
+            let stop = StopRule::Sweeps(sweeps);
+            for method in [problem.mira(stop), problem.sinkhorn(stop)] {
+                let expected = oracle::answer(method, problem.shape, &problem.logits);
+                for (seed, hardware) in [SMALL, CRAMPED, ROOMY, SMALL].into_iter().enumerate() {
+                    let context = format!("{batch}×{columns}, {method:?}, {hardware:?}");
+                    let (answer, unjudged) =
+                        answer_and_unjudged(method, &problem, hardware, 1000 * seed as u64);
+                    let tv = total_variation(&answer.assignment, &expected.assignment, columns);
+                    assert!(tv < 1e-5, "{context}: total variation {tv:e}");
+                    let (ours, theirs) = (answer.report, expected.report);
+                    // What settles in f32 is cut short.
+                    assert_eq!(ours.iterations, theirs.iterations, "{context}");
+                    assert!(ours.passes <= theirs.passes, "{context}: {} passes", ours.passes);
+                    let is_settled = ours.passes < theirs.passes;
+                    assert!(unjudged > 0 || is_settled, "{context}: every sweep was judged");
+                    if let (Some(ours), Some(theirs)) = (ours.objective, theirs.objective) {
+                        assert!((ours - theirs).abs() < 1e-5 * theirs.abs().max(1.0), "{context}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sums that could not be relied on are found out some sweeps later, which are then made again.
+#[test]
+fn sweeps_that_went_ahead_in_vain_are_made_again() {
+    let mut made_again = 0;
+    let mut problem = Problem::new(Kind::Clusters, shape(6, 5), 0.1, 0.95, 0, F32::stored);
+    let logits = problem.logits.clone();
+    for half_bits in 128..152 {
+        // Of one prototype's logits, below the others.
+        let offset = 0.5 * f64::from(half_bits) * problem.temperature * std::f64::consts::LN_2;
+        for (i, (shifted, s)) in problem.logits.iter_mut().zip(&logits).enumerate() {
+            *shifted = F32::stored(if i % 5 == 4 { s - offset } else { *s });
+        }
+        for sweeps in [4, 8] {
+            let method = problem.sinkhorn(StopRule::Sweeps(sweeps));
+            let expected = oracle::answer(method, problem.shape, &problem.logits);
+            for hardware in [SMALL, ROOMY] {
+                let context = format!("{sweeps} sweeps, 2^-{}, {hardware:?}", half_bits / 2);
+                let (answer, unjudged) = answer_and_unjudged(method, &problem, hardware, 1);
+                let tv = total_variation(&answer.assignment, &expected.assignment, 5);
+                assert!(tv < 1e-5, "{context}: total variation {tv:e}");
+                let (ours, theirs) = (answer.report, expected.report);
+                assert_eq!(ours.iterations, theirs.iterations, "{context}");
+                // A pass is made again wherever the log domain takes over.
+                if ours.passes > theirs.passes + 2 {
+                    assert_eq!(unjudged, 0, "{context}");
+                    made_again += 1;
+                }
+            }
+        }
+    }
+    assert!(made_again > 2, "{made_again}");
+}
