@@ -8,6 +8,7 @@ constexpr double MOST_BITS = 63.0;      // of weights; the kernel's elements hav
 constexpr double MARGIN = 6.0;          // bits above the smallest normal number that a written element must keep
 constexpr double STUCK = 0.999;         // as fixed_point.rs has it
 constexpr float NEAR = 4.0f;            // nats that a foretold middle of the weights may be off by
+constexpr int MOST_AHEAD = 32;          // sweeps, since all of them may have to be made again
 constexpr double REGULARISATION = 1e-10;
 constexpr double LEAST_PIVOT = 1e-30; // far below what rounding leaves of the regularisation
 
@@ -154,7 +155,7 @@ struct Decision {
     // than that will take as it has gone so far. Of the first one nothing says how fast it goes.
     DEVICE int sweeps_ahead() const {
         const float span = (float)span_of_residuals(), last = (float)control.last_span;
-        int most = params.max_sweeps - control.count;
+        int most = min(params.max_sweeps - control.count, MOST_AHEAD);
         if ((float)most * span > 2.0f * NEAR) most = (int)(2.0f * NEAR / span);
         if (params.method != MIRA) return most;
         if (!(span < last)) return 0;

@@ -63,7 +63,8 @@ enum KVector {
     DELTA_IMAGE = DELTA_RESIDUAL + DEPTH,  // DEPTH of them
     NUM_VECTORS = DELTA_IMAGE + DEPTH
 };
-// Where sweeps go ahead, which are not accelerated: of those that nobody has judged yet. Weights are relative to their sweep's middle.
+// Where sweeps go ahead, which are not accelerated: the weight of the first that nobody has judged yet, and extremes of all of them, those of
+// weights relative to their sweep's middle.
 constexpr int FIRST_WEIGHT = BEST_IMAGE, LEAST_SUM = PREVIOUS_RESIDUAL, MOST_SUM = PREVIOUS_IMAGE, LEAST_WEIGHT = DELTA_RESIDUAL, MOST_WEIGHT = DELTA_RESIDUAL + 1;
 
 // What blocks tell each other, one f64 per block and entry; put together in an order that is always the same.

@@ -177,10 +177,11 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
         for (int r = 0; r < N; r++) mine[r] = this->dot(k[r]);
         const double total = over_block_by_lanes<Sum, double>(context.exchange, mine);
         const int r = value_of_lane<N>();
-        if (r < here) {
+        // The first lane of a row has its total for sure.
+        if (r < here && thread == r * lanes_of_value(N)) {
             stats.lowest_total = fminf(stats.lowest_total, (float)total);
             // For the objective alone, so f32 will do.
-            if (pass == PASS_WRITE && thread == r * lanes_of_value(N)) {
+            if (pass == PASS_WRITE) {
                 stats.log_row += (double)logf((float)total) + (double)context.row_shift()[row + r] * LN_2;
             }
         }

@@ -289,7 +289,7 @@ impl Clock {
                     warp.now.asked.bytes += 32 * sectors.len() as u64;
                 }
                 if looks {
-                    there = 0;
+                    there = warp.began;
                     for word in words() {
                         let found = *warp.looks.entry(word).or_insert(warp.began) + L2;
                         let comes = self.stored.get(&word).map_or(0, |stored| stored + FOUND);
