@@ -149,6 +149,7 @@ pub struct Control {
     next: c_int,
     primed: c_int,
     ahead: c_int,
+    /// Sweeps before the last judgement that nobody has judged.
     pub unjudged: c_int,
     told: c_uint,
     tag: c_uint,
