@@ -119,7 +119,6 @@ pub struct Control {
     /// As [`mira_core::Outcome::row_span`].
     pub row_span: f64,
     middle: f64,
-    next_middle: f64,
     drift: f64,
     last_span: f64,
     best: f64,

@@ -1,5 +1,6 @@
 //! The kernels of `mira-cuda`, planned as for a small device and run on the CPU.
 
+mod ahead;
 mod kernels;
 
 use std::sync::Arc;

@@ -266,7 +266,7 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
         const double residual = active ? image - a : 0.0;
         const History history = context.history(j);
         if (ahead) {
-            tell_weight<Words>(context, j, image, control.tag + 1, control.next_middle);
+            tell_weight<Words>(context, j, image, control.tag + 1, control.middle + control.drift);
             leave_for_later(history, a, sum);
             return;
         }

@@ -146,7 +146,6 @@ struct Decision {
         // ρ l and ρ h. So each foretold middle is off by no more than (h − l)/2 and what the one before it was.
         control.ahead = settled ? 0 : sweeps_ahead();
         control.drift = 0.5 * params.rho * (reduced[LOWEST_RESIDUAL] + reduced[HIGHEST_RESIDUAL]);
-        control.next_middle = control.middle + control.drift;
         control.last_span = span_of_residuals();
         control.unjudged = 0;
     }
@@ -173,9 +172,8 @@ struct Decision {
         control.count++;
         control.ahead--;
         control.unjudged++;
-        control.middle = control.next_middle;
+        control.middle += control.drift;
         control.drift *= params.rho;
-        control.next_middle += control.drift;
         if (control.count >= params.max_sweeps) write_last();
     }
 

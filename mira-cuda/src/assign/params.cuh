@@ -123,8 +123,8 @@ struct Control {
     double mean_log_row;
     double row_span;
     double middle; // of the log weights: weights are relative to it
-    double next_middle, drift; // the next one's, where sweeps go ahead, and how far it moves
-    double last_span;          // of residuals, at the last judgement of a fixed number of sweeps
+    double drift; // of the middle, to the next sweep's, where sweeps go ahead
+    double last_span; // of residuals, at the last judgement of a fixed number of sweeps
     double best, last_distance, milestone;
     double best_middle, previous_middle;
     double inverse_mass;
