@@ -23,7 +23,7 @@
 //! max_ij |log w_ij − log w*_ij| ≤ span(log K w̄) / (1 − tanh²(R/2ε))  (Birkhoff's contraction; Franklin and Lorenz 1989)
 //! ```
 //!
-//! [`verify`](crate::verify) gives the tighter gap of the assignment rounded to the transport polytope (Altschuler, Weed and Rigollet 2017).
+//! [`verify`](crate::verify()) gives the tighter gap of the assignment rounded to the transport polytope (Altschuler, Weed and Rigollet 2017).
 
 /// How far an assignment is from the method's optimum; each field is an upper bound, proven in the module's documentation.
 ///
@@ -45,7 +45,7 @@ pub struct Certificate {
     #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub marginal_error: f64,
     /// What rounding may add to `log_ratio_bound`, by the statistical model of [`rounding_allowance`];
-    /// [`verify`](crate::verify) states a worst case of its own instead.
+    /// [`verify`](crate::verify()) states a worst case of its own instead.
     #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub rounding_allowance: f64,
 }
@@ -87,7 +87,7 @@ impl Certificate {
 /// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). Logarithms of weights and marginals are
 /// kept in f64, which rounds them in proportion to their size; that shows in f64 only. It takes the exponents `S/ε` for exact, as the CPU
 /// backend's kernel has them; oracle and log domain, which compute them in f64, add [`exponents_allowance`].
-/// Signs that are independent is what a model says of rows that differ: sums of rows that are alike must not be rounded alike.
+/// Independent signs are what the model assumes, which holds of rows that differ: a backend must not round sums of equal rows all in the same direction.
 /// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
 pub fn rounding_allowance(beta: f64, unit_roundoff: f64, largest_exponent: f64) -> f64 {
     amplified_allowance(beta / (1.0 - beta), unit_roundoff, largest_exponent)

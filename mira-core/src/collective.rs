@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 /// Element-wise reductions over ranks, in rank order; every rank gets the same bits.
 ///
 /// All ranks must make the same calls with equal lengths. An implementation returns an error, and never hangs, when they do
-/// not or when one is gone. From then on every call of every rank is an error: some have made a call more than others, so what they bring
-/// next is of different steps, and nothing in it says so. It is the collective that must remember, and not an assigner: assigners
+/// not or when one is gone. After that every later call of every rank is an error: some ranks have made one call more than others, so what they bring
+/// next belongs to different steps, and nothing in the numbers shows it. It is the collective that must remember, and not an assigner: assigners
 /// are made anew for each step, share a collective, and are not all that sums over it.
 pub trait Collective: Send + Sync + std::fmt::Debug {
     /// This rank, from 0.
@@ -77,13 +77,13 @@ pub enum CollectiveError {
     },
     /// A rank did not call in time.
     #[error(
-        "rank {rank} did not answer within {seconds} s; see whether it failed or hangs, or allow more time"
+        "rank {rank} did not answer within {waited:?}; see whether it failed or hangs, or allow more time"
     )]
     Timeout {
         /// The first rank missing.
         rank: usize,
         /// The time waited.
-        seconds: u64,
+        waited: Duration,
     },
     /// Some ranks gave up on a call that others may still make, or made another.
     #[error(
@@ -244,7 +244,7 @@ impl ThreadCollective {
             let now = Instant::now();
             if now >= deadline {
                 let rank = missing(&state).next().unwrap_or(self.rank);
-                let error = CollectiveError::Timeout { rank, seconds: self.timeout.as_secs() };
+                let error = CollectiveError::Timeout { rank, waited: self.timeout };
                 // Under the same lock: the ranks that are late find it, and do not meet a later call of this one.
                 state.broken = Some(error.clone());
                 changed.notify_all();
@@ -423,7 +423,7 @@ mod tests {
             Err(CollectiveError::OutOfStep { first })
         };
         let world = ThreadCollective::world_with_timeout(3, Duration::from_millis(20));
-        let timeout = CollectiveError::Timeout { rank: 2, seconds: 0 };
+        let timeout = CollectiveError::Timeout { rank: 2, waited: Duration::from_millis(20) };
         let waiting = std::thread::scope(|scope| {
             [0, 1]
                 .map(|r| {
@@ -472,7 +472,10 @@ mod tests {
         assert_eq!(results[0], Err(CollectiveError::RankLeft { rank: 2 }));
         let mut world = ThreadCollective::world_with_timeout(2, Duration::from_millis(20));
         let asleep = world.pop();
-        assert_eq!(world[0].sum(&mut [1.0]), Err(CollectiveError::Timeout { rank: 1, seconds: 0 }));
+        assert_eq!(
+            world[0].sum(&mut [1.0]),
+            Err(CollectiveError::Timeout { rank: 1, waited: Duration::from_millis(20) })
+        );
         drop(asleep);
     }
 }

@@ -99,7 +99,7 @@ pub enum Error {
     },
     /// A restored log weight or centre that no run can have left.
     #[error(
-        "element {index} of the {what} is {value}; all must be numbers of at most 1e300 in magnitude (start anew if the checkpoint is damaged)"
+        "element {index} of the {what} is {value:e}; all must be numbers of at most 1e300 in magnitude (start anew if the checkpoint is damaged)"
     )]
     InvalidState {
         /// Which vector.
@@ -123,7 +123,7 @@ pub enum Error {
     },
     /// A finite logit that is not once it is divided by the temperature (or ε).
     #[error(
-        "logit at row {row}, column {column} is {value}, which is too large to be divided by {epsilon:e}; scale the logits down or raise the temperature (or epsilon)"
+        "logit at row {row}, column {column} is {value:e}, which is too large to be divided by {epsilon:e}; scale the logits down or raise the temperature (or epsilon)"
     )]
     LogitOverflow {
         /// Row, from 0.

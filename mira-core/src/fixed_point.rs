@@ -101,13 +101,14 @@ impl FixedPoint {
         self.has_warm_start
     }
 
-    /// Restores a warm start, as from a checkpoint.
+    /// Restores a warm start, as from a checkpoint. There is nothing to report until the next run.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`] unless there are K values, [`Error::InvalidState`] unless all are at most 1e300 in magnitude.
     pub fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), Error> {
         copy_state("log weights", log_weights, &mut self.log_weights)?;
         self.has_warm_start = true;
+        self.finished = None;
         Ok(())
     }
 
@@ -130,8 +131,8 @@ impl FixedPoint {
     /// unless all have the same weights (after a restart with other workspaces, say): then all start cold.
     ///
     /// # Errors
-    /// The sweep's errors, failed collectives, [`CollectiveError::Differ`](crate::CollectiveError::Differ) when ranks have another method or
-    /// centre, and [`Error::PeerFailed`] when another rank's sweep failed or the rank [refused](Self::refuse).
+    /// The sweep's errors, failed collectives, [`CollectiveError::Differ`](crate::CollectiveError::Differ) when ranks have another method,
+    /// arithmetic or centre, and [`Error::PeerFailed`] when another rank's sweep failed or the rank [refused](Self::refuse).
     pub fn run<S: Sweep>(
         &mut self,
         method: &Method,
@@ -267,7 +268,11 @@ impl<S: Sweep> Run<'_, S> {
             if merit <= 0.75 * milestone {
                 (milestone, since_milestone) = (merit, 0);
             }
-            let stalled = since_milestone > target.patience() && best < target.noise();
+            // What rounding may add is more than is asked for: then nothing is gained below it.
+            let rounding = target.rounding(self.state);
+            let is_out_of_reach = rounding >= target.tolerance && merit <= 0.1 * rounding;
+            let noise = target.noise().max(rounding);
+            let stalled = is_out_of_reach || (since_milestone > target.patience() && best < noise);
             if converged {
                 // Summing while writing rounds differently; if that undoes it, the iteration goes on.
                 pass = Pass::Write;
@@ -460,7 +465,7 @@ impl<S: Sweep> Run<'_, S> {
 }
 
 /// Shifts `a` so that its largest and smallest value are of equal magnitude: the widest range an arithmetic's exponents can hold.
-fn center_gauge(log_weights: &mut [f64]) {
+pub(crate) fn center_gauge(log_weights: &mut [f64]) {
     // Comparisons instead of min and max, which mind NaN and so do not vectorise; weights are finite.
     let (mut low, mut high) = ([f64::INFINITY; 8], [f64::NEG_INFINITY; 8]);
     for chunk in log_weights.chunks(8) {

@@ -11,7 +11,7 @@
 //! | [`Assigner`] | the seam: method is data, backend is a type |
 //! | [`FixedPoint`], [`Sweep`] | the host-driven iteration with safeguarded Anderson acceleration |
 //! | [`Certificate`], [`Report`] | bounds on the distance to the optimum, in O(K) from the last sweep |
-//! | [`verify`] | the same, recomputed in f64 from logits and assignment alone: it can accuse every backend |
+//! | [`verify()`] | the same, recomputed in f64 from logits and assignment alone: it can accuse every backend |
 //! | [`Reference`] | the naive f64 oracle everything is tested against |
 //! | [`Collective`] | sums over ranks, in rank order |
 //!
@@ -28,16 +28,16 @@
 
 mod anderson;
 mod assigner;
-mod certificate;
+pub mod certificate;
 mod collective;
 mod error;
-mod fixed_point;
+pub mod fixed_point;
 mod matrix;
 mod method;
 mod reference;
 mod report;
 mod shape;
-mod verify;
+pub mod verify;
 
 pub use assigner::Assigner;
 pub use certificate::{

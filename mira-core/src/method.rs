@@ -23,14 +23,18 @@ pub enum StopRule {
     /// For MIRA the bounded quantity is the per-element error `max_ij |log w_ij − log w*_ij|`
     /// ([`Certificate::log_ratio_bound`](crate::Certificate::log_ratio_bound)); for Sinkhorn–Knopp the marginal error `‖w̄ − 1/K‖₁`.
     Tolerance {
-        /// The bound to reach; `None` is the arithmetic's default: 1e-5 in f32 (its noise floor is ≈ 1e-6), 1e-10 in f64.
+        /// The bound to reach, [`rounding_allowance`](crate::Certificate::rounding_allowance) included; `None` is the arithmetic's default: 1e-5 in f32,
+        /// 1e-10 in f64. Rounding alone adds `8u/(1−β)`, with u = 2⁻²⁴ in f32: 1.4e-6 at β = 2/3, and more than 1e-5 above β = 0.952. In f64 log weights in
+        /// the hundreds (logits of ±1e4, say) add more than 1e-10. Out of reach, the iteration ends where it is as near as rounding lets it be, with
+        /// [`Status::MaxIterations`](crate::Status::MaxIterations).
         tolerance: Option<f64>,
         /// Cap on the sweeps.
         max_sweeps: usize,
     },
     /// Stop when the duality gap is at most `tolerance`, at the latest after `max_sweeps`.
     DualityGap {
-        /// The gap to reach, in nats.
+        /// The gap to reach, in nats. Rounding of the labels is not in it: below some 1e-14 in f32 it is that of the computed weights, not of what was
+        /// written, which [`verify`](crate::verify()) judges.
         tolerance: f64,
         /// Cap on the sweeps.
         max_sweeps: usize,
@@ -234,7 +238,8 @@ impl Softmax {
 /// `c ← m·c + (1−m)·(1/B) Σ_i S_i`.
 ///
 /// The centre `c` (K values, 0 at first) is state and lives in the backend's workspace: keep one workspace per stream of
-/// batches and save its state in checkpoints. An assignment uses the centre of *before* its batch, as the published code does.
+/// batches and save its state in checkpoints. An assignment uses the centre of *before* its batch, as the published code does. A prototype that is
+/// forbidden (−∞) in a row of the batch, or whose logits' sum is beyond f64, keeps its centre.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "raw::Centered", into = "raw::Centered"))]
@@ -316,7 +321,7 @@ impl Method {
         }
     }
 
-    /// The method's name as used on the command line and in reports.
+    /// The method's name in reports; that of `mira-train`'s command line and recipes, too, which do not offer `centered`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Mira(_) => "mira",

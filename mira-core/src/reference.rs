@@ -189,6 +189,13 @@ impl<T: AsPrimitive<f64>> Problem<'_, T> {
         self.logits.row(i).iter().map(|s| s.as_() / self.epsilon)
     }
 
+    /// `(S_ij − max_l S_il)/ε` along row `i`: large logits cost no digits.
+    pub(crate) fn relative_row(&self, i: usize) -> impl Iterator<Item = f64> + Clone + '_ {
+        let row = self.logits.row(i);
+        let top = row.iter().map(|s| s.as_()).fold(f64::NEG_INFINITY, f64::max);
+        row.iter().map(move |s| self.relative(s.as_(), top))
+    }
+
     /// `(s − top)/ε`; a difference may overflow where quotients do not.
     fn relative(&self, s: f64, top: f64) -> f64 {
         let difference = s - top;

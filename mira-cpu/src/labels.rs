@@ -2,11 +2,16 @@
 
 #![allow(clippy::needless_pass_by_value)] // views are passed by value, as everywhere with ndarray
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use ndarray::{Array1, Array2, ArrayView2};
-use rayon::prelude::*;
 
 use crate::Error;
 use crate::element::Real;
+use crate::parallel::{Disjoint, with_team};
+
+/// Rows that a thread takes at once.
+const BLOCK: usize = 64;
 
 /// The most probable prototype of every row: `argmax_j w_ij`, B indices.
 ///
@@ -49,22 +54,38 @@ pub fn top_k<A: Real>(
     }
     let mut indices = Array2::zeros((batch, k));
     let mut probabilities = Array2::from_elem((batch, k), A::zero());
-    let rows: Vec<usize> = (0..batch).collect();
-    let best: Result<Vec<Vec<(usize, A)>>, usize> = rows
-        .into_par_iter()
-        .map(|i| best_of(assignment.row(i).iter().copied(), k).ok_or(i))
-        .collect();
-    let best = best.map_err(|row| mira_core::Error::NotAnAssignment {
-        row,
-        problem: "it has a NaN".to_owned(),
-    })?;
-    for (i, row) in best.into_iter().enumerate() {
-        for (rank, (index, probability)) in row.into_iter().enumerate() {
-            indices[[i, rank]] = index;
-            probabilities[[i, rank]] = probability;
+    // The first row with a NaN.
+    let refused = AtomicUsize::new(usize::MAX);
+    // Both are their own, and so in order.
+    let into_indices = Disjoint::new(indices.as_slice_mut().unwrap_or_default());
+    let into_probabilities = Disjoint::new(probabilities.as_slice_mut().unwrap_or_default());
+    let block = |block: usize| {
+        let first = block * BLOCK;
+        // SAFETY: both arrays are borrowed until the team has done every block, and blocks have rows of their own.
+        let (indices, probabilities) = unsafe {
+            (into_indices.part(first * k, BLOCK * k), into_probabilities.part(first * k, BLOCK * k))
+        };
+        let rows = indices.chunks_exact_mut(k).zip(probabilities.chunks_exact_mut(k));
+        for (row, (indices, probabilities)) in (first..).zip(rows) {
+            let Some(best) = best_of(assignment.row(row).iter().copied(), k) else {
+                refused.fetch_min(row, Ordering::Relaxed);
+                return;
+            };
+            for ((index, probability), found) in indices.iter_mut().zip(probabilities).zip(best) {
+                (*index, *probability) = found;
+            }
+        }
+    };
+    if batch > 0 {
+        with_team(|team| team.for_each_block(batch.div_ceil(BLOCK), block));
+    }
+    match refused.into_inner() {
+        usize::MAX => Ok((indices, probabilities)),
+        row => {
+            let problem = "it has a NaN".to_owned();
+            Err(mira_core::Error::NotAnAssignment { row, problem }.into())
         }
     }
-    Ok((indices, probabilities))
 }
 
 /// The k largest with their indices, largest first, earlier before later among equals; `None` if there is a NaN.

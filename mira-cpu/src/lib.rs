@@ -5,7 +5,7 @@
 //! becomes the assignment in place, so no B × K memory is needed beside it. Instruction sets are chosen at run time
 //! ([`instruction_set`]), and results have the same bits on any number of threads.
 //!
-//! Threads are our own, kept for the next call; how many work is said to rayon. Inside a pool (`pool.install(|| …)`, [`rayon::scope`], parallel
+//! Threads are our own, kept for the next call; their number follows rayon. Inside a pool (`pool.install(|| …)`, [`rayon::scope`], parallel
 //! iterators) it is the pool's size. Outside of any it is `RAYON_NUM_THREADS` or, without that, all cores: rayon's global pool is neither started nor
 //! asked, so that what [`build_global`](rayon::ThreadPoolBuilder::build_global) was told counts inside `rayon::scope` only.
 //! ```

@@ -46,6 +46,13 @@ pub struct LogSums {
     pub(crate) partition: f64,
 }
 
+/// `(value − top) · scale`; the difference of finite numbers may overflow where their products do not.
+#[inline(always)]
+fn relative(value: f64, top: f64, scale: f64) -> f64 {
+    let difference = value - top;
+    if difference == f64::NEG_INFINITY { value * scale - top * scale } else { difference * scale }
+}
+
 /// `log2 Σ 2^(v − max)`.
 #[inline(always)]
 fn log2_sum<I: Isa>(row: &[f64], max: f64) -> f64 {
@@ -67,7 +74,7 @@ impl<L: Logit, A: Real> LogBlock<'_, L, A> {
         let logits = || self.logits.row(at).into_iter().map(|s| s.as_());
         let top = logits().fold(f64::NEG_INFINITY, f64::max);
         for (v, s) in row.iter_mut().zip(logits()) {
-            *v = (s - top) * scale;
+            *v = relative(s, top, scale);
         }
         top * scale + log2_sum::<I>(row, 0.0)
     }
@@ -103,7 +110,7 @@ impl<L: Logit, A: Real> LogBlock<'_, L, A> {
         let mut max = f64::NEG_INFINITY;
         for ((v, s), a) in row.iter_mut().zip(logits).zip(weights) {
             let value: f64 = s.as_();
-            *v = (value - top) * log2_scale + a;
+            *v = relative(value, top, log2_scale) + a;
             max = max.max(*v);
         }
         // Not by their sum, in which a large maximum leaves no digit of the other.

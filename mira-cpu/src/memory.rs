@@ -1,4 +1,4 @@
-//! Memory for large arrays.
+//! Memory for large arrays: outputs in huge pages where the system has them, so that a first write is not thousands of page faults.
 
 use crate::element::Real;
 

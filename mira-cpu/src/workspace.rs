@@ -78,7 +78,7 @@ impl<A: Real> CpuWorkspace<A> {
     }
 
     /// Restores a warm start, as from a checkpoint of a workspace that [had one](Self::has_warm_start): the next assignment has the bits of that
-    /// workspace's.
+    /// workspace's. There is nothing to report until then.
     ///
     /// # Errors
     /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in magnitude.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use mira::cpu::{CpuAssigner, Error as CpuError};
-use mira_core::{Assigner, Collective, Error, Method, Mira, Shape, Sinkhorn, Softmax, StopRule};
+use mira_core::{
+    Assigner, Certificate, Collective, Error, Method, Mira, Shape, Sinkhorn, Softmax, Status,
+    StopRule,
+};
 use ndarray::{Array2, ArrayView2, s};
 
 use crate::oracle;
@@ -249,6 +252,49 @@ fn the_objective_is_there_where_the_kernel_is_not() {
             assert!((got - expected).abs() <= rounding, "{method:?}: {got}, not {expected}");
         }
     }
+}
+
+/// Restored weights are no answer: what would be said of them was never assigned.
+#[test]
+fn restored_weights_have_no_report() {
+    let assigner = CpuAssigner::<f64>::new(Mira::default());
+    let mut workspace = assigner.workspace(shape(6, 4)).expect("small");
+    let logits = Array2::from_shape_fn((6, 4), |(i, j)| ((3 * i + 5 * j) as f64).sin());
+    let mut assignment = Array2::zeros((6, 4));
+    assigner.assign_into(logits.view(), assignment.view_mut(), &mut workspace).expect("valid");
+    assigner.report(&workspace).expect("assigned");
+    workspace.set_log_weights(&[0.0; 4]).expect("numbers");
+    let nothing = assigner.report(&workspace);
+    assert!(matches!(nothing, Err(CpuError::Core(Error::NothingAssigned))), "{nothing:?}");
+}
+
+/// A tolerance below what rounding adds is out of reach, which is no reason to go on until the sweeps run out.
+#[test]
+fn what_is_out_of_reach_is_not_chased() {
+    let large = Array2::from_shape_fn((64, 30), |(_, j)| 1e4 * (j as f64).sin());
+    let assigner = CpuAssigner::<f64>::new(Mira::default());
+    let (_, in_f64) = assigner.assign(large.view()).expect("valid");
+    let small = Array2::from_shape_fn((256, 30), |(i, j)| to_f32(((i * j) as f64).sin()));
+    let assigner = CpuAssigner::<f32>::new(Mira::new(0.225, 0.96).expect("valid"));
+    let (_, in_f32) = assigner.assign(small.view()).expect("valid");
+    for (report, tolerance) in [(in_f64, 1e-10), (in_f32, 1e-5)] {
+        let Certificate { log_ratio_bound, rounding_allowance, .. } = report.certificate;
+        assert!(rounding_allowance >= tolerance, "{report:?} is within reach");
+        assert_eq!(report.status, Status::MaxIterations, "{report:?}");
+        assert!(log_ratio_bound <= 2.0 * rounding_allowance, "{report:?}");
+        assert!(report.passes < 60, "{report:?}");
+    }
+}
+
+/// Logits whose differences overflow f64, where their quotients by ε do not.
+#[test]
+fn rows_that_span_more_than_numbers_hold() {
+    let logits = [1.7e308, -1.7e308].repeat(8);
+    let sinkhorn = Sinkhorn::new(1e10).expect("valid").with_stop(StopRule::Sweeps(3));
+    let method = sinkhorn.expect("valid").into();
+    let expected = oracle::answer(method, shape(8, 2), &logits);
+    let answer = F64::assign(method, shape(8, 2), &logits).expect("valid logits");
+    assert!(total_variation(&answer.assignment, &expected.assignment, 2) < 1e-12, "{answer:?}");
 }
 
 #[test]

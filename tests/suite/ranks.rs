@@ -80,10 +80,15 @@ fn difference(answers: [Answer; 2]) -> String {
 fn other_methods_are_told_apart() {
     let sweeps = |n| Mira::default().with_stop(StopRule::Sweeps(n)).expect("valid").into();
     let softmax: Method = Softmax::new(0.225).expect("valid").into();
-    let cases: [([Method; 2], &str); 4] = [
+    let tolerance = Mira::default().with_stop(StopRule::tolerance(1e-6)).expect("valid").into();
+    let cases: [([Method; 2], &str); 5] = [
+        ([sweeps(3), tolerance], "the stop rule (a number of sweeps and a tolerance)"),
         ([mira(0.5), mira(0.9)], "ε"),
         ([sweeps(3), sweeps(4)], "sweeps"),
-        ([mira(0.5), Sinkhorn::new(0.1125).expect("valid").into()], "method"),
+        (
+            [mira(0.5), Sinkhorn::new(0.1125).expect("valid").into()],
+            "the method (mira and sinkhorn)",
+        ),
         ([softmax, Softmax::new(0.3).expect("valid").into()], "ε"),
     ];
     for (methods, what) in cases {
@@ -252,7 +257,7 @@ fn after_a_timeout_no_two_steps_are_mixed() {
         let steps = &steps;
         [0, 1].map(|rank| scope.spawn(move || steps(rank))).map(|h| h.join().expect("no panic"))
     });
-    let timeout = CollectiveError::Timeout { rank: 1, seconds: 0 };
+    let timeout = CollectiveError::Timeout { rank: 1, waited: Duration::from_millis(300) };
     let later = CollectiveError::OutOfStep { first: Box::new(timeout.clone()) };
     for (n, answer) in answers.into_iter().flatten().enumerate() {
         let expected = if n == 0 { &timeout } else { &later };

@@ -3,15 +3,19 @@
 use super::{Arithmetic, FixedPoint};
 use crate::{Collective, CollectiveError, Error, Method, StopRule};
 
+const METHOD: &str = "the method";
+const ARITHMETIC: &str = "the arithmetic";
+const STOP: &str = "the stop rule";
+
 /// What must be the same on all ranks, beside the centre.
 const TERMS: [&str; 9] = [
     "the number of prototypes",
-    "the method",
-    "the arithmetic's unit roundoff",
+    METHOD,
+    ARITHMETIC,
     "ε",
     "the relaxation (β for MIRA)",
     "the momentum",
-    "the stop rule",
+    STOP,
     "the tolerance",
     "the number of sweeps",
 ];
@@ -70,7 +74,7 @@ impl FixedPoint {
         let (high, low) = message[1..].split_at(LEN);
         let differs = |i: usize| high[i] != -low[i];
         let what = if let Some(i) = (0..TERMS.len()).find(|&i| differs(i)) {
-            format!("{} (from {} to {})", TERMS[i], -low[i], high[i])
+            format!("{} ({} and {})", TERMS[i], words(i, -low[i]), words(i, high[i]))
         } else if (TERMS.len()..TERMS.len() + 2).any(differs) {
             "the centre".to_owned()
         } else {
@@ -106,6 +110,24 @@ impl FixedPoint {
             sweeps as f64,
         ]
     }
+}
+
+/// A term's value as people know it.
+fn words(term: usize, value: f64) -> String {
+    const METHODS: [&str; 4] = ["softmax", "centered", "mira", "sinkhorn"];
+    const STOPS: [&str; 3] = ["a number of sweeps", "a tolerance", "a duality gap"];
+    const ARITHMETICS: [(&str, f64); 2] =
+        [("f32", 0.5 * f32::EPSILON as f64), ("f64", 0.5 * f64::EPSILON)];
+    let name = |names: &'static [&'static str]| {
+        names.iter().zip(0u32..).find(|(_, i)| f64::from(*i) == value).map(|(name, _)| *name)
+    };
+    let known = match TERMS[term] {
+        METHOD => name(&METHODS),
+        STOP => name(&STOPS),
+        ARITHMETIC => ARITHMETICS.iter().find(|(_, u)| *u == value).map(|(name, _)| *name),
+        _ => None,
+    };
+    known.map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// 64 bits that tell vectors apart, as two numbers that f64 holds exactly (FNV-1a over whole words).

@@ -64,17 +64,25 @@ impl Target {
                 certificate::mira_certificate(beta, &state.log_weights, &state.log_marginal, 0.0)
                     .duality_gap
             }
-            Kind::Mira { beta } => {
-                let exponent =
-                    certificate::largest_exponent(&state.log_weights, &state.log_marginal);
-                let rounding = certificate::rounding_allowance(beta, self.unit_roundoff, exponent);
-                merit + rounding + state.exponents_allowance()
-            }
+            Kind::Mira { .. } => merit + self.rounding(state),
             Kind::Sinkhorn { epsilon, row_span } if self.on_gap => {
                 let (a, m) = (&state.log_weights, &state.log_marginal);
                 certificate::sinkhorn_certificate(epsilon, row_span, a, m, 0.0).duality_gap
             }
             Kind::Sinkhorn { .. } => merit,
+        }
+    }
+
+    /// What rounding adds to the merit in what is held against the tolerance; 0 where nothing is added.
+    pub(super) fn rounding(&self, state: &FixedPoint) -> f64 {
+        match self.kind {
+            Kind::Mira { beta } if !self.on_gap => {
+                let exponent =
+                    certificate::largest_exponent(&state.log_weights, &state.log_marginal);
+                certificate::rounding_allowance(beta, self.unit_roundoff, exponent)
+                    + state.exponents_allowance()
+            }
+            _ => 0.0,
         }
     }
 
