@@ -120,7 +120,7 @@ impl CandleAssigner {
     /// whose tensors are refused tells the others so; one that has none to give calls [`refuse`](Assigner::refuse).
     ///
     /// Ranks that are threads of one process need assignments with memory of their own: a tensor is locked while it is written,
-    /// so ranks that write slices of one tensor would wait for each other for ever.
+    /// so of ranks that write slices of one tensor, one waits for the lock and the others for that one until the collective's timeout.
     #[must_use]
     pub fn with_collective(mut self, collective: Arc<dyn Collective>) -> Self {
         self.options.collective = collective;

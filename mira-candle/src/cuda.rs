@@ -21,8 +21,6 @@ use crate::workspace::Memory;
 pub(crate) struct CudaMemory {
     pub(crate) device: CudaDevice,
     workspace: CudaWorkspace,
-    /// Whether an assignment was enqueued, or weights restored.
-    pub(crate) has_warm_start: bool,
     /// The thread that used the workspace last: the stream of `Device::new_cuda` is another one in each thread.
     user: Mutex<ThreadId>,
     /// Keeps the kernels loaded between assignments. Reports do not depend on the element types.
@@ -34,7 +32,7 @@ impl CudaMemory {
         let assigner = options.on_cuda(&device.cuda_stream())?;
         let (workspace, user) = (assigner.workspace(shape)?, Mutex::new(thread::current().id()));
         let device = device.clone();
-        Ok(Self { device, workspace, has_warm_start: false, user, assigner })
+        Ok(Self { device, workspace, user, assigner })
     }
 
     pub(crate) fn report(&self) -> Result<Report, Error> {
@@ -45,10 +43,12 @@ impl CudaMemory {
         self.workspace.shape()
     }
 
+    pub(crate) const fn has_warm_start(&self) -> bool {
+        self.workspace.has_warm_start()
+    }
+
     pub(crate) fn set_log_weights(&mut self, log_weights: &[f64]) -> Result<(), Error> {
-        self.workspace_mut()?.set_log_weights(0, log_weights)?;
-        self.has_warm_start = true;
-        Ok(())
+        Ok(self.workspace_mut()?.set_log_weights(0, log_weights)?)
     }
 
     pub(crate) fn workspace(&self) -> Result<&CudaWorkspace, Error> {
@@ -106,7 +106,7 @@ pub(crate) fn assign(
     };
     let workspace = memory.workspace_mut()?;
     let launch = Launch { options, stream: from.device.cuda_stream(), layouts };
-    let enqueued = match (&from.slice, &mut to.slice) {
+    match (&from.slice, &mut to.slice) {
         (F32(s), F32(w)) => launch.run(s, w, workspace),
         (F16(s), F32(w)) => launch.run(s, w, workspace),
         (BF16(s), F32(w)) => launch.run(s, w, workspace),
@@ -114,9 +114,7 @@ pub(crate) fn assign(
         (F16(s), BF16(w)) => launch.run(s, w, workspace),
         (BF16(s), BF16(w)) => launch.run(s, w, workspace),
         _ => unreachable!("types have been checked before the tensors were locked"),
-    };
-    memory.has_warm_start |= enqueued.is_ok();
-    enqueued
+    }
 }
 
 /// What a launch takes beside memory.

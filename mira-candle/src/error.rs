@@ -178,6 +178,18 @@ pub enum Error {
         /// The type of the loss.
         dtype: DType,
     },
+    /// Views of different types.
+    #[error(
+        "view {index} is {got:?} and view 0 {expected:?}; convert one by `to_dtype`, so that all views have one type"
+    )]
+    LossDType {
+        /// Which view, from 0.
+        index: usize,
+        /// The type of view 0.
+        expected: DType,
+        /// Its type.
+        got: DType,
+    },
     /// A loss without a pair of target and prediction.
     #[error(
         "swapped prediction needs at least 2 views and 1 target, and no more targets than views, got {views} views and {targets} targets"

@@ -15,14 +15,14 @@ use crate::Error;
 ///
 /// | argument | shape | |
 /// |---|---|---|
-/// | `logits` | V tensors of B × K, V ≥ 2; finite, and so are differences in a row | the student's; f16 and bf16 are widened to f32 |
+/// | `logits` | V tensors of B × K, V ≥ 2; finite, and so are differences in a row, all of one type; −∞ is as good where no target has weight | the student's; f16 and bf16 are widened to f32 |
 /// | `targets` | T tensors of B × K, rows on the simplex | `targets[t]` is the assignment of view t; no gradient flows into it |
 /// | `temperature` | τ > 0, finite, and so is 1/τ | the student's |
 ///
 /// Returns a scalar in f32, or f64 for f64 logits. In nats. It is infinite only where the type holds nothing as large.
 ///
 /// # Errors
-/// [`Error::NoPairs`], [`Error::Rank`] and [`Error::LossShape`] for views and targets that do not fit together, [`Error::LogitsDType`],
+/// [`Error::NoPairs`], [`Error::Rank`], [`Error::LossShape`] and [`Error::LossDType`] for views and targets that do not fit together, [`Error::LogitsDType`],
 /// [`mira_core::Error::InvalidTemperature`], [`Error::LossTemperature`] where 1/τ is infinite in the loss's type, and candle's own, as for tensors on different devices.
 ///
 /// # Example
@@ -94,6 +94,8 @@ impl Prediction {
         }
         // Shifting by any constant leaves the loss as it is, so no gradient need go through the maximum.
         let relative = wide.broadcast_sub(&wide.detach().max_keepdim(D::Minus1)?)?;
+        // What is forbidden has no probability, and no weight, by which −∞ must not be multiplied.
+        let relative = relative.maximum(-largest)?;
         let log_totals = (&relative / temperature)?.exp()?.sum(D::Minus1)?.log()?;
         Ok(Self { relative, log_totals, temperature })
     }
@@ -110,7 +112,7 @@ impl Prediction {
     }
 }
 
-/// All matrices of one shape that is not empty.
+/// All matrices of one shape that is not empty, the views of one type.
 fn check_shapes(logits: &[Tensor], targets: &[Tensor]) -> Result<(), Error> {
     let expected = logits[0].dims();
     let &[batch, num_prototypes] = expected else {
@@ -123,5 +125,9 @@ fn check_shapes(logits: &[Tensor], targets: &[Tensor]) -> Result<(), Error> {
             return Err(Error::LossShape { what, index, expected: expected.to_vec(), got });
         }
     }
-    Ok(())
+    let expected = logits[0].dtype();
+    match logits.iter().enumerate().find(|(_, view)| view.dtype() != expected) {
+        Some((index, view)) => Err(Error::LossDType { index, expected, got: view.dtype() }),
+        None => Ok(()),
+    }
 }

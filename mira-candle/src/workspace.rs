@@ -83,10 +83,10 @@ impl Workspace {
     /// failed (on CUDA, that could not be enqueued). Where it is false, a checkpoint must not keep the weights: restored, they would be a
     /// start that this workspace does not have.
     pub fn has_warm_start(&self) -> bool {
-        on!(&self.memory, cpu => cpu.has_warm_start(), cuda => cuda.has_warm_start)
+        on!(&self.memory, cpu => cpu.has_warm_start(), cuda => cuda.has_warm_start())
     }
 
-    /// Restores a warm start, as from a checkpoint of a workspace that [had one](Self::has_warm_start). On CUDA there is nothing to report until the next assignment.
+    /// Restores a warm start, as from a checkpoint of a workspace that [had one](Self::has_warm_start). There is nothing to report until the next assignment.
     ///
     /// # Errors
     /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in

@@ -148,6 +148,30 @@ fn large_scores_stay_finite() {
     assert_eq!(scalar(&loss), 1e4);
 }
 
+/// A forbidden prototype takes part in nothing: loss and gradient are those without it.
+#[test]
+fn forbidden_prototypes_cost_nothing() -> candle_core::Result<()> {
+    let tensor = |rows: &[f32], columns| Tensor::from_slice(rows, (2, columns), &Device::Cpu);
+    let never = f32::NEG_INFINITY;
+    let loss_of = |columns, scores: &[f32], target: &[f32]| -> candle_core::Result<_> {
+        let view = Var::from_tensor(&tensor(scores, columns)?)?;
+        let target = tensor(target, columns)?;
+        let views = [view.as_tensor().clone(), view.as_tensor().clone()];
+        let loss = swapped_prediction_loss(&views, &[target.clone(), target], 0.1)?;
+        let gradient = loss.backward()?.get(&view).expect("it is asked for").to_vec2::<f32>()?;
+        Ok((scalar(&loss), gradient))
+    };
+    let (loss, gradient) =
+        loss_of(3, &[0.3, never, -0.2, 0.1, never, 0.6], &[0.7, 0.0, 0.3, 0.2, 0.0, 0.8])?;
+    let (without, of_others) = loss_of(2, &[0.3, -0.2, 0.1, 0.6], &[0.7, 0.3, 0.2, 0.8])?;
+    assert_eq!(loss, without);
+    for (row, others) in gradient.iter().zip(of_others) {
+        assert_eq!([row[0], row[2]], others[..]);
+        assert_eq!(row[1], 0.0);
+    }
+    Ok(())
+}
+
 /// τ → 0: what is left of the cross-entropy is `Σ_j W_j (max S − S_j)/τ`, as long as f32 holds it.
 #[test]
 fn small_temperatures_and_large_scores_are_computed_or_refused() -> candle_core::Result<()> {

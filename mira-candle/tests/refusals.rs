@@ -167,6 +167,10 @@ fn losses_without_pairs_or_with_unequal_shapes() {
     assert!(matches!(error, Error::Core(CoreError::EmptyShape { .. })), "{error}");
     let error = loss([zeros((4, 3), DType::U8), zeros((4, 3), DType::U8)], one(), 0.1);
     assert!(matches!(error, Error::LogitsDType { got: DType::U8 }), "{error}");
+    let error = loss([one(), zeros((4, 3), DType::F64)], one(), 0.1);
+    let of_types =
+        matches!(error, Error::LossDType { index: 1, expected: DType::F32, got: DType::F64 });
+    assert!(of_types, "{error}");
     for temperature in [0.0, -0.1, f64::NAN, f64::INFINITY] {
         let error = loss([one(), one()], one(), temperature);
         assert!(matches!(error, Error::Core(CoreError::InvalidTemperature { .. })), "{error}");
