@@ -9,7 +9,7 @@ use mira_core::{Assigner, Error as CoreError, Method, Report, Shape, StopRule};
 use crate::Error;
 use crate::collective::DeviceCollective;
 use crate::kernels::{Kernels, Launch, Operation};
-use crate::matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut, fetched};
+use crate::matrix::{DeviceMatrix, Leaving, Logit, Probability, Rows, RowsMut, fetched};
 use crate::params::{Control, MAX_PROBLEMS, Params, Summary};
 use crate::plan::{CERTIFY, Dtype, LOG_PARTITION, NUM_TERMS, Plan, Ranks};
 
@@ -25,6 +25,12 @@ unsafe impl DeviceRepr for Params {}
 /// [`with_warm_start`](Self::with_warm_start), assign once before; weights that are restored later have no part in replays of what was captured cold. [`report`](Assigner::report)
 /// has the device compute the certificate, waits, and fetches it; so it is there that invalid logits are told. The same device gives the same bits for the same batch. Over ranks
 /// ([`with_collective`](Self::with_collective)) it enqueues a launch and an exchange for every pass instead.
+///
+/// # Several streams
+/// cudarc has streams wait for each other where they use the same memory, with two gaps that are the caller's. It knows the last reader only: where two streams read the
+/// same logits and a third writes or frees them afterwards, have that one wait for the first reader by
+/// [`CudaStream::join`](cudarc::driver::CudaStream::join). And memory that was allocated before the context's first
+/// [`new_stream`](cudarc::driver::CudaContext::new_stream) is not watched at all: make streams first.
 ///
 /// # Example
 /// ```no_run
@@ -58,9 +64,11 @@ pub struct CudaAssigner<L = f32, A = f32> {
 
 /// Device memory for up to four problems of one shape, and what the method carries from batch to batch: log weights, DINO's centre.
 ///
-/// Besides 18 K-vectors of f64 it holds one K-vector of f32 for each block of at most 64 rows; there is no array of B × K.
+/// Besides 18 K-vectors of f64 it holds one K-vector of f32 for each block of at most 64 rows; there is no array of B × K. Dropping it waits
+/// for the last assignment.
 #[derive(Debug)]
 pub struct CudaWorkspace {
+    leaving: Leaving,
     pub(crate) plan: Plan,
     kernels: Arc<Kernels>,
     pub(crate) memory: CudaSlice<u8>,
@@ -174,8 +182,16 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             }
             None => None,
         };
-        let (assigned, objective) = (false, false);
-        Ok(CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned, objective })
+        Ok(CudaWorkspace {
+            leaving: Leaving::waiting(&self.stream),
+            plan,
+            kernels,
+            memory,
+            exchange,
+            num_problems,
+            assigned: false,
+            objective: false,
+        })
     }
 
     /// What the ranks agree on before their first run.
@@ -217,33 +233,17 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         assignments: &mut [RowsMut<'_, A>],
         workspace: &mut CudaWorkspace,
     ) -> Result<(), Error> {
-        let CudaWorkspace { plan, kernels, memory, exchange, num_problems, assigned, objective } =
-            workspace;
-        for (what, got) in [("logits", logits.len()), ("assignments", assignments.len())] {
-            if got != *num_problems {
-                return Err(Error::Problems { what, expected: *num_problems, got });
-            }
-        }
-        let strides = (logits[0].stride, assignments[0].stride);
-        let both = logits.iter().zip(assignments.iter());
-        for (logits, assignment) in both {
-            let shapes = [("logits", logits.shape), ("assignment", assignment.shape)];
-            for (what, got) in shapes {
-                if got != plan.shape() {
-                    let expected = plan.shape();
-                    return Err(CoreError::ShapeMismatch { what, expected, got }.into());
-                }
-            }
-            let pairs = [
-                ("row stride of the logits", strides.0, logits.stride),
-                ("row stride of the assignments", strides.1, assignment.stride),
-            ];
-            for (what, expected, got) in pairs {
-                if expected != got {
-                    return Err(Error::Problems { what, expected, got });
-                }
-            }
-        }
+        let CudaWorkspace {
+            leaving,
+            plan,
+            kernels,
+            memory,
+            exchange,
+            num_problems,
+            assigned,
+            objective,
+        } = workspace;
+        let strides = strides_of(logits, assignments, plan.shape(), *num_problems)?;
         // The memory's layout is of the shape alone, so whatever made it, this assigner's method and element types are computed.
         let ranks = exchange.as_ref().map(|exchange| exchange.ranks);
         let ours = self.plan(plan.shape(), *num_problems, ranks)?;
@@ -259,8 +259,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             let (expected, got) = (plan.num_exchanges(), ours.num_exchanges());
             return Err(Error::Problems { what, expected, got });
         }
-        *plan = ours;
-        let mut params = plan.params;
+        let mut params = ours.params;
         #[allow(clippy::cast_possible_wrap)] // checked when the rows were made
         {
             params.logits_stride = strides.0 as i64;
@@ -269,8 +268,6 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         let warm =
             self.warm_start && *assigned && !matches!(self.method.stop(), StopRule::Sweeps(_));
         params.warm = i32::from(warm);
-        *assigned = true;
-        *objective = self.objective && matches!(self.method, Method::Mira(_)) && ranks.is_none();
         // Guards record on drop, after the launch, that the stream uses the memory; arrays of them, for nothing may be allocated here.
         let (address, _workspace) = memory.device_ptr_mut(&self.stream);
         params.workspace = address;
@@ -287,10 +284,10 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             (*to, *guard) = (address, Some(sync));
         }
         let launch = Launch {
-            kernel: plan.kernel,
-            grid: (plan.blocks, u32::try_from(*num_problems).unwrap_or(1)),
+            kernel: ours.kernel,
+            grid: (ours.blocks, u32::try_from(*num_problems).unwrap_or(1)),
             threads: kernels.hardware.threads,
-            shared_bytes: plan.shared_bytes,
+            shared_bytes: ours.shared_bytes,
             cooperative: true,
         };
         // The exchange's memory is guarded launch by launch, for between them the collective has it.
@@ -306,11 +303,19 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             unsafe { kernels.launch(&self.stream, &launch, params) }
         };
         enqueue(&mut params, exchange)?;
-        if *objective {
+        // From here on the workspace is no longer the last batch's, and until all is enqueued nobody's.
+        leaving.follow(&self.stream);
+        *plan = ours;
+        (*assigned, *objective) = (false, false);
+        if self.objective && matches!(self.method, Method::Mira(_)) && ranks.is_none() {
             // SAFETY: as above; it reads the logits and writes a number a row in the workspace.
             unsafe { self.launch_log_partition(plan, launch.grid.1, &params) }?;
+            *objective = true;
         }
-        let Some(collective) = &self.collective else { return Ok(()) };
+        let Some(collective) = &self.collective else {
+            *assigned = true;
+            return Ok(());
+        };
         params.resume = 1;
         for _ in 0..plan.num_exchanges() {
             if let Some(Exchange { mine, all, .. }) = exchange {
@@ -318,6 +323,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             }
             enqueue(&mut params, exchange)?;
         }
+        *assigned = true;
         Ok(())
     }
 
@@ -403,6 +409,38 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     }
 }
 
+/// The row strides of problems that fit together: so many, of one shape, alike.
+fn strides_of<L, A>(
+    logits: &[Rows<'_, L>],
+    assignments: &[RowsMut<'_, A>],
+    shape: Shape,
+    num_problems: usize,
+) -> Result<(usize, usize), Error> {
+    for (what, got) in [("logits", logits.len()), ("assignments", assignments.len())] {
+        if got != num_problems {
+            return Err(Error::Problems { what, expected: num_problems, got });
+        }
+    }
+    let strides = (logits[0].stride, assignments[0].stride);
+    for (logits, assignment) in logits.iter().zip(assignments) {
+        for (what, got) in [("logits", logits.shape), ("assignment", assignment.shape)] {
+            if got != shape {
+                return Err(CoreError::ShapeMismatch { what, expected: shape, got }.into());
+            }
+        }
+        let pairs = [
+            ("row stride of the logits", strides.0, logits.stride),
+            ("row stride of the assignments", strides.1, assignment.stride),
+        ];
+        for (what, expected, got) in pairs {
+            if expected != got {
+                return Err(Error::Problems { what, expected, got });
+            }
+        }
+    }
+    Ok(strides)
+}
+
 impl<L: Logit, A: Probability> Assigner for CudaAssigner<L, A> {
     type Logits<'a> = Rows<'a, L>;
     type Assignment<'a> = RowsMut<'a, A>;
@@ -446,35 +484,4 @@ impl<L: Logit, A: Probability> Assigner for CudaAssigner<L, A> {
 }
 
 #[cfg(test)]
-mod tests {
-    use mira_core::{Centered, Mira, Sinkhorn, Softmax};
-
-    use super::*;
-    use crate::params::KVector;
-    use crate::plan::Hardware;
-
-    #[test]
-    fn the_layout_of_a_workspace_is_of_its_shape_alone() {
-        let hardware = Hardware { multiprocessors: 132, shared_memory: 232_448, threads: 512 };
-        let methods: [Method; 4] = [
-            Mira::default().into(),
-            Sinkhorn::swav().into(),
-            Centered::dino().into(),
-            Softmax::new(0.1).unwrap().into(),
-        ];
-        for shape in [Shape::new(64, 300).unwrap(), Shape::new(4096, 9000).unwrap()] {
-            let layout = |method, dtypes| {
-                let plan = Plan::new(method, shape, dtypes, 2, hardware).unwrap();
-                let vectors = [KVector::LogWeights, KVector::LogMarginal, KVector::Center];
-                let structs = (plan.at_control(), plan.at_summary());
-                (plan.workspace_bytes, structs, vectors.map(|v| plan.at(v)))
-            };
-            let first = layout(methods[0], (Dtype::F32, Dtype::F32));
-            for method in methods {
-                for logits in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
-                    assert_eq!(layout(method, (logits, Dtype::Bf16)), first, "{method:?}");
-                }
-            }
-        }
-    }
-}
+mod tests;

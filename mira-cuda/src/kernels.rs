@@ -119,8 +119,10 @@ pub(crate) struct Kernels {
 impl Drop for Kernels {
     /// Nothing says that the driver unloads code only once no launch of it is under way.
     fn drop(&mut self) {
-        // What failed before is told by who waits for it.
-        let _ = self.context.synchronize();
+        // What failed before is for the next one who asks, whom waiting would keep from it.
+        let earlier = self.context.check_err();
+        self.context.record_err(self.context.synchronize());
+        self.context.record_err(earlier);
     }
 }
 

@@ -18,7 +18,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `assign/assign.cu` | the kernels; `rows.cuh`, `wide_rows.cuh`, `long_rows.cuh`, `log_rows.cuh` are their passes, `columns.cuh` and `control.cuh` what happens between |
+//! | `assign/assign.cu`, `over_ranks.cu` | the kernels, all passes in one launch and a launch a pass; `rows.cuh`, `wide_rows.cuh`, `long_rows.cuh`, `log_rows.cuh` are their passes, `columns.cuh` and `control.cuh` what happens between |
 //! | `assign/certificate.cu` | what a report asks of the device |
 //! | [`cross_entropy`] | loss and gradient against an assignment, in one launch |
 //! | `common/` | what both operations' kernels share |

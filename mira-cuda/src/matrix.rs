@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cudarc::driver::sys::CUstreamCaptureStatus;
 use cudarc::driver::{
     CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DeviceRepr, DriverError,
     ValidAsZeroBits,
@@ -95,6 +96,7 @@ impl<'a, T> RowsMut<'a, T> {
 /// A matrix of its own in device memory, row after row.
 #[derive(Debug)]
 pub struct DeviceMatrix<T> {
+    _leaving: Leaving,
     /// The elements.
     pub elements: CudaSlice<T>,
     /// Rows and columns.
@@ -107,7 +109,8 @@ impl<T: Logit> DeviceMatrix<T> {
     /// # Errors
     /// [`Error::Driver`], as when memory is short.
     pub fn zeros(stream: &Arc<CudaStream>, shape: Shape) -> Result<Self, Error> {
-        Ok(Self { elements: stream.alloc_zeros(shape.len())?, shape })
+        let elements = stream.alloc_zeros(shape.len())?;
+        Ok(Self { _leaving: Leaving::bound(stream), elements, shape })
     }
 
     /// A copy of host memory.
@@ -119,7 +122,8 @@ impl<T: Logit> DeviceMatrix<T> {
             let (stride, expected, got) = (shape.num_prototypes(), shape.len(), values.len());
             return Err(Error::Layout { shape, stride, expected, got });
         }
-        Ok(Self { elements: stream.clone_htod(values)?, shape })
+        let elements = stream.clone_htod(values)?;
+        Ok(Self { _leaving: Leaving::bound(stream), elements, shape })
     }
 
     /// To read.
@@ -140,6 +144,51 @@ impl<T: Logit> DeviceMatrix<T> {
     /// [`Error::Driver`].
     pub fn to_host(&self) -> Result<Vec<T>, Error> {
         Ok(fetched(self.elements.stream(), &self.elements)?)
+    }
+}
+
+/// The first field of whatever has device memory, since fields go in order: memory goes back in its own context, where cudarc takes whichever
+/// the thread has, and perhaps only when a stream has done its work.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    stream: Arc<CudaStream>,
+    waits: bool,
+}
+
+impl Leaving {
+    /// Memory that goes back behind what its stream has to do.
+    pub(crate) fn bound(stream: &Arc<CudaStream>) -> Self {
+        Self { stream: stream.clone(), waits: false }
+    }
+
+    /// Memory of an operation, which goes when the operation is done: it may be the last to know the stream, and with a context's last stream
+    /// cudarc forgets that anybody must wait for what that stream still has to do with other people's memory.
+    pub(crate) fn waiting(stream: &Arc<CudaStream>) -> Self {
+        Self { stream: stream.clone(), waits: true }
+    }
+
+    /// The stream that is waited for from now on.
+    pub(crate) fn follow(&mut self, stream: &Arc<CudaStream>) {
+        if !Arc::ptr_eq(&self.stream, stream) {
+            self.stream = stream.clone();
+        }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let context = self.stream.context();
+        // Binding tells, and forgets, what a call before this has left behind: that is for the next one who asks.
+        let earlier = context.bind_to_thread();
+        if earlier.is_err() {
+            context.record_err(context.bind_to_thread());
+        }
+        // What is captured is not under way, and waiting for it would spoil the capture.
+        let none = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        if self.waits && self.stream.capture_status() == Ok(none) {
+            context.record_err(self.stream.synchronize());
+        }
+        context.record_err(earlier);
     }
 }
 

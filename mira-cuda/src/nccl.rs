@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cudarc::driver::result::event;
-use cudarc::driver::sys::CUresult;
+use cudarc::driver::sys::{CUresult, CUstreamCaptureStatus};
 use cudarc::driver::{
     CudaEvent, CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DriverError,
 };
@@ -63,8 +63,8 @@ impl fmt::Debug for NcclId {
 
 /// One rank of a world that exchanges over NCCL (2.17 or later, loaded at run time), a device each.
 ///
-/// An exchange is enqueued and not waited for. Nothing waits for ever: where a rank is missing for longer than the timeout, the
-/// communicator is aborted, which frees the device from it, and every later call says so.
+/// An exchange is enqueued and not waited for. Nothing waits for ever: where a rank is missing for longer than the timeout, counted from when this rank's
+/// device has come to the exchange, the communicator is aborted, which frees the device from it, and every later call says so.
 ///
 /// It is a [`Collective`], too, for vectors in the host's memory.
 ///
@@ -93,6 +93,9 @@ pub struct Nccl {
 
 struct Shared {
     communicator: Communicator,
+    /// On the stream right before the first exchange that nobody has waited for yet, if there is one.
+    begin: CudaEvent,
+    outstanding: bool,
     /// For vectors in the host's memory: this rank's, and those of all.
     scratch: Option<[CudaSlice<f64>; 2]>,
 }
@@ -123,7 +126,9 @@ impl Nccl {
         let api = Api::load()?;
         stream.context().bind_to_thread()?;
         let communicator = Communicator::join(api, UniqueId(id.0), (rank, world_size), timeout)?;
-        let shared = Mutex::new(Shared { communicator, scratch: None });
+        let begin = stream.context().new_event(None)?;
+        let shared = Shared { communicator, begin, outstanding: false, scratch: None };
+        let shared = Mutex::new(shared);
         Ok(Self { shared, stream: stream.clone(), rank, world_size })
     }
 
@@ -136,20 +141,22 @@ impl Nccl {
     /// Every rank's `values`, through this rank's device.
     fn gather_host(&self, values: &[f64]) -> Result<Vec<f64>, Error> {
         let mut shared = self.lock(&self.stream)?;
-        let Shared { communicator, scratch } = &mut *shared;
         let lengths = [values.len(), self.world_size * values.len()];
-        let [mine, all] = match scratch {
+        let [mut kept_mine, mut kept_all] = match shared.scratch.take() {
             Some(scratch) if scratch[0].len() >= values.len() => scratch,
             _ => {
                 let [mine, all] = lengths.map(|n| self.stream.alloc_zeros(n));
-                scratch.insert([mine?, all?])
+                [mine?, all?]
             }
         };
-        let (mut mine, mut all) = (mine.slice_mut(..lengths[0]), all.slice_mut(..lengths[1]));
+        let (mut mine, mut all) =
+            (kept_mine.slice_mut(..lengths[0]), kept_all.slice_mut(..lengths[1]));
         self.stream.memcpy_htod(values, &mut mine)?;
-        enqueue(communicator, &self.stream, &mine.as_view(), &mut all)?;
-        wait(communicator, &self.stream)?;
-        Ok(fetched(&self.stream, &all)?)
+        shared.enqueue(&self.stream, &mine.as_view(), &mut all)?;
+        shared.wait(&self.stream)?;
+        let gathered = fetched(&self.stream, &all)?;
+        shared.scratch = Some([kept_mine, kept_all]);
+        Ok(gathered)
     }
 
     fn reduce(
@@ -175,25 +182,37 @@ impl Nccl {
     }
 }
 
-fn enqueue(
-    communicator: &mut Communicator,
-    stream: &Arc<CudaStream>,
-    mine: &CudaView<'_, f64>,
-    all: &mut CudaViewMut<'_, f64>,
-) -> Result<(), Error> {
-    let expected = communicator.world_size * mine.len();
-    if all.len() != expected {
-        return Err(CollectiveError::Length { expected, got: all.len() }.into());
+impl Shared {
+    fn enqueue(
+        &mut self,
+        stream: &Arc<CudaStream>,
+        mine: &CudaView<'_, f64>,
+        all: &mut CudaViewMut<'_, f64>,
+    ) -> Result<(), Error> {
+        let expected = self.communicator.world_size * mine.len();
+        if all.len() != expected {
+            return Err(CollectiveError::Length { expected, got: all.len() }.into());
+        }
+        let (from, _read) = mine.device_ptr(stream);
+        let (to, _written) = all.device_ptr_mut(stream);
+        // An event of a captured stream could not be asked for.
+        let none = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        if !self.outstanding && stream.capture_status()? == none {
+            self.begin.record(stream)?;
+            self.outstanding = true;
+        }
+        // SAFETY: the lengths were compared; the guards keep both for the stream.
+        Ok(unsafe { self.communicator.all_gather(from, to, mine.len(), stream.cu_stream()) }?)
     }
-    let (from, _read) = mine.device_ptr(stream);
-    let (to, _written) = all.device_ptr_mut(stream);
-    // SAFETY: the lengths were compared; the guards keep both for the stream.
-    Ok(unsafe { communicator.all_gather(from, to, mine.len(), stream.cu_stream()) }?)
-}
 
-fn wait(communicator: &mut Communicator, stream: &Arc<CudaStream>) -> Result<(), Error> {
-    let event = stream.record_event(None)?;
-    communicator.watch(|| Ok(is_past(&event)?))
+    fn wait(&mut self, stream: &Arc<CudaStream>) -> Result<(), Error> {
+        let end = stream.record_event(None)?;
+        let Self { communicator, begin, outstanding, .. } = self;
+        let has_begun = || -> Result<bool, Error> { Ok(!*outstanding || is_past(begin)?) };
+        communicator.watch(has_begun, || Ok(is_past(&end)?))?;
+        *outstanding = false;
+        Ok(())
+    }
 }
 
 /// Whether the stream is past an event.
@@ -221,11 +240,11 @@ impl DeviceCollective for Nccl {
         mine: &CudaView<'_, f64>,
         all: &mut CudaViewMut<'_, f64>,
     ) -> Result<(), Error> {
-        enqueue(&mut self.lock(stream)?.communicator, stream, mine, all)
+        self.lock(stream)?.enqueue(stream, mine, all)
     }
 
     fn wait(&self, stream: &Arc<CudaStream>) -> Result<(), Error> {
-        wait(&mut self.lock(stream)?.communicator, stream)
+        self.lock(stream)?.wait(stream)
     }
 }
 

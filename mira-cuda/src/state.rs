@@ -14,6 +14,11 @@ impl CudaWorkspace {
         self.plan.shape()
     }
 
+    /// Whether there are log weights, of an assignment that was enqueued or restored ones: whether a checkpoint should keep them.
+    pub const fn has_warm_start(&self) -> bool {
+        self.assigned
+    }
+
     /// Natural-log column weights `a` (`W_ij ∝ e^{a_j + S_ij/ε}`; K values) of the last assignment of `problem`, up to an additive
     /// constant; waits for the stream.
     ///
@@ -25,7 +30,7 @@ impl CudaWorkspace {
         self.vector(KVector::LogWeights, problem)
     }
 
-    /// Restores a warm start of `problem`, as from a checkpoint. There is nothing to report until the next assignment.
+    /// Restores a warm start of `problem`, as from a checkpoint of a workspace that [had one](Self::has_warm_start). There is nothing to report until the next assignment.
     ///
     /// # Errors
     /// [`mira_core::Error::LengthMismatch`] unless there are K values, [`mira_core::Error::InvalidState`] unless all are at most 1e300 in

@@ -1,3 +1,5 @@
+// Stacks of fibres, and the switch from one to another.
+
 #include "fibre.h"
 
 #include <stdio.h>

@@ -232,7 +232,10 @@ struct Decision {
             forget_history();
             return;
         }
-        const bool stalled = control.since_milestone > params.patience && control.best < params.noise;
+        // What rounding may add is more than is asked for: then nothing is gained below it.
+        const double rounding = params.method == SINKHORN || params.stop == STOP_GAP ? 0.0 : rounding_allowance();
+        const bool out_of_reach = rounding >= params.tolerance && merit <= 0.1 * rounding;
+        const bool stalled = out_of_reach || (control.since_milestone > params.patience && control.best < larger(params.noise, rounding));
         if (stalled || control.count >= params.max_sweeps || control.passes >= params.max_passes - 2) {
             if (merit > control.best) {
                 control.action = TAKE_BEST;

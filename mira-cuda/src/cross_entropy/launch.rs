@@ -8,13 +8,14 @@ use mira_core::{Error as CoreError, Shape};
 
 use super::{CrossEntropyBuffers, CrossEntropyParams, CrossEntropyPlan, Matrix};
 use crate::kernels::{Kernels, Launch, Operation};
-use crate::matrix::{Logit, Probability, Rows, RowsMut, fetched};
+use crate::matrix::{Leaving, Logit, Probability, Rows, RowsMut, fetched};
 use crate::{Error, plan::Dtype};
 
 // SAFETY: plain numbers, `#[repr(C)]`, field by field what the kernels take.
 unsafe impl DeviceRepr for CrossEntropyParams {}
 
-/// The cross-entropy of one shape: student logits of type `L` against assignments of type `A`, on one stream.
+/// The cross-entropy of one shape: student logits of type `L` against assignments of type `A`, on one stream. Memory that other streams read, too, is
+/// [another matter](crate::CudaAssigner#several-streams). Dropping this waits for what it has been given.
 ///
 /// ```no_run
 /// use mira_core::Shape;
@@ -32,6 +33,7 @@ unsafe impl DeviceRepr for CrossEntropyParams {}
 /// ```
 #[derive(Debug)]
 pub struct CrossEntropy<L = f32, A = f32> {
+    _leaving: Leaving,
     plan: CrossEntropyPlan,
     shape: Shape,
     workspace: CudaSlice<u8>,
@@ -58,8 +60,16 @@ impl<L: Logit, A: Probability> CrossEntropy<L, A> {
         kernels.prepare(plan.kernel)?;
         let workspace = stream.alloc_zeros(plan.workspace_bytes)?;
         let loss = stream.alloc_zeros(1)?;
-        let stream = stream.clone();
-        Ok(Self { plan, shape, workspace, loss, stream, kernels, elements: PhantomData })
+        Ok(Self {
+            _leaving: Leaving::waiting(stream),
+            plan,
+            shape,
+            workspace,
+            loss,
+            stream: stream.clone(),
+            kernels,
+            elements: PhantomData,
+        })
     }
 
     /// Enqueues the loss and, if wanted, the gradient by the logits; allocates nothing and waits for nothing.

@@ -70,23 +70,35 @@ impl Communicator {
         self.finish(status, self.timeout)
     }
 
-    /// Looks, until `is_done`, whether the other ranks are still there.
+    /// Looks, until `is_done`, whether the other ranks are still there. Nobody is late before `has_begun`: until then this device is
+    /// busy with something else.
     pub(super) fn watch<E: From<CollectiveError>>(
         &mut self,
+        mut has_begun: impl FnMut() -> Result<bool, E>,
         mut is_done: impl FnMut() -> Result<bool, E>,
     ) -> Result<(), E> {
         self.check_open()?;
+        let mut before = Patience::new(Duration::MAX);
+        while !has_begun()? {
+            self.check_progress()?;
+            before.wait();
+        }
         let mut patience = Patience::new(self.timeout);
         while !is_done()? {
-            let status = self.progress();
-            if status != SUCCESS && status != IN_PROGRESS {
-                return Err(self.give_up(Some(status)).into());
-            }
+            self.check_progress()?;
             if !patience.wait() {
                 return Err(self.give_up(None).into());
             }
         }
         Ok(())
+    }
+
+    /// Gives up where something has failed.
+    fn check_progress(&mut self) -> Result<(), CollectiveError> {
+        match self.progress() {
+            SUCCESS | IN_PROGRESS => Ok(()),
+            status => Err(self.give_up(Some(status))),
+        }
     }
 
     /// Waits until a call that returned `status` has been carried out by the host.
@@ -294,10 +306,13 @@ mod tests {
         gather(&mut communicator).unwrap();
         let mut looks = 0;
         communicator
-            .watch(|| -> Result<bool, CollectiveError> {
-                looks += 1;
-                Ok(looks == 5)
-            })
+            .watch(
+                || Ok(true),
+                || -> Result<bool, CollectiveError> {
+                    looks += 1;
+                    Ok(looks == 5)
+                },
+            )
             .unwrap();
         drop(communicator);
         assert_eq!(calls(), ["init", "gather", "finalize", "destroy"]);
@@ -317,13 +332,32 @@ mod tests {
         let mut communicator = join().unwrap();
         gather(&mut communicator).unwrap();
         script(SUCCESS, &[IN_PROGRESS, SUCCESS, BROKEN]);
-        let error = communicator.watch(|| Ok::<_, CollectiveError>(false)).unwrap_err();
+        let never = || Ok::<_, CollectiveError>(false);
+        let error = communicator.watch(|| Ok(true), never).unwrap_err();
         assert_eq!(error.to_string(), "NCCL: unhandled system error");
         // What is asked of it afterwards is refused without a call.
         let error = gather(&mut communicator).unwrap_err().to_string();
         assert!(error.contains("make a new one"), "{error}");
         drop(communicator);
         assert_eq!(calls(), ["init", "gather", "abort"]);
+    }
+
+    #[test]
+    fn what_the_device_has_to_do_before_counts_for_nobody() {
+        script(SUCCESS, &[SUCCESS]);
+        let mut communicator = join().unwrap();
+        gather(&mut communicator).unwrap();
+        let start = Instant::now();
+        let twice_the_timeout = || Ok(start.elapsed() > Duration::from_millis(40));
+        communicator.watch(twice_the_timeout, || Ok::<_, CollectiveError>(true)).unwrap();
+        // From then on it counts, and what fails before is told at once.
+        let never = || Ok::<_, CollectiveError>(false);
+        let error = communicator.watch(|| Ok(true), never).unwrap_err().to_string();
+        assert!(error.contains("not all of 2 ranks"), "{error}");
+        let mut communicator = join().unwrap();
+        script(SUCCESS, &[SUCCESS, BROKEN]);
+        let error = communicator.watch(never, never).unwrap_err();
+        assert_eq!(error.to_string(), "NCCL: unhandled system error");
     }
 
     #[test]

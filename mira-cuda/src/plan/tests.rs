@@ -1,3 +1,5 @@
+//! Layouts of problems of many shapes over many devices: nothing overlaps, everything is covered.
+
 use mira_core::Mira;
 
 use super::*;

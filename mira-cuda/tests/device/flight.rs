@@ -1,7 +1,9 @@
 //! Several things under way at once: what the host does with memory, kernels and streams before the device has got there.
 
 use mira_core::{Assigner, Method, Mira, Report, Sinkhorn};
-use mira_cuda::{CudaAssigner, DeviceMatrix};
+use mira_cuda::cross_entropy::CrossEntropy;
+use mira_cuda::cudarc::driver::{DriverError, sys::CUresult};
+use mira_cuda::{CudaAssigner, DeviceMatrix, Error, device};
 
 use crate::{COLUMNS, on_device, shape, stream};
 
@@ -98,4 +100,112 @@ fn weights_come_and_go_between_launches() {
     warm.assign_into(logits.rows(), out.rows_mut(), &mut workspace).expect("enqueued");
     let report = warm.report(&workspace).expect("valid logits");
     assert!(report.iterations < cold.iterations, "{} of {}", report.iterations, cold.iterations);
+}
+
+/// Two streams read the logits and a third overwrites them: cudarc knows the last reader only, so the third is told of the first.
+#[test]
+fn a_writer_waits_for_readers_it_joins() {
+    let (producer, consumer, other) = (stream(), stream(), stream());
+    let assigner = CudaAssigner::<f32>::new(Mira::default(), &consumer).expect("the kernels load");
+    let mut workspace = assigner.workspace(shape()).expect("memory");
+    let mut assignment = assigner.output(shape()).expect("memory");
+    let mut logits = on_device(&producer, 1);
+    let labels = on_device(&producer, 2);
+    let mut loss = CrossEntropy::<f32>::new(&other, shape(), 0.1, 1.0).expect("the kernels load");
+    assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace).expect("enqueued");
+    loss.launch(&logits.rows(), &labels.rows(), None).expect("enqueued");
+    producer.join(&consumer).expect("a device");
+    producer.memcpy_htod(&crate::batch(3), &mut logits.elements).expect("as large");
+    producer.synchronize().expect("a device");
+    assert_eq!(assignment.to_host().unwrap(), expected(&assigner, 1).0);
+}
+
+/// An operation is the last to know its stream, which is the last of its context but the default one, with work still to do on memory of others:
+/// without streams, cudarc has nobody wait for it any more.
+#[test]
+fn a_stream_is_not_forgotten_before_its_work_is_done() {
+    for of_loss in [false, true] {
+        let context = device(0).expect("a device"); // with a count of streams of its own
+        let first = context.default_stream();
+        // The last user of kernels waits for the device.
+        let kept = CudaAssigner::<f32>::new(Mira::default(), &first).expect("the kernels load");
+        let mut loss = CrossEntropy::<f32>::new(&first, shape(), 0.1, 1.0).expect("they load");
+        let (mut logits, labels) = (on_device(&first, 1), on_device(&first, 2));
+        let [mut out, mut expected] = [5, 5].map(|number| on_device(&first, number));
+        let mut workspace = kept.workspace(shape()).expect("memory");
+        if of_loss {
+            let to = &mut expected.rows_mut();
+            loss.launch(&logits.rows(), &labels.rows(), Some(to)).expect("enqueued");
+        } else {
+            kept.assign_into(logits.rows(), expected.rows_mut(), &mut workspace).expect("enqueued");
+        }
+        first.synchronize().expect("a device");
+        {
+            let stream = context.new_stream().expect("a stream");
+            if of_loss {
+                let mut loss = CrossEntropy::new(&stream, shape(), 0.1, 1.0).expect("they load");
+                let to = &mut out.rows_mut();
+                loss.launch(&logits.rows(), &labels.rows(), Some(to)).expect("enqueued");
+            } else {
+                let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("loaded");
+                let mut workspace = assigner.workspace(shape()).expect("memory");
+                assigner.assign_into(logits.rows(), out.rows_mut(), &mut workspace).expect("valid");
+            }
+        }
+        first.memcpy_htod(&crate::batch(3), &mut logits.elements).expect("as large");
+        context.synchronize().expect("a device");
+        assert_eq!(out.to_host().unwrap(), expected.to_host().unwrap(), "loss: {of_loss}");
+    }
+}
+
+/// Memory of the default stream, which goes on a thread that has no context.
+#[test]
+fn memory_goes_back_from_any_thread() {
+    let context = device(0).expect("a device");
+    let stream = context.default_stream();
+    let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("the kernels load");
+    let matrix = on_device(&stream, 1);
+    let workspace = assigner.workspace(shape()).expect("memory");
+    let loss = CrossEntropy::<f32>::new(&stream, shape(), 0.1, 1.0).expect("the kernels load");
+    let elsewhere = |what: Box<dyn Send>| std::thread::spawn(move || drop(what)).join().unwrap();
+    for (name, what) in [
+        ("matrix", Box::new(matrix) as Box<dyn Send>),
+        ("workspace", Box::new(workspace)),
+        ("cross-entropy", Box::new(loss)),
+    ] {
+        elsewhere(what);
+        assert_eq!(context.check_err(), Ok(()), "{name}");
+    }
+}
+
+/// A launch that fails leaves the workspace to the batch before; its error is not lost by whatever is dropped in between.
+#[test]
+fn a_launch_that_fails_changes_nothing() {
+    let context = device(0).expect("a device");
+    let stream = context.new_stream().expect("a stream");
+    let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("the kernels load");
+    let other = CudaAssigner::<f32>::new(Sinkhorn::swav(), &stream).expect("the kernels load");
+    let mut workspace = assigner.workspace(shape()).expect("memory");
+    assert!(!workspace.has_warm_start());
+    let mut out = assigner.output(shape()).expect("memory");
+    let spare = (other.workspace(shape()).expect("memory"), on_device(&stream, 2));
+    let logits = on_device(&stream, 1);
+    let fails = CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    for is_first in [true, false] {
+        if !is_first {
+            assigner.assign_into(logits.rows(), out.rows_mut(), &mut workspace).expect("enqueued");
+        }
+        let before = assigner.report(&workspace);
+        assert_eq!(before.is_err(), is_first, "{before:?}");
+        context.record_err(Err::<(), _>(DriverError(fails)));
+        let error = other.assign_into(logits.rows(), out.rows_mut(), &mut workspace).unwrap_err();
+        assert!(matches!(error, Error::Driver(DriverError(e)) if e == fails), "{error}");
+        assert_eq!(workspace.has_warm_start(), !is_first);
+        if !is_first {
+            assert_eq!(assigner.report(&workspace).unwrap(), before.unwrap());
+        }
+    }
+    context.record_err(Err::<(), _>(DriverError(fails)));
+    drop(spare);
+    assert_eq!(context.check_err(), Err(DriverError(fails)), "it was lost");
 }

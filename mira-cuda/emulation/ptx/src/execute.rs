@@ -1,4 +1,4 @@
-//! What instructions do.
+//! The interpreter's heart: a warp's next instruction, of all lanes that are at it together, on registers, memory, barriers and the clock.
 
 use std::ops::Range;
 

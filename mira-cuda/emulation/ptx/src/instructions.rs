@@ -1,4 +1,4 @@
-//! Single instructions.
+//! From the text of one PTX instruction to the [`Operation`] that is executed; what is not known is an error that names it.
 
 use crate::arithmetic::{Arithmetic, arithmetic, comparison};
 use crate::decode::{Decoded, Decoder, Spot};

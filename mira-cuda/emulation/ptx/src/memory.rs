@@ -1,4 +1,4 @@
-//! Where addresses lead.
+//! Where addresses lead: windows of the generic address space, and allocations of global memory, outside of which every access is a fault.
 
 use std::ops::Range;
 
