@@ -14,8 +14,17 @@ use crate::recipe::Recipe;
 use crate::run_folder::{self, load_latest, read_recipe};
 use crate::train::{Error, Networks, Which};
 
-/// The recipe of a run folder, and its networks at the latest checkpoint that is whole.
-fn load_run(run: &Path) -> Result<(Recipe, Network, Networks), crate::Error> {
+/// A run's folder, as of its latest checkpoint that is whole.
+struct Run {
+    recipe: Recipe,
+    network: Network,
+    networks: Networks,
+    step: u64,
+    /// What the checkpoint says beside its tensors.
+    meta: serde_json::Value,
+}
+
+fn load_run(run: &Path) -> Result<Run, crate::Error> {
     let text = read_recipe(run).map_err(|error| match error {
         // Nobody is about to resume anything.
         run_folder::Error::NotARun { path } => crate::Error::NoRun { path },
@@ -30,7 +39,7 @@ fn load_run(run: &Path) -> Result<(Recipe, Network, Networks), crate::Error> {
         crate::complain("warning", &warning);
     }
     let networks = Networks::take(&recipe, &network, &mut loaded.snapshot)?;
-    Ok((recipe, network, networks))
+    Ok(Run { recipe, network, networks, step: loaded.step, meta: loaded.snapshot.meta })
 }
 
 /// The network of a run that is asked for, or else the one that its recipe has evaluated; with parameters and running statistics.

@@ -71,7 +71,7 @@ pub enum Error {
     #[error(transparent)]
     Recipe(#[from] crate::recipe::Error),
     /// A device this build cannot use.
-    #[error("--device {device}: this build computes on the CPU only; leave --device out")]
+    #[error("--device {device}: mira-train computes on the CPU only, so far; leave --device out")]
     NoDevice {
         /// As asked for.
         device: String,
@@ -148,7 +148,7 @@ pub enum Error {
         class: String,
     },
     /// A resumed run whose images are not where its recipe says, as seen from here.
-    #[error("{source}; the run was begun in another folder with data.path = {}: give --data with --resume", path.display())]
+    #[error("{source}; the run was begun in another folder with data.path = {}: name it with --data", path.display())]
     MovedData {
         /// The path in the recipe.
         path: PathBuf,

@@ -13,9 +13,9 @@
 //!
 //! Sums over the batch go through [`Ranks`], so that a batch spread over ranks has one loss and its whole gradient.
 
-mod barlow_twins;
-mod byol;
-mod deepcluster;
+pub mod barlow_twins;
+pub mod byol;
+pub mod deepcluster;
 pub(crate) mod dino;
 mod error;
 pub mod imsvd;
@@ -25,13 +25,13 @@ pub mod minc;
 pub mod mio;
 pub mod mira;
 mod ranks;
-mod self_classifier;
-mod simclr;
+pub mod self_classifier;
+pub mod simclr;
 pub mod spectral;
-mod swav;
+pub mod swav;
 mod targets;
-mod twist;
-mod vicreg;
+pub mod twist;
+pub mod vicreg;
 mod weights;
 
 pub use barlow_twins::{BarlowTwins, redundancy_reduction};
@@ -196,8 +196,9 @@ pub trait Objective: std::fmt::Debug + Send {
         Ok(Diagnostics::new())
     }
 
-    /// The loss of the samples from `start` on: `views` has a tensor (rows × dim) a view, global ones first. All of the batch is given,
-    /// unless a method does not [couple samples](Needs::couples_samples).
+    /// The loss of the batch's samples from `start` on, and nothing but them: `views` has an f32 tensor (rows × dim) a view, global ones first. All
+    /// of the batch is given, unless a method does not [couple samples](Needs::couples_samples). Then the loss is a **mean over the given
+    /// rows**: parts are weighted by their share of the batch and added.
     ///
     /// # Errors
     /// Shapes that do not fit; ranks that are gone.

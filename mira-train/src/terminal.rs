@@ -62,6 +62,15 @@ impl Terminal {
         }
     }
 
+    /// What must be known, quiet or not.
+    pub(crate) fn warn(&self, warning: &str) {
+        let line = format!("warning: {warning}");
+        match &self.bar {
+            Some(bar) => bar.suspend(|| tell(&line)),
+            None => tell(&line),
+        }
+    }
+
     /// The bar goes away.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {

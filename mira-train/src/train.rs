@@ -22,6 +22,7 @@ pub use error::Error;
 pub use evaluation::{
     EvaluatedSet, Evaluation, LeftOut, Representations, evaluation_config, image_size,
 };
+pub(crate) use identity::other_images;
 pub use images::Normaliser;
 pub use monitor::Monitor;
 pub use progress::{Progress, hours, hours_of};

@@ -57,11 +57,12 @@ pub struct CompareArgs {
 
     /// Folder of the comparison; one that was begun goes on [default: a new folder in comparisons/]
     ///
-    /// Finished runs are kept, begun ones resumed, failed ones tried again, others started; further recipes and seeds may be added.
+    /// Finished runs are kept, begun ones resumed, failed ones tried again, others started. Further recipes and seeds may be added: the results have all
+    /// runs of the folder, though only those that are named are made.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 
-    /// Print no progress, only the table at the end
+    /// Print no progress, only warnings and the table at the end
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
 

@@ -82,7 +82,7 @@ pub struct EncoderArgs {
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = unit, help_heading = "Data")]
     pub max_bad_fraction: Option<f64>,
 
-    /// Where to compute: cpu, or cuda:N with N a device number
+    /// Where to compute: cpu. Training and evaluation on CUDA devices (cuda:N) are not there yet
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Evaluation")]
     pub device: Device,
 

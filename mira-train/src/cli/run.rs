@@ -55,7 +55,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
 
-    /// Where to compute: cpu, or cuda:N with N a device number
+    /// Where to compute: cpu. Training and evaluation on CUDA devices (cuda:N) are not there yet
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Training")]
     pub device: Device,
 

@@ -28,12 +28,13 @@ const RESULTS: &str = "results.csv";
 /// # Errors
 /// Every [`Error`] that is found before the first run; those of a run are in the results.
 pub fn run(args: &CompareArgs) -> Result<(ExitCode, String), Error> {
-    let plan = Plan::new(args)?;
+    let mut plan = Plan::new(args)?;
     if args.dry_run {
         return Ok((ExitCode::SUCCESS, dry_run(&plan, args.out.as_deref())?));
     }
     let out = args.out.clone().unwrap_or_else(|| free_folder(&plan.name));
     refuse_occupied(&out)?;
+    plan.join(&out)?;
     plan.check_folder(&out)?;
     check_machine(&plan)?;
     std::fs::create_dir_all(&out)
@@ -76,10 +77,11 @@ fn go_through(
     stop: &StopRequest,
     quiet: bool,
 ) -> Result<bool, Error> {
-    let num_runs = comparison.runs().count();
+    let (num_methods, num_seeds) = plan.asked;
+    let num_runs = num_methods as u64 * num_seeds;
     let (mut number, mut num_made, mut took) = (0, 0, Duration::ZERO);
-    for (at, seed) in (0..plan.num_seeds).enumerate() {
-        for method in 0..plan.methods.len() {
+    for (at, seed) in (0..num_seeds).enumerate() {
+        for method in 0..num_methods {
             number += 1;
             let name = &plan.methods[method].name;
             let say = |text: &str| {
@@ -100,7 +102,10 @@ fn go_through(
                 return Ok(false);
             }
             let started = Instant::now();
-            let outcome = child::make(plan, method, seed, out, stop, &say);
+            let (outcome, warnings) = child::make(plan, method, seed, out, stop, &say);
+            for warning in warnings {
+                tell(&format!("[{number}/{num_runs}] {name} seed {seed}: {warning}"));
+            }
             let run = &mut comparison.methods[method].runs[at];
             *run = plan.look(method, seed, out);
             if let Outcome::Failed(reason) = &outcome {
@@ -112,7 +117,10 @@ fn go_through(
             match outcome {
                 Outcome::Done => {
                     let done = |state: &State| matches!(state, State::Done | State::Failed(_));
-                    let left = comparison.runs().filter(|(_, run)| !done(&run.state)).count();
+                    let asked = comparison.methods[..num_methods].iter();
+                    let asked =
+                        asked.flat_map(|m| m.runs.iter().filter(|run| run.seed < num_seeds));
+                    let left = asked.filter(|run| !done(&run.state)).count();
                     let left = match u32::try_from(left).unwrap_or(u32::MAX) {
                         0 => String::new(),
                         left => format!("; about {} left", hours(took / num_made * left)),

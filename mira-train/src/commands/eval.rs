@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{chosen, load_run};
+use super::{Run, chosen, load_run};
 use crate::Error;
 use crate::cli::eval::{EncoderArgs, EvalArgs, Protocol};
 use crate::cli::run::{Device, load_recipe};
@@ -25,7 +25,7 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
     if let Device::Cuda(_) = encoder.device {
         return Err(Error::NoDevice { device: encoder.device.to_string() });
     }
-    let (recipe, network, found) = representations(encoder)?;
+    let (recipe, network, trained, found) = representations(encoder)?;
     let (top1, top5, mut report) = match &args.protocol {
         Protocol::Knn(args) => {
             let k = args.neighbours.map_or(recipe.eval.knn_neighbours, |k| k as usize);
@@ -54,7 +54,7 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
             let accuracy = probe(&found.train, &found.test, &settings)
                 .map_err(|error| refused(error, lr))?
                 .accuracy;
-            let report = json!({ "protocol": "linear", "epochs": settings.epochs, "lr": lr, "batch_size": batch_size, "seed": args.seed });
+            let report = json!({ "protocol": "linear", "epochs": settings.epochs, "lr": lr, "batch_size": batch_size, "standardise": settings.standardise, "seed": args.seed });
             (accuracy.top1, accuracy.top5, report)
         }
     };
@@ -65,6 +65,10 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
         let all = label_list.is_none().then_some(1.0);
         report["fraction"] = recipe.data.label_fraction.or(all).into();
         report["label_list"] = label_list.into();
+        report["step"] = trained.map(|(step, _)| step).into();
+        report["num_steps"] = trained.map(|(_, num_steps)| num_steps).into();
+        report["image_size"] = recipe.eval.image_size.into();
+        report["data"] = recipe.data.path.as_ref().map(|path| path.display().to_string()).into();
         report["num_train"] = found.train.len().into();
         report["num_test"] = found.test.len().into();
         report["num_train_left_out"] = found.train_set.num_left_out.into();
@@ -76,8 +80,12 @@ pub fn run(args: &EvalArgs) -> Result<String, Error> {
     let protocol = report["protocol"].as_str().unwrap_or_default();
     let left_out = found.left_out();
     let left_out = left_out.map_or_else(String::new, |n| format!("; left out as unreadable: {n}"));
+    let unfinished = match trained {
+        Some((step, num_steps)) if step < num_steps => format!(", of step {step} of {num_steps}"),
+        _ => String::new(),
+    };
     Ok(format!(
-        "{protocol} of {}{} on {} training and {} test images: top-1 {:.2} %, top-5 {:.2} %{left_out}\n",
+        "{protocol} of {}{}{unfinished} on {} training and {} test images: top-1 {:.2} %, top-5 {:.2} %{left_out}\n",
         network.map_or_else(String::new, |network| format!("the {} of ", network.name())),
         encoder.encoder.display(),
         found.train.len(),
@@ -96,9 +104,14 @@ fn refused(error: eval::Error, lr: f64) -> Error {
     }
 }
 
+/// Steps made, of how many.
+type Trained = Option<(u64, u64)>;
+
 /// Features of the labelled images by the encoder that `args` name.
-fn representations(args: &EncoderArgs) -> Result<(Recipe, Option<Which>, Representations), Error> {
-    let mut which = None;
+fn representations(
+    args: &EncoderArgs,
+) -> Result<(Recipe, Option<Which>, Trained, Representations), Error> {
+    let (mut which, mut run) = (None, None);
     let (mut recipe, network, values, running) = if args.encoder.is_dir() {
         if let Some(recipe) = &args.recipe {
             return Err(Error::Usage(format!(
@@ -106,9 +119,10 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Option<Which>, Represe
                 args.encoder.display()
             )));
         }
-        let (recipe, network, state) = load_run(&args.encoder)?;
+        let Run { recipe, network, networks: state, step, meta } = load_run(&args.encoder)?;
         let (named, values, running) = chosen(&state, args.network, &recipe, &args.encoder)?;
         which = state.teacher.is_some().then_some(named);
+        run = Some((step, meta));
         (recipe, network, values.to_vec(), running.to_vec())
     } else if let Some(network) = args.network {
         return Err(Error::Usage(format!(
@@ -137,7 +151,33 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Option<Which>, Represe
     }
     recipe.data.classes = args.classes.clone().map(Classes::List).or(recipe.data.classes);
     super::run::set_threads(recipe.train.num_threads);
-    let sources = Sources::open(&recipe.data)?;
+    let sources = Sources::open(&recipe.data).map_err(|error| match &recipe.data.path {
+        Some(path)
+            if run.is_some() && args.data.is_none() && path.is_relative() && !path.exists() =>
+        {
+            Error::MovedData { path: path.clone(), source: Box::new(error.into()) }
+        }
+        _ => error.into(),
+    })?;
+    let is_the_runs = args.data.is_none() && args.source.is_none() && args.classes.is_none();
+    if let Some((_, meta)) = run.as_ref().filter(|_| is_the_runs)
+        && let Some(difference) = train::other_images(&*sources.train, meta)
+    {
+        let path = recipe.data.path.as_ref().map_or_else(String::new, |path| {
+            format!(
+                " (data.path is {}, which counts from the folder a run is started in)",
+                path.display()
+            )
+        });
+        let text = format!(
+            "these are not the images that the run was trained on: it had {difference}{path}; name them with --data"
+        );
+        crate::complain("warning", &text);
+    }
+    let trained = run.map(|(step, meta)| {
+        let of_an_epoch = meta.get("steps_per_epoch").and_then(serde_json::Value::as_u64);
+        (step, of_an_epoch.unwrap_or(0) * recipe.schedule.epochs as u64)
+    });
     let no_test = sources.no_test.clone().unwrap_or_default();
     let mut left_out = Vec::new();
     let (values, running) = (&values, &running);
@@ -155,7 +195,7 @@ fn representations(args: &EncoderArgs) -> Result<(Recipe, Option<Which>, Represe
         crate::complain("warning", &format!("{}; it is left out", image.problem));
     }
     let Some(found) = found? else { return Err(Error::NothingToEvaluate { reason: no_test }) };
-    Ok((recipe, which, found))
+    Ok((recipe, which, trained, found))
 }
 
 type Encoder = (Recipe, Network, Vec<f32>, Vec<f32>);
@@ -165,6 +205,14 @@ fn from_weights(path: &Path, recipe: Option<&str>) -> Result<Encoder, Error> {
     let weights = Weights::read(path).map_err(train::Error::from)?;
     let Some(recipe) = recipe else { return Err(Error::RecipeNeeded { path: path.into() }) };
     let recipe = load_recipe(recipe)?;
+    let hash = format!("{:016x}", recipe.hash());
+    if let Some(other) = weights.metadata.get("recipe_hash").filter(|saved| **saved != hash) {
+        let text = format!(
+            "{} is of a run with another recipe ({other}, not {hash}): sizes and normalisation of images are those of --recipe; best is the recipe.toml in the run's folder",
+            path.display()
+        );
+        crate::complain("warning", &text);
+    }
     let network = Network::new(&recipe).map_err(train::Error::from)?;
     let mut values = network.parameters().initial_values(0);
     let mut running = network.parameters().initial_buffers();

@@ -1,6 +1,6 @@
 //! `mira-train export`: a run's weights for other programs.
 
-use super::{chosen, load_run};
+use super::{Run, chosen, load_run};
 use crate::Error;
 use crate::cli::export::{ExportArgs, ExportFormat};
 use crate::model::{Network, weights_of};
@@ -11,7 +11,7 @@ use crate::train::{self, Which};
 /// # Errors
 /// Every [`Error`].
 pub fn run(args: &ExportArgs) -> Result<String, Error> {
-    let (recipe, network, state) = load_run(&args.run)?;
+    let Run { recipe, network, networks: state, .. } = load_run(&args.run)?;
     if let (ExportFormat::Safetensors, Some(which)) = (args.format, args.network) {
         return Err(Error::Usage(format!(
             "--network {} does not go with --format safetensors, which writes all networks; leave it out, or choose --format torchvision",

@@ -44,8 +44,8 @@ pub(crate) const METHOD: Method = Method {
 
 #[rustfmt::skip]
 const KEYS: &[Key] = &[
-    key("objective.teacher_temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.04"), "0.04").only("objective.name", &["dino"]),
-    key("objective.temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.1"), "0.1").only("objective.name", &["dino"]),
+    key("objective.teacher_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.04"), "0.04").only("objective.name", &["dino"]),
+    key("objective.temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.1"), "0.1").only("objective.name", &["dino"]),
     key("objective.center_momentum", Kind::Number(Bounds::Unit), Fallback::Value("0.9"), "0.9").only("objective.name", &["dino"]),
 ];
 

@@ -1,3 +1,5 @@
+//! Why a loss or its targets cannot be computed.
+
 /// Errors of objectives.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

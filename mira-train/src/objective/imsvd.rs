@@ -30,7 +30,7 @@ const NAME: &[&str] = &["imsvd"];
 const KEYS: &[Key] = &[
     key("objective.variables", Kind::Whole(2, 1 << 20), Fallback::Value("102"), "102").only("objective.name", NAME),
     key("objective.bins", Kind::Whole(2, 1 << 20), Fallback::Value("80"), "80").only("objective.name", NAME),
-    key("objective.temperature", Kind::Number(Bounds::Positive), Fallback::Value("1.0"), "1").only("objective.name", NAME),
+    key("objective.temperature", Kind::Number(Bounds::Temperature), Fallback::Value("1.0"), "1").only("objective.name", NAME),
     key("objective.invariance_weight", Kind::Number(Bounds::ZeroUp), Fallback::Value("1.0"), "1").only("objective.name", NAME),
     key("objective.diagonal_weight", Kind::Number(Bounds::ZeroUp), Fallback::Value("1.0"), "1").only("objective.name", NAME),
     key("objective.independence_weight", Kind::Number(Bounds::ZeroUp), Fallback::Value("1.0"), "1").only("objective.name", NAME),

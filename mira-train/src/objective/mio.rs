@@ -28,15 +28,15 @@ const MAJORIZED: &[&str] = &["mio-majorized"];
 
 #[rustfmt::skip]
 const V1_KEYS: &[Key] = &[
-    key("objective.positive_temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
-    key("objective.negative_temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
+    key("objective.positive_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
+    key("objective.negative_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
     key("objective.mse_weight", Kind::Number(Bounds::ZeroUp), Fallback::Value("1.0"), "1").only("objective.name", &["mio"]),
 ];
 
 #[rustfmt::skip]
 const MAJORIZED_KEYS: &[Key] = &[
-    key("objective.positive_temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
-    key("objective.negative_temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
+    key("objective.positive_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
+    key("objective.negative_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.5"), "0.5").only("objective.name", BOTH),
     key("objective.mse_weight", Kind::Number(Bounds::ZeroUp), Fallback::Value("0.0"), "0").only("objective.name", MAJORIZED),
     key("objective.bound", Kind::Choice(&["lin_exp", "lin_jensen", "lin_softplus"]), Fallback::Value("\"lin_exp\""), "\"lin_exp\"").only("objective.name", MAJORIZED),
 ];

@@ -43,8 +43,8 @@ pub(super) const METHOD: Method = Method {
 
 #[rustfmt::skip]
 const KEYS: &[Key] = &[
-    key("objective.row_temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.1"), "0.1").only("objective.name", &["self-classifier"]),
-    key("objective.column_temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.05"), "0.05").only("objective.name", &["self-classifier"]),
+    key("objective.row_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.1"), "0.1").only("objective.name", &["self-classifier"]),
+    key("objective.column_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.05"), "0.05").only("objective.name", &["self-classifier"]),
 ];
 
 /// The two temperatures.

@@ -34,9 +34,13 @@ pub(super) const METHOD: Method = Method {
     new: |setup| Ok(Box::new(SimClr::new(setup)?)),
 };
 
-const KEYS: &[Key] =
-    &[key("objective.temperature", Kind::Number(Bounds::Positive), Fallback::Value("0.1"), "0.1")
-        .only("objective.name", &["simclr"])];
+const KEYS: &[Key] = &[key(
+    "objective.temperature",
+    Kind::Number(Bounds::Temperature),
+    Fallback::Value("0.1"),
+    "0.1",
+)
+.only("objective.name", &["simclr"])];
 
 /// NT-Xent of two views (N × D each), a scalar.
 ///

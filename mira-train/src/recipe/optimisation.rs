@@ -1,4 +1,4 @@
-//! Steps and their length.
+//! The sections `[optimizer]` and `[schedule]`: which optimiser, and how learning rate and weight decay change over a run.
 
 use serde::{Deserialize, Serialize};
 

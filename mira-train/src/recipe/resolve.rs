@@ -154,6 +154,7 @@ impl Bounds {
             Self::ZeroUp => x >= 0.0 && x.is_finite(),
             Self::PositiveUnit => x > 0.0 && x <= 1.0,
             Self::HalfUnit => (0.0..=0.5).contains(&x),
+            Self::Temperature => x >= 1e-6 && x.is_finite(),
         }
     }
 
@@ -165,6 +166,7 @@ impl Bounds {
             Self::ZeroUp => "of at least 0",
             Self::PositiveUnit => "in (0, 1]",
             Self::HalfUnit => "in [0, 0.5]",
+            Self::Temperature => "of at least 1e-6",
         }
     }
 }

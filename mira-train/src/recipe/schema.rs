@@ -1,6 +1,6 @@
 //! Every key: what its value may be, what it defaults to, and when it applies.
 
-use Bounds::{HalfUnit, Positive, PositiveUnit, Unit, UnitOpen, ZeroUp};
+use Bounds::{HalfUnit, Positive, PositiveUnit, Temperature, Unit, UnitOpen, ZeroUp};
 use Fallback::{Optional, Required, Value, Width};
 use Kind::{Choice, Flag, Names, Number, Pair, Range, Text, Triple, Whole};
 
@@ -57,6 +57,8 @@ pub enum Bounds {
     PositiveUnit,
     /// [0, 1/2]
     HalfUnit,
+    /// [10⁻⁶, ∞): what similarities are divided by in f32, with gradients as many times as large
+    Temperature,
 }
 
 /// What is used where a key is absent.
@@ -141,7 +143,7 @@ const KEYS: &[Key] = &[
     key("assignment.epsilon", Number(Positive), Value("0.05"), "0.05").only("assignment.method", &["sinkhorn"]),
     key("assignment.iterations", Whole(1, 1_000_000), Optional, "30").only("assignment.method", ITERATED),
     key("assignment.tolerance", Number(Positive), Optional, "1e-5").only("assignment.method", ITERATED),
-    key("loss.temperature", Number(Positive), Value("0.1"), "0.1"),
+    key("loss.temperature", Number(Temperature), Value("0.1"), "0.1"),
     key("loss.reduction", Choice(&["mean", "sum"]), Value("\"mean\""), "\"mean\""),
     key("teacher.ema", Flag, Value("true"), "true"),
     key("teacher.momentum_start", Number(Unit), Value("0.99"), "0.99").only("teacher.ema", &["true"]),

@@ -116,7 +116,7 @@ pub fn load_latest(run: &Path, strict: bool) -> Result<Option<Loaded>, Error> {
             Ok(snapshot) => {
                 let warnings = damaged.iter().zip(&all).map(|(damage, (lost, _))| {
                     let num_steps = lost - step;
-                    format!("{damage} — falling back to step {step}: {num_steps} steps are trained again")
+                    format!("{damage} — falling back to step {step}, {num_steps} steps earlier")
                 });
                 let warnings = warnings.collect();
                 return Ok(Some(Loaded { step: *step, path: path.clone(), snapshot, warnings }));

@@ -26,6 +26,8 @@ pub enum Signal {
     Terminate,
     /// SIGUSR1: what schedulers send some time before.
     User1,
+    /// SIGHUP: the terminal is gone, as when a connection drops.
+    HangUp,
 }
 
 impl fmt::Display for Signal {
@@ -34,6 +36,7 @@ impl fmt::Display for Signal {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::User1 => "SIGUSR1",
+            Self::HangUp => "SIGHUP",
         })
     }
 }
@@ -50,11 +53,21 @@ const SIGNALS: &[(i32, Signal)] = &[
     (SIGTERM, Signal::Terminate),
     #[cfg(unix)]
     (signal_hook::consts::SIGUSR1, Signal::User1),
+    #[cfg(unix)]
+    (signal_hook::consts::SIGHUP, Signal::HangUp),
 ];
 
+/// Whether this process was started to go on without its terminal; taken for granted where the system does not say.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask & 1 != 0)
+}
+
 impl StopRequest {
-    /// Listens for SIGINT, SIGTERM and SIGUSR1 (Ctrl-C on Windows) from now to the process's end; a second SIGINT ends it at once, with
-    /// exit code 130. To be called once, before threads are busy.
+    /// Listens for SIGINT, SIGTERM, SIGUSR1 and SIGHUP (Ctrl-C on Windows) from now to the process's end; a second SIGINT ends it at once, with
+    /// exit code 130. A SIGHUP that is ignored, as under `nohup`, stays so. To be called once, before threads are busy.
     ///
     /// # Errors
     /// [`Error::Signals`].
@@ -65,7 +78,10 @@ impl StopRequest {
             let interrupted = Arc::new(AtomicBool::new(false));
             flag::register_conditional_shutdown(SIGINT, EXIT_AT_ONCE, Arc::clone(&interrupted))?;
             flag::register(SIGINT, interrupted)?;
-            for (place, &(number, _)) in SIGNALS.iter().enumerate() {
+            for (place, &(number, signal)) in SIGNALS.iter().enumerate() {
+                if signal == Signal::HangUp && ignores_hang_up() {
+                    continue;
+                }
                 flag::register_usize(number, Arc::clone(&request.last), place + 1)?;
             }
             Ok(())

@@ -1,3 +1,5 @@
+//! Why training cannot begin, go on or end.
+
 use std::path::PathBuf;
 
 /// Errors of training.

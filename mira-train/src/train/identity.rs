@@ -63,6 +63,17 @@ impl Identity {
     }
 }
 
+/// In what a source differs from the training images that a checkpoint's description names.
+pub(crate) fn other_images(source: &dyn Source, saved: &Value) -> Option<String> {
+    let num_images = saved.get("num_images")?.as_u64()?;
+    if num_images != source.len() as u64 {
+        return Some(format!("{num_images} training images, not {}", source.len()));
+    }
+    let same = format!("{:016x}", fingerprint(source));
+    let is_other = saved.get("data_fingerprint")?.as_str()? != same;
+    is_other.then(|| "training images of other names, sizes or pixels".into())
+}
+
 /// A number that is the same for a copy of a set elsewhere: of the images' names within it; without names of their sizes in bytes, and the
 /// pixels of some. Not of their labels, which evaluations may be given or denied at any time.
 pub(super) fn fingerprint(source: &dyn Source) -> u64 {

@@ -63,6 +63,11 @@ impl Progress {
         self.terminal.say(line);
     }
 
+    /// A warning, whatever is quiet.
+    pub fn warn(&self, warning: &str) {
+        self.terminal.warn(warning);
+    }
+
     /// The bar goes away.
     pub fn finish(&self) {
         self.terminal.finish();

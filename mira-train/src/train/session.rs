@@ -264,7 +264,7 @@ impl Session {
     /// Data that cannot be read, a disk that cannot be written, a loss that is not finite for too long; all before it is saved.
     pub fn train(&mut self) -> Result<Ending, Error> {
         for warning in self.warnings.clone() {
-            self.progress.say(&format!("warning: {warning}"));
+            self.progress.warn(&warning);
         }
         let ending = match self.train_and_evaluate() {
             Err(Error::Evaluation(eval::Error::Stopped)) => self.interrupted(),
@@ -405,8 +405,13 @@ impl Session {
                     "kind": "skip", "step": step, "epoch": report.epoch, "loss": loss, "gradient_norm": gradient_norm,
                     "in_a_row": self.state.num_skipped
                 }))?;
-                self.progress.say(&format!(
-                    "warning: step {step} skipped: loss {loss}, gradient norm {gradient_norm}"
+                let more = if loss.is_finite() && gradient_norm.is_finite() {
+                    ", statistics of batch norms not finite"
+                } else {
+                    ""
+                };
+                self.progress.warn(&format!(
+                    "step {step} skipped: loss {loss}, gradient norm {gradient_norm}{more}"
                 ));
                 if self.state.num_skipped > self.recipe.train.max_skipped_steps {
                     return Err(self.diverged());
@@ -434,7 +439,7 @@ impl Session {
     }
 
     fn tell(&mut self, warning: String) {
-        self.progress.say(&format!("warning: {warning}"));
+        self.progress.warn(&warning);
         self.warnings.push(warning);
     }
 

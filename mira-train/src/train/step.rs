@@ -156,7 +156,10 @@ impl Trainer {
         report.loss = loss;
         report.gradient_norm = squares.sqrt();
         state.step += 1;
-        if !loss.is_finite() || !squares.is_finite() {
+        // Batch norms make numbers of any size finite, but not the statistics that an evaluation takes.
+        let of_teacher = state.teacher_running.iter().flatten();
+        let has_statistics = state.running.iter().chain(of_teacher).all(|x| x.is_finite());
+        if !(loss.is_finite() && squares.is_finite() && has_statistics) {
             state.running.clone_from(&self.running_before);
             state.teacher_running.clone_from(&self.teacher_running_before);
             state.num_skipped += 1;

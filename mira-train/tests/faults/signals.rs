@@ -1,12 +1,12 @@
 //! Being asked to stop, and being told.
 
 use std::path::Path;
-use std::process::exit;
+use std::process::{Command, exit};
 use std::time::Duration;
 
 use mira_train::run_folder::{EXIT_INTERRUPTED, Signal, StopRequest};
 
-use crate::support::{Other, say};
+use crate::support::{Other, as_other, say};
 
 /// Long enough for any machine; a process that outlives it has failed.
 const NUM_WAITS: usize = 20_000;
@@ -44,13 +44,40 @@ pub(crate) fn never_stop() {
 
 #[test]
 fn signals_ask_for_an_end_with_its_own_exit_code() {
-    for (name, said) in [("INT", "SIGINT"), ("TERM", "SIGTERM"), ("USR1", "SIGUSR1")] {
+    for (name, said) in
+        [("INT", "SIGINT"), ("TERM", "SIGTERM"), ("USR1", "SIGUSR1"), ("HUP", "SIGHUP")]
+    {
+        // Whoever runs these tests without a terminal hands that on.
+        if name == "HUP" && ignores_hang_up() {
+            continue;
+        }
         let mut other = Other::start("stop when asked", Path::new(""));
         assert_eq!(other.says().as_deref(), Some("ready"));
         other.signal(name);
         assert_eq!(other.says().as_deref(), Some(said));
         assert_eq!(other.exit_code(), Some(75));
     }
+}
+
+/// Whether this process ignores SIGHUP, and so those that it starts; where the system does not say, a trainer takes it for granted.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+    mask.is_none_or(|mask| u64::from_str_radix(mask, 16).unwrap() % 2 == 1)
+}
+
+/// As under `nohup`.
+#[test]
+fn a_hang_up_that_is_ignored_stays_so() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    as_other(&mut command, "stop when asked", Path::new(""));
+    let mut other = Other::of(&mut command);
+    assert_eq!(other.says().as_deref(), Some("ready"));
+    other.signal("HUP");
+    other.signal("TERM");
+    assert_eq!(other.says().as_deref(), Some("SIGTERM"));
+    assert_eq!(other.exit_code(), Some(75));
 }
 
 #[test]

@@ -67,7 +67,12 @@ pub(crate) struct Other {
 
 impl Other {
     pub(crate) fn start(role: &str, folder: &Path) -> Self {
-        let mut child = command(role, folder).spawn().unwrap();
+        Self::of(&mut command(role, folder))
+    }
+
+    /// What [`as_other`] has prepared.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
     }

@@ -17,6 +17,9 @@ const EVERY: Duration = Duration::from_millis(50);
 /// As much of what a run said at its end as is looked through for the reason.
 const MAX_SAID: u64 = 1 << 16;
 
+/// How many of a run's warnings are passed on.
+const MAX_WARNINGS: usize = 3;
+
 /// How a run's process ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -27,7 +30,7 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-/// Makes a run, or what is left of it, and waits for its end.
+/// Makes a run, or what is left of it, and waits for its end: how that was, and what the run warned of.
 pub(super) fn make(
     plan: &Plan,
     method: usize,
@@ -35,13 +38,13 @@ pub(super) fn make(
     out: &Path,
     stop: &StopRequest,
     say: &dyn Fn(&str),
-) -> Outcome {
+) -> (Outcome, Vec<String>) {
     let folder = plan.folder(method, seed, out);
     // A comparison that was killed leaves a run that goes on by itself.
     let mut is_told = false;
     while let Some(owner) = locked_by(&folder) {
         if stop.requested().is_some() {
-            return Outcome::Interrupted;
+            return (Outcome::Interrupted, Vec::new());
         }
         if !std::mem::replace(&mut is_told, true) {
             say(&format!("{owner} is at it; waiting for its end"));
@@ -50,11 +53,16 @@ pub(super) fn make(
     }
     let state = plan.look(method, seed, out).state;
     if state == State::Done {
-        return Outcome::Done;
+        return (Outcome::Done, Vec::new());
     }
     match start(plan, method, seed, out, state != State::Waiting) {
-        Ok((child, said)) => follow(child, said, stop),
-        Err(error) => Outcome::Failed(format!("it cannot be started: {error}")),
+        Ok((child, said)) => {
+            let (ending, is_told) = follow(child, stop);
+            let said = end_of(said);
+            let log = folder.join("metrics.jsonl");
+            (outcome(ending, is_told, &said), warnings(&said, &log))
+        }
+        Err(error) => (Outcome::Failed(format!("it cannot be started: {error}")), Vec::new()),
     }
 }
 
@@ -83,18 +91,26 @@ fn start(
     Ok((command.spawn()?, said))
 }
 
-fn follow(mut child: Child, said: File, stop: &StopRequest) -> Outcome {
+/// Waits for the end of a run, which it asks to stop if that is asked for; how it ended, and whether it was asked.
+fn follow(mut child: Child, stop: &StopRequest) -> (std::io::Result<ExitStatus>, bool) {
     let mut is_told = false;
-    let status = loop {
+    loop {
         match child.try_wait() {
-            Ok(Some(status)) => break status,
+            Ok(Some(status)) => return (Ok(status), is_told),
             Ok(None) => {}
-            Err(error) => return Outcome::Failed(format!("it cannot be waited for: {error}")),
+            Err(error) => return (Err(error), is_told),
         }
         if stop.requested().is_some() && !std::mem::replace(&mut is_told, true) {
             ask_to_stop(&child);
         }
         sleep(EVERY);
+    }
+}
+
+fn outcome(ending: std::io::Result<ExitStatus>, is_told: bool, said: &str) -> Outcome {
+    let status = match ending {
+        Ok(status) => status,
+        Err(error) => return Outcome::Failed(format!("it cannot be waited for: {error}")),
     };
     if status.success() {
         Outcome::Done
@@ -104,6 +120,22 @@ fn follow(mut child: Child, said: File, stop: &StopRequest) -> Outcome {
     } else {
         Outcome::Failed(reason(status, said))
     }
+}
+
+/// What a run warned of, as it said it, without repetitions.
+fn warnings(said: &str, log: &Path) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for line in said.lines().filter(|line| line.starts_with("warning: ")) {
+        if !all.iter().any(|other| other == line) {
+            all.push(line.to_owned());
+        }
+    }
+    if all.len() > MAX_WARNINGS {
+        let num_more = all.len() - MAX_WARNINGS;
+        all.truncate(MAX_WARNINGS);
+        all.push(format!("warning: and {num_more} more, in {}", log.display()));
+    }
+    all
 }
 
 /// SIGTERM whatever the signal was: from a terminal the run has had its SIGINT already, and a second one would end it without a checkpoint.
@@ -119,15 +151,19 @@ fn ask_to_stop(_: &Child) {
     // Ctrl-C has reached it as well.
 }
 
-/// What the run said at its end, or how it ended.
-fn reason(status: ExitStatus, mut said: File) -> String {
+/// What the run said at its end.
+fn end_of(mut said: File) -> String {
     let mut bytes = Vec::new();
     let len = said.metadata().map_or(0, |m| m.len());
     let _ = said
         .seek(SeekFrom::Start(len.saturating_sub(MAX_SAID)))
         .and_then(|_| said.take(MAX_SAID).read_to_end(&mut bytes));
-    let text = String::from_utf8_lossy(&bytes);
-    let last = |start: &str| text.lines().rev().find_map(|line| line.strip_prefix(start));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Why the run failed, in its own words, or how it ended.
+fn reason(status: ExitStatus, said: &str) -> String {
+    let last = |start: &str| said.lines().rev().find_map(|line| line.strip_prefix(start));
     let line = last("error: ").or_else(|| last("").filter(|line| !line.trim().is_empty()));
     match line {
         Some(line) if status.code().is_some_and(|code| code < 100) => line.to_owned(),

@@ -25,8 +25,12 @@ const MAX_LISTED: usize = 6;
 pub(super) struct Plan {
     /// What to call it.
     pub(super) name: String,
+    /// Those of the command line, then those that a folder has beside them.
     pub(super) methods: Vec<Planned>,
+    /// Seeds that there are results of, or will be.
     pub(super) num_seeds: u64,
+    /// How many methods and seeds are asked for: the first of either.
+    pub(super) asked: (usize, u64),
 }
 
 /// A recipe, and what it is called.
@@ -63,7 +67,42 @@ impl Plan {
         } else {
             format!("{}-and-{}-more", all[0], all.len() - 1)
         };
-        Ok(Self { name, methods, num_seeds: args.seeds })
+        let asked = (methods.len(), args.seeds);
+        Ok(Self { name, methods, num_seeds: args.seeds, asked })
+    }
+
+    /// The runs that a comparison's folder has from commands before this one belong to its results, too: they are not made, but told.
+    pub(super) fn join(&mut self, out: &Path) -> Result<(), Error> {
+        let names = |folder: &Path| -> Vec<String> {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let mut names: Vec<_> =
+                entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            names.sort();
+            names
+        };
+        for name in names(out) {
+            let folder = out.join(&name);
+            let seeds = names(&folder)
+                .into_iter()
+                .filter_map(|file| file.strip_prefix("seed-")?.strip_suffix(".toml")?.parse().ok())
+                .filter(|seed: &u64| folder.join(format!("seed-{seed}/recipe.toml")).is_file());
+            let seeds: Vec<u64> = seeds.collect();
+            let Some(&seed) = seeds.first() else { continue };
+            let last = seeds.into_iter().max().unwrap_or(seed);
+            self.num_seeds = self.num_seeds.max(last.saturating_add(1));
+            if self.methods.iter().any(|method| method.name == name) {
+                continue;
+            }
+            let run = folder.join(format!("seed-{seed}"));
+            let text = read_recipe(&run).map_err(train::Error::from)?;
+            let origin = run.join("recipe.toml");
+            let recipe = Recipe::from_toml(&text, &origin.display().to_string())?;
+            let given = run.display().to_string();
+            let planned = Planned { name, given, recipe };
+            check_equal(&self.methods[0], &planned)?;
+            self.methods.push(planned);
+        }
+        Ok(())
     }
 
     /// The folder of a run.

@@ -1,4 +1,4 @@
-//! Files as memory.
+//! Shards as memory: a mapped file, which nobody rewrites in place.
 
 use std::fs::File;
 use std::path::Path;

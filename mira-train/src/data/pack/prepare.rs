@@ -1,4 +1,4 @@
-//! What becomes of one image.
+//! What becomes of one image when a set is packed: decoded, made smaller if asked for, encoded anew or kept as it is, with its checksum.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

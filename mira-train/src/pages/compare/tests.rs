@@ -1,3 +1,5 @@
+//! What the page of a comparison holds, and that it is well-formed.
+
 use super::page::mean_curve;
 use super::*;
 use crate::pages::html::check::well_formed;

@@ -1,3 +1,5 @@
+//! What plots of runs hold, as pages and as pictures.
+
 use super::*;
 use crate::pages::drawing::{Anchor, Shape, text_width};
 use crate::pages::html::check::well_formed;

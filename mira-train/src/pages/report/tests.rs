@@ -1,3 +1,5 @@
+//! What a run's report holds, and that it is well-formed.
+
 use super::*;
 use crate::pages::html::check::well_formed;
 use crate::pages::metrics::{EvalRecord, StepRecord};

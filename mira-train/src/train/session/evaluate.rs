@@ -92,7 +92,7 @@ impl Session {
         for (split, image) in left_out {
             if self.quarantine.append(split, &image)? {
                 let problem = image.problem;
-                self.progress.say(&format!("warning: {problem}; evaluations leave it out"));
+                self.progress.warn(&format!("{problem}; evaluations leave it out"));
             }
         }
         let found = found?;

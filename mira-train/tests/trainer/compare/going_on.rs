@@ -82,6 +82,28 @@ fn killed_it_makes_only_what_is_missing() {
     );
 }
 
+/// Results are of the folder, not of the last command.
+#[test]
+fn what_was_compared_before_stays_in_the_results() {
+    let sandbox = two_recipes();
+    succeeds(&mut sandbox.command(&["compare", "a.toml", "--seeds", "2", "--out", "out"]));
+    let b = ["compare", "b.toml", "--seeds", "1", "--out", "out"];
+    let said = succeeds(&mut sandbox.command(&b));
+    assert!(said.contains("| a ") && said.contains("| b "), "{said}");
+    let table = Table::read(&sandbox, "out");
+    for (method, seed, state) in
+        [("a", 0, "done"), ("a", 1, "done"), ("b", 0, "done"), ("b", 1, "waiting")]
+    {
+        assert_eq!(table.get(method, seed, "state"), state, "{method} {seed}");
+    }
+    assert!(!sandbox.path("out/b/seed-1").exists(), "nobody asked for it");
+    // What cannot be compared with what is there is not mixed with it.
+    refused(
+        sandbox.command(&b).args(["--set", "schedule.epochs=3"]),
+        &["out/a/seed-0", "schedule.epochs (3, 2)"],
+    );
+}
+
 /// Killed together with the run it was waiting for, which goes on from its last checkpoint.
 #[cfg(unix)]
 #[test]

@@ -1,4 +1,4 @@
-//! What holds for every method, whatever its loss: a new entry of `METHODS` is tested without a change here.
+//! What holds for every method, whatever its loss: a new entry of `METHODS` is tested, and named below only where its numbers are of another kind.
 
 use candle_core::DType;
 use mira_train::objective::{METHODS, Method, Ranks, State};

@@ -59,6 +59,21 @@ fn every_objective_has_its_published_settings_and_sections() {
 }
 
 #[test]
+fn temperatures_have_a_least_one() {
+    let mut found = 0;
+    for method in METHODS {
+        for key in method.keys.iter().filter(|key| key.path.ends_with("temperature")) {
+            let (_, name) = key.path.split_once('.').unwrap();
+            let text = |x: &str| of(&format!("name = \"{}\"\n{name} = {x}", method.name));
+            has(&refused(&text("9.99e-7")), &[key.path, "of at least 1e-6"]);
+            assert!(Recipe::from_toml(&text("1e-6"), "r").is_ok(), "{}", method.name);
+            found += 1;
+        }
+    }
+    assert!(found >= 8, "{found}");
+}
+
+#[test]
 fn settings_of_other_objectives_are_refused() {
     let imsvd = "name = \"imsvd\"";
     has(&refused(&of("name = \"imsdv\"")), &["objective.name", "did you mean \"imsvd\"?"]);

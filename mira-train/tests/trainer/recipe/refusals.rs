@@ -60,6 +60,11 @@ fn values_out_of_range() {
         ("iterations = 30", "iterations = 3\nbeta_start = 1", &["beta_start` is 1", "in [0, 1)"]),
         ("iterations = 30", "iterations = 3\nbeta_end = -0.5", &["beta_end` is -0.5"]),
         ("iterations = 30", "tolerance = 0.0", &["assignment.tolerance` is 0"]),
+        (
+            "[train]",
+            "[loss]\ntemperature = 1e-7\n[train]",
+            &["loss.temperature", "a number of at least 1e-6"],
+        ),
         ("[train]", "[data]\nclasses = 3\n[train]", &["data.classes` is 3", "an array of names"]),
         ("[train]", "[data]\nclasses = []\n[train]", &["data.classes` is []"]),
         ("[train]", "[data]\nclasses = [\"a\", 1]\n[train]", &["data.classes` is [\"a\", 1]"]),

@@ -132,7 +132,10 @@ fn more_than_allowed_end_a_run_and_are_listed_all_the_same() {
 #[test]
 fn every_session_warns_of_images_that_evaluations_leave_out() {
     let sandbox = set(&["train/bee/101.jpg"]);
-    succeeds(&mut run(&sandbox, "run", &["--quiet", "--set", "schedule.epochs=2"]));
+    let quiet = run(&sandbox, "run", &["--quiet", "--set", "schedule.epochs=2"]).output();
+    let said = String::from_utf8_lossy(&quiet.expect("the binary").stderr).into_owned();
+    assert!(said.contains("evaluations leave out 1 of 240"), "quiet is not silent: {said}");
+    assert!(said.lines().all(|line| line.starts_with("warning: ")), "{said}");
     let warned = || -> Vec<Value> {
         let warnings = sandbox.metrics("run", "warning").into_iter();
         let is_it = |w: &Value| w["message"].as_str().is_some_and(|m| m.contains("1 of 240"));

@@ -124,6 +124,52 @@ fn on_other_test_images_a_run_is_evaluated_again_and_on_a_copy_it_is_not() {
     }
 }
 
+/// The path in a run's recipe counts from where the run was started; from elsewhere it may lead to other images, or nowhere.
+#[test]
+fn evaluated_from_another_folder_it_says_what_it_evaluates_on() {
+    let sandbox = Sandbox::new();
+    for name in ["data", "elsewhere/data"] {
+        images(&sandbox.path(name), 0);
+    }
+    // One image less than the run had.
+    std::fs::remove_file(sandbox.path("elsewhere/data/train/cats/0.png")).expect("an image");
+    std::fs::create_dir(sandbox.path("nowhere")).expect("a folder");
+    succeeds(sandbox.tiny("run", &SHORT).args(["--data", "data"]));
+    let eval = |from: &str, more: &[&str]| {
+        let mut command = sandbox.command(&["eval", "knn"]);
+        command.current_dir(sandbox.path(from)).arg(sandbox.path("run")).args(more);
+        command.args(["--neighbours", "5"]);
+        command
+    };
+    let said = |command: &mut std::process::Command| {
+        let output = command.output().expect("the binary");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    assert_eq!(said(&mut eval(".", &[])), "");
+    let other = said(&mut eval("elsewhere", &[]));
+    assert!(other.contains("it had 120 training images, not 119"), "{other}");
+    // Whoever names them means them.
+    assert_eq!(said(&mut eval("elsewhere", &["--data", "data"])), "");
+    let nowhere = &mut eval("nowhere", &[]);
+    super::support::refused(nowhere, &["data.path = data", "name it with --data"]);
+    // Weights by themselves know which recipe they are of.
+    let recipe = std::fs::read_to_string(sandbox.path("run/recipe.toml")).expect("its recipe");
+    assert_eq!(recipe.matches("\nepochs = 2\n").count(), 1, "{recipe}");
+    let other = recipe.replace("\nepochs = 2\n", "\nepochs = 3\n");
+    std::fs::write(sandbox.path("other.toml"), other).expect("a file");
+    for (recipe, warns) in [("run/recipe.toml", false), ("other.toml", true)] {
+        let weights = ["eval", "knn", "run/encoder.safetensors", "--neighbours", "5", "--recipe"];
+        let said = said(sandbox.command(&weights).arg(recipe));
+        assert_eq!(said.contains("of a run with another recipe"), warns, "{recipe}: {said}");
+    }
+    let json = succeeds(&mut eval(".", &["--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    // Two epochs of 120 images, 40 a step, at the tiny recipe's size.
+    assert_eq!((&json["step"], &json["num_steps"]), (&6.into(), &6.into()), "{json}");
+    assert_eq!((&json["image_size"], &json["data"]), (&16.into(), &"data".into()), "{json}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_new_in_a_recipe_is_logged_before_the_folder_has_it() {

@@ -363,12 +363,12 @@ fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
     succeeds(sandbox.command(&resume).arg("copy"));
     // From another folder the recipe's path leads nowhere.
     let mut elsewhere = sandbox.command(&["run", "--resume", "--out", "../run"]);
-    refused(elsewhere.current_dir(sandbox.path("copy")), &["data", "give --data with --resume"]);
+    refused(elsewhere.current_dir(sandbox.path("copy")), &["data", "name it with --data"]);
     // Not where it was given.
     for given in [&["--data", "nowhere"][..], &["--set", "data.path=nowhere"]] {
         let output = sandbox.command(&resume[..4]).args(given).output().expect("the binary");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("nowhere") && !said.contains("give --data"), "{said}");
+        assert!(said.contains("nowhere") && !said.contains("name it with"), "{said}");
     }
 }
