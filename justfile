@@ -1,7 +1,7 @@
-# The same commands CI runs. `just` lists them.
+# Parts of what CI runs (`just ci` is all of it), and proofs and comparisons that take longer. `just` lists them.
 
 # All but candle-cuda, for which candle compiles kernels with nvcc; see check-candle-cuda
-features := "mira/candle,mira/cuda,mira/serde,mira-cuda/device-tests"
+features := "mira/candle,mira/cuda,mira/serde,mira-cuda/device-tests,mira-train/object-store,mira-train/fuzzing"
 
 default:
     @just --list
@@ -22,7 +22,8 @@ lint:
 
 # Every combination of features compiles
 features:
-    cargo hack --workspace --exclude mira-candle --feature-powerset --exclude-features candle-cuda check
+    cargo hack --workspace --exclude mira-candle --exclude mira-train --feature-powerset --exclude-features candle-cuda check
+    cargo hack -p mira-train --each-feature --exclude-features turbojpeg --exclude-all-features check
     cargo check -p mira-candle
 
 # The CUDA kernels for every architecture, without a GPU: registers, spills, shared memory (installs NVRTC)
@@ -33,7 +34,7 @@ check-kernels *args:
 check-driver *args:
     dev/check_driver {{args}}
 
-# Takes each barrier, fence and order of memory out of the kernels by itself, to see that a test misses it; after check-driver (half an hour)
+# Takes each barrier, fence and order of memory out of the kernels by itself, to see that a test fails without; after check-driver (half an hour)
 check-orders *args:
     dev/check_orders {{args}}
 

@@ -1,3 +1,5 @@
+//! Why a network cannot be built.
+
 use super::Geometry;
 
 /// Errors of building a network.

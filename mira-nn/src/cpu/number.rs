@@ -1,4 +1,4 @@
-//! What networks run in.
+//! The trait of what networks run in, f32 and f64; its implementations compile the kernels here, once.
 
 use mira_simd::Scalar;
 
