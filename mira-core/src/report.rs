@@ -46,6 +46,7 @@ pub struct Report {
     /// prototypes in use.
     pub marginal_entropy: f64,
     /// Value of the method's objective at the assignment: Eq. 4 for MIRA (where the backend was asked to compute it),
-    /// `−(1/B) Σ w·S + (ε/B) Σ w log w` for Sinkhorn–Knopp, 0 for softmax.
+    /// `−(1/B) Σ w·S + (ε/B) Σ w log w` for Sinkhorn–Knopp, 0 for softmax. MIRA's is a difference of numbers as large as S/τ, of which
+    /// some 2⁻⁵² are lost: at |S|/τ of 1e9 it has nine digits after the point. [`verify`](crate::verify()) keeps them at any temperature.
     pub objective: Option<f64>,
 }

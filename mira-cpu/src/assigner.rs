@@ -67,6 +67,7 @@ impl<L: Logit, A: Real> CpuAssigner<L, A> {
     }
 
     /// Whether [`Report::objective`] is wanted for MIRA: one more exponential per element. (For the other methods it is free.)
+    /// Over ranks all must ask for it, or none has it.
     #[must_use]
     pub fn with_objective(self, objective: bool) -> Self {
         Self { objective, ..self }
