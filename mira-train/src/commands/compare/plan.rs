@@ -17,6 +17,8 @@ const EQUAL: [&str; 6] = ["data", "model", "views", "eval", "train", "schedule.e
 /// What may be different when a comparison goes on, since no number depends on it.
 const MAY_CHANGE: [&str; 5] =
     ["data.path", "data.num_workers", "data.prefetch", "data.read_timeout", "checkpoint"];
+/// As many seeds as the command line takes; a folder of another name is not a run's.
+const MAX_SEEDS: u64 = 1000;
 /// How many differences an error lists.
 const MAX_LISTED: usize = 6;
 
@@ -85,7 +87,9 @@ impl Plan {
             let seeds = names(&folder)
                 .into_iter()
                 .filter_map(|file| file.strip_prefix("seed-")?.strip_suffix(".toml")?.parse().ok())
-                .filter(|seed: &u64| folder.join(format!("seed-{seed}/recipe.toml")).is_file());
+                .filter(|seed: &u64| {
+                    *seed < MAX_SEEDS && folder.join(format!("seed-{seed}/recipe.toml")).is_file()
+                });
             let seeds: Vec<u64> = seeds.collect();
             let Some(&seed) = seeds.first() else { continue };
             let last = seeds.into_iter().max().unwrap_or(seed);
