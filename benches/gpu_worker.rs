@@ -10,11 +10,14 @@
 //! | `load B K f32\|bf16 FILE` (row-major, little-endian) | `{"ok"}` |
 //! | `copy N`: N copies of the logits on the device, the floor of reading and writing them once | `{"milliseconds", "latency_milliseconds"}` |
 //! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "latency_milliseconds", "iterations", "passes", "log_ratio_bound"}` |
+//! | `timeline N METHOD`, of the last of N launches; after `diagnose` | `{"passes", "table"}`: cycles of half of the blocks, by what they did in each pass |
+//! | `diagnose DIR [PATIENCE]`: from now on with kernels that tell of themselves, which `dev/check_kernels --diagnose DIR` makes | `{"ok"}` |
 //! | `save FILE` (the last assignment, f32) | `{"ok"}` |
 //!
 //! Milliseconds are medians of N: of a launch among others, back to back, and of one alone on an idle stream, from before the host begins to enqueue it.
 
 use std::io::{BufRead, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +25,7 @@ use half::bf16;
 use mira::{Assigner, Method, Shape};
 use mira_cuda::cudarc::driver::sys::CUevent_flags;
 use mira_cuda::cudarc::driver::{CudaEvent, CudaStream, DriverError};
-use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, device, kernel_names, prepare};
+use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, device, diagnosis, kernel_names, prepare};
 use serde_json::{Value, json};
 
 mod request;
@@ -101,6 +104,19 @@ fn answer() -> Result<(), Failure> {
                 match logits {
                     Logits::F32(logits) => time(&stream, method, logits, assignment, n)?,
                     Logits::Bf16(logits) => time(&stream, method, logits, assignment, n)?,
+                }
+            }
+            (["diagnose", folder, patience @ ..], _) => {
+                let patience = patience.first().map_or(Ok(0), |looks| looks.parse())?;
+                // SAFETY: whoever asks for it answers for what lies there.
+                let is_first = unsafe { diagnosis::take_kernels_from(Path::new(folder), patience) };
+                json!({ "ok": is_first })
+            }
+            (["timeline", n, method @ ..], Some(Problem { logits, assignment })) => {
+                let (n, method) = (n.parse()?, request::method(method)?);
+                match logits {
+                    Logits::F32(logits) => timeline(&stream, method, logits, assignment, n)?,
+                    Logits::Bf16(logits) => timeline(&stream, method, logits, assignment, n)?,
                 }
             }
             (["save", file], Some(problem)) => {
@@ -222,4 +238,37 @@ fn time<L: Logit>(
         "passes": report.passes,
         "log_ratio_bound": report.certificate.log_ratio_bound,
     }))
+}
+
+fn timeline<L: Logit>(
+    stream: &Arc<CudaStream>,
+    method: Method,
+    logits: &DeviceMatrix<L>,
+    assignment: &mut DeviceMatrix<f32>,
+    n: usize,
+) -> Result<Value, Failure> {
+    let assigner = CudaAssigner::<L, f32>::new(method, stream)?;
+    let mut workspace = assigner.workspace(logits.shape)?;
+    // Clocks rise, and what fits into L2 is there.
+    for launch in 1..=n.max(1) {
+        if launch == n.max(1) {
+            workspace.begin_diagnosis()?;
+        }
+        assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace)?;
+    }
+    let told = workspace
+        .diagnosis()?
+        .ok_or("no kernels that tell of themselves; `diagnose DIR` comes first")?;
+    let table = told.to_string();
+    let passes: Vec<Value> = told
+        .passes
+        .into_iter()
+        .map(|pass| {
+            pass.0
+                .into_iter()
+                .map(|(name, spread)| (name.to_owned(), json!(spread.median)))
+                .collect()
+        })
+        .collect();
+    Ok(json!({ "passes": passes, "cycles": told.total.median, "table": table }))
 }

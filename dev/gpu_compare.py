@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Times mira's CUDA backend beside PyTorch on the same device and inputs, eager and compiled, against the time of one copy.
 
-Usage: gpu_compare.py --worker FILE [--seconds 240] [--repeats 20] [--json FILE] [--no-compile | --only-compile] [--shapes BxK,...]
+Usage: gpu_compare.py --worker FILE [--seconds 240] [--repeats 20] [--json FILE] [--no-compile | --only-compile | --timeline DIR] [--shapes BxK,...]
 
 FILE is the built `gpu_worker` (benches/gpu_worker.rs). Without PyTorch the columns of PyTorch stay empty; where PyTorch fails, those of that row. `copy`
 reads and writes the logits once on the device: no assignment can be faster. (Of bf16 logits it writes 2 bytes an element, an assignment 4.) What fits in L2
 stays there between runs, for copy, mira and PyTorch alike: at 512x3000 `copies` are not those of DRAM. Times are medians of --repeats samples, each of as many runs back to back as take 2 ms,
 after 0.3 s of them; in the JSON there is the latency of one alone on an idle stream, too. torch.compile comes last, when all else is there; with
---only-compile it is added to the rows that an earlier run has left in the JSON. Nothing is begun after --seconds; what there is is written after
+--only-compile it is added to the rows that an earlier run has left in the JSON. With --timeline a table a case says what blocks did in each pass
+instead, in cycles, half of the blocks as long or less: `weights`, `sums` and `scalars` are waited for, `rows`, `images`, `decision` and `telling` are work. DIR is
+one that `dev/check_kernels --diagnose` made; telling takes some 4 % of a run at 512x3000. Nothing is begun after --seconds; what there is is written after
 each case. A worker that ends, or says nothing for --patience seconds, costs a case and is started anew.
 Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total variation, or a case had no bound or no answer.
 """
@@ -276,6 +278,25 @@ class Comparison:
         # It holds memory that PyTorch may need.
         self.worker.stop()
 
+    def timelines(self, file, kernels):
+        for batch, num_prototypes, dtype, data in self.problems():
+            make_logits(self.torch, batch, num_prototypes, dtype, data, file)
+            for name, reference, request in CASES:
+                what = f"{batch}x{num_prototypes} {dtype} {data} {name}"
+                if data == "trained" and reference is not mira or self.is_over(what):
+                    continue
+                try:
+                    if self.worker.process is None or reference is CASES[0][1]:
+                        self.worker.ask(f"diagnose {kernels}")
+                        self.worker.ask(f"load {batch} {num_prototypes} {dtype} {file}")
+                    told = self.worker.ask(f"timeline {self.options.repeats} {request}")
+                except NoAnswer as error:
+                    self.fail(what, error)
+                    continue
+                self.rows.append(dict(batch=batch, num_prototypes=num_prototypes, logits=dtype, data=data, method=name, cycles=told["cycles"], passes=told["passes"]))
+                print(f"{what}\n{told['table']}", flush=True)
+                self.write()
+
     def compiled(self, file):
         """Each reference once for a shape and type, whatever the methods that it stands for."""
         torch = self.torch
@@ -331,6 +352,7 @@ def main():
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--no-compile", action="store_true")
     which.add_argument("--only-compile", action="store_true")
+    which.add_argument("--timeline", type=Path, metavar="DIR")
     options = parser.parse_args()
     started = time.monotonic()
     try:
@@ -345,7 +367,9 @@ def main():
     largest = max(batch * num_prototypes for batch, num_prototypes in options.shapes)
     with tempfile.TemporaryDirectory(dir=folder_for(8 * largest)) as folder:
         file = Path(folder) / "array"
-        if options.only_compile:
+        if options.timeline:
+            comparison.timelines(file, options.timeline)
+        elif options.only_compile:
             if options.json and options.json.exists():
                 found = json.loads(options.json.read_text())
                 comparison.device, comparison.rows = found["device"], found["rows"]
@@ -354,10 +378,12 @@ def main():
                 comparison.assignments(file)
             except NoAnswer as error:
                 sys.exit(f"error: {error}")
-        if not options.no_compile:
+        if not options.no_compile and not options.timeline:
             comparison.compiled(file)
     comparison.worker.stop()
     print(f"{len(comparison.rows)} rows, {len(comparison.failed)} failed", flush=True)
+    if comparison.failed and options.timeline:
+        sys.exit(f"error: without an answer: {'; '.join(comparison.failed)}")
     if comparison.failed:
         sys.exit(f"error: without an answer, or more than 1e-5 from PyTorch's in total variation: {'; '.join(comparison.failed)}")
 

@@ -70,7 +70,7 @@ pub struct CudaAssigner<L = f32, A = f32> {
 pub struct CudaWorkspace {
     leaving: Leaving,
     pub(crate) plan: Plan,
-    kernels: Arc<Kernels>,
+    pub(crate) kernels: Arc<Kernels>,
     pub(crate) memory: CudaSlice<u8>,
     exchange: Option<Exchange>,
     pub(crate) num_problems: usize,

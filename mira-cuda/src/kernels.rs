@@ -12,13 +12,13 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 
 use cudarc::driver::result::{launch_cooperative_kernel, launch_kernel};
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUfunction_attribute, CUresult};
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DeviceRepr, DriverError};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DeviceRepr, DriverError};
 use cudarc::nvrtc::Ptx;
 use flate2::read::GzDecoder;
 
 use crate::params::THREADS;
 use crate::plan::{self, Hardware};
-use crate::{Error, cross_entropy};
+use crate::{Error, cross_entropy, diagnosis};
 
 /// What kernels are loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,16 @@ impl Operation {
             Self::CrossEntropy => {
                 (include_bytes!("cross_entropy/cross_entropy.ptx.gz"), &cross_entropy::KERNEL_NAMES)
             }
+        }
+    }
+
+    /// Of [`diagnosis`] in its folder.
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Assign => "assign.ptx",
+            Self::AssignOverRanks => "over_ranks.ptx",
+            Self::Certify => "certificate.ptx",
+            Self::CrossEntropy => "cross_entropy.ptx",
         }
     }
 }
@@ -108,7 +118,7 @@ pub(crate) struct Launch<'a> {
 /// The kernels of an operation in a context, loaded one by one when they are needed.
 #[derive(Debug)]
 pub(crate) struct Kernels {
-    functions: HashMap<&'static str, OnceLock<CudaFunction>>,
+    functions: HashMap<&'static str, OnceLock<(CudaFunction, Arc<CudaModule>)>>,
     /// Held while one is loaded.
     loading: Mutex<()>,
     operation: Operation,
@@ -175,33 +185,44 @@ impl Kernels {
     /// # Errors
     /// [`Error::OldDriver`], [`Error::NoCompiler`], [`Error::CompilerDisabled`], [`Error::InvalidKernels`], [`Error::Driver`].
     pub(crate) fn prepare(&self, kernel: &str) -> Result<(), Error> {
-        self.function(kernel).map(drop)
+        self.loaded(kernel).map(drop)
     }
 
-    fn function(&self, kernel: &str) -> Result<&CudaFunction, Error> {
+    /// Of which the kernel is.
+    pub(crate) fn module(&self, kernel: &str) -> Result<&Arc<CudaModule>, Error> {
+        self.loaded(kernel).map(|(_, module)| module)
+    }
+
+    fn loaded(&self, kernel: &str) -> Result<&(CudaFunction, Arc<CudaModule>), Error> {
         let place = &self.functions[kernel];
-        if let Some(function) = place.get() {
-            return Ok(function);
+        if let Some(loaded) = place.get() {
+            return Ok(loaded);
         }
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = place.get() {
-            return Ok(function);
+        if let Some(loaded) = place.get() {
+            return Ok(loaded);
         }
-        let function = self.load(kernel)?;
-        Ok(place.get_or_init(|| function))
+        let loaded = self.load(kernel)?;
+        Ok(place.get_or_init(|| loaded))
     }
 
-    fn load(&self, kernel: &str) -> Result<CudaFunction, Error> {
+    fn load(&self, kernel: &str) -> Result<(CudaFunction, Arc<CudaModule>), Error> {
         let (compressed, _) = self.operation.module();
-        let mut ptx = String::new();
-        GzDecoder::new(compressed).read_to_string(&mut ptx).map_err(Error::Kernels)?;
+        let ptx = diagnosis::text_of(self.operation.file()).unwrap_or_else(|| {
+            let mut ptx = String::new();
+            GzDecoder::new(compressed).read_to_string(&mut ptx).map(|_| ptx)
+        });
+        let ptx = ptx.map_err(Error::Kernels)?;
         let program = Ptx::from_src(with_one_kernel(&ptx, kernel));
         let module = self.context.load_module(program)?;
         let function = module.load_function(kernel)?;
         let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         let bytes = i32::try_from(self.hardware.shared_memory).unwrap_or(i32::MAX);
         function.set_attribute(most, bytes)?;
-        Ok(function)
+        if matches!(self.operation, Operation::Assign | Operation::AssignOverRanks) {
+            diagnosis::prepare(&self.context, &module)?;
+        }
+        Ok((function, module))
     }
 
     /// Enqueues a kernel that takes one struct. cudarc's builder of launches would allocate its list of arguments.
@@ -214,7 +235,7 @@ impl Kernels {
         launch: &Launch<'_>,
         params: &T,
     ) -> Result<(), Error> {
-        let function = self.function(launch.kernel)?.cu_function();
+        let function = self.loaded(launch.kernel)?.0.cu_function();
         let Launch { grid: (x, y), threads, shared_bytes, cooperative, .. } = *launch;
         let (grid, block) = ((x, y, 1), (threads, 1, 1));
         let shared = u32::try_from(shared_bytes).unwrap_or(u32::MAX);

@@ -22,6 +22,7 @@
 //! | `assign/certificate.cu` | what a report asks of the device |
 //! | [`cross_entropy`] | loss and gradient against an assignment, in one launch |
 //! | `common/` | what both operations' kernels share |
+//! | `diagnosis.rs`, `common/diagnosis.cuh` | what kernels tell of themselves that were compiled for it: where the time goes, and what is waited for in vain |
 //! | `*.ptx.gz` | what the kernels compile to, made by `dev/check_kernels --update` |
 //! | [`plan`], [`params`] | layout of a problem over a device; what a launch is told |
 //!
@@ -31,6 +32,8 @@
 mod assigner;
 mod collective;
 pub mod cross_entropy;
+#[doc(hidden)]
+pub mod diagnosis;
 mod error;
 mod kernels;
 mod matrix;

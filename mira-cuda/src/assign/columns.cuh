@@ -60,6 +60,7 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             highest_shift = highest_shift_here();
             add_row_blocks(highest_shift);
         }
+        mark(POINT_SUMS, control.tag);
         const bool linear = is_linear();
         for (int j = first + threadIdx.x; j < end; j += THREADS) {
             if (control.pass == PASS_LOGITS) {

@@ -31,6 +31,7 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
         Words::template wait_for<4>(found, tag, [&](int c) { return words + c * THREADS; });
 #pragma unroll
         for (int c = 0; c < C; c++) weights[c] = Words::value_of(found[c][0]);
+        mark(POINT_WEIGHTS, tag);
     }
 
     template <class T> DEVICE T* own(T* row) const { return row + first + thread; }

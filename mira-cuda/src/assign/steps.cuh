@@ -14,6 +14,7 @@ template <class Words> DEVICE bool all_wait(const Context& context) {
 }
 
 template <class Words> DEVICE void begin(Context& context) {
+    const u64 start = cycles();
     const AssignParams& params = context.params;
     if (threadIdx.x == 0) {
         Control& control = context.control();
@@ -39,6 +40,7 @@ template <class Words> DEVICE void begin(Context& context) {
         }
     }
     __syncthreads();
+    mark(POINT_START, context.control().tag, start);
     if (params.segments > 1) Team{context}.open();
     move_weights<Words>(context);
     if (!Words::WAITED_FOR) context.all_blocks();
@@ -49,6 +51,7 @@ static_assert(sizeof(Control) % sizeof(u64) == 0, "it is copied by words");
 
 // For the report, for the launches to come, and for the runs. The first warp of the problem's first block does it.
 DEVICE void leave(const Context& context) {
+    mark(POINT_END, context.control().tag);
     if (blockIdx.x != 0 || threadIdx.x >= WARP) return;
     const u64* control = (const u64*)&context.control();
     for (int i = threadIdx.x; i < CONTROL_WORDS; i += WARP) store_relaxed((u64*)context.kept_control() + i, control[i]);
@@ -63,11 +66,13 @@ __device__ __noinline__ void log_pass(const AssignParams& params, Exchange excha
 
 // A pass over the rows.
 template <class Rows> DEVICE void row_pass(Context& context) {
+    mark(POINT_ROWS, context.control().tag);
     if (context.control().domain == LOGARITHMIC && context.control().pass != PASS_LOGITS) {
         log_pass(context.params, context.exchange);
     } else {
         Rows{context}.run();
     }
+    mark(POINT_TOLD, context.control().tag);
     // In the log domain a block has summed its own columns, and the next pass comes after a barrier.
     if (!Rows::Words::WAITED_FOR) context.all_blocks();
 }
@@ -81,26 +86,32 @@ template <class Rows> DEVICE void row_pass(Context& context) {
 template <bool OVER_RANKS, class Words> __device__ __noinline__ Exchange between_passes(const AssignParams& params, Exchange exchange) {
     Context context{params, exchange};
     const bool ahead = !OVER_RANKS && Words::WAITED_FOR && context.control().ahead > 0;
+    const u32 tag = context.control().tag;
     ColumnPhase<OVER_RANKS, Words>(context).run(ahead);
     __syncthreads();
+    mark(POINT_IMAGES, tag);
     if (ahead) {
         if (threadIdx.x == 0) Decision(params, context.control(), context.reduced()).go_ahead();
         __syncthreads();
+        mark(POINT_MOVED, tag);
         return context.exchange;
     }
     // What rows have told is agreed upon by the ranks.
     const u32 asked = asked_of_columns(context) | (OVER_RANKS ? OF_EVERY_BLOCK : asked_of_rows(context));
     tell_scalars(context, asked);
     reduce_scalars(context, asked);
+    mark(POINT_SCALARS, tag);
     if (threadIdx.x < LANES) {
         if constexpr (OVER_RANKS) reduce_over_ranks(context);
         if (threadIdx.x == 0) Decision(params, context.control(), context.reduced()).run();
     }
     __syncthreads();
+    mark(POINT_DECIDED, tag);
     if (!context.control().done) {
         move_weights<Words>(context);
         if (all_wait<Words>(context)) context.all_blocks();
     }
+    mark(POINT_MOVED, tag);
     return context.exchange;
 }
 

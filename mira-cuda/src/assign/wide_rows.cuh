@@ -44,13 +44,14 @@ struct Team {
 
     // The first W words of an entry, which are looked at together until all are there.
     template <int W> DEVICE static void wait_for(const Entry& entry, u32 tag, u64 (&found)[W / 2][2]) {
+        Patience patience;
         for (;;) {
             bool all = true;
 #pragma unroll
             for (int i = 0; i < W / 2; i++) load_relaxed(entry.words + 2 * i, found[i]);
 #pragma unroll
             for (int i = 0; i < W; i++) all = all && (tag_of(found[i / 2][i % 2]) & ~FORBIDDEN) == tag;
-            if (all) return;
+            if (all || patience.is_over(entry.words, tag, tag_of(found[0][0]))) return;
             spin_wait();
         }
     }

@@ -2,6 +2,7 @@
 
 #pragma once
 #include "common/block.cuh"
+#include "common/diagnosis.cuh"
 
 // All blocks of a problem. What any thread of any block wrote before is visible to all afterwards: the first thread releases and acquires
 // for its block. What the blocks add makes 2³¹ together, so the highest bit of `arrivals` changes with the last of them and the others are
@@ -11,7 +12,11 @@ DEVICE void grid_barrier(u32* arrivals) {
     if (threadIdx.x == 0) {
         const u32 block = (u32)opaque((int)blockIdx.x); // so that what is added is computed here, not kept from the start
         const u32 before = add_release(arrivals, block == 0 ? (1u << 31) - (gridDim.x - 1) : 1u);
-        while (((load_acquire(arrivals) ^ before) >> 31) == 0) spin_wait();
+        Patience patience;
+        for (u32 now; (((now = load_acquire(arrivals)) ^ before) >> 31) == 0;) {
+            if (patience.is_over(arrivals, before, now)) break;
+            spin_wait();
+        }
     }
     __syncthreads();
 }
@@ -21,6 +26,19 @@ DEVICE void grid_barrier(u32* arrivals) {
 DEVICE u64 tagged(u32 tag, u32 value) { return (u64)tag << 32 | value; }
 DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 
+// Only where kernels are compiled for a diagnosis: with which of the places.
+template <int TOGETHER, int N, int W, class Place> DEVICE bool has_lost_patience(Patience& patience, int first, const u64 (&found)[N][W], u32 tag, Place place) {
+    const u64* missing = place(0);
+    u32 instead = 0;
+#pragma unroll
+    for (int i = first; i < first + TOGETHER && i < N * W; i++) {
+        if (tag_of(found[i / W][i % W]) == tag) continue;
+        missing = place(i / W) + i % W;
+        instead = tag_of(found[i / W][i % W]);
+    }
+    return patience.is_over(missing, tag, instead);
+}
+
 // Waits until all of N places have this tag, W words side by side each; `found` is what was there when they were first looked at, on the
 // way together, and then what has come. Who tells and looks right away misses most of the others, whose words are on their way; so
 // those that are missing are looked at together again, and not one after the other, each a way to memory and back. TOGETHER: how many
@@ -28,11 +46,12 @@ DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 template <int TOGETHER, int N, int W, class Place> DEVICE void wait_for(u64 (&found)[N][W], u32 tag, Place place) {
 #pragma unroll
     for (int first = 0; first < N * W; first += TOGETHER) {
+        Patience patience;
         for (;;) {
             bool all = true;
 #pragma unroll
             for (int i = first; i < first + TOGETHER && i < N * W; i++) all = all && tag_of(found[i / W][i % W]) == tag;
-            if (all) break;
+            if (all || has_lost_patience<TOGETHER>(patience, first, found, tag, place)) break;
             spin_wait();
 #pragma unroll
             for (int i = first; i < first + TOGETHER && i < N * W; i++) {

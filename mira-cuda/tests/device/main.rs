@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use mira_core::Shape;
 use mira_cuda::cudarc::driver::{CudaContext, CudaStream};
-use mira_cuda::{DeviceMatrix, device};
+use mira_cuda::{DeviceMatrix, device, diagnosis};
 
 const BATCH: usize = 37;
 const COLUMNS: usize = 90;
@@ -26,8 +26,16 @@ fn shape() -> Shape {
 }
 
 /// Of the first device, as long as the process: opening it takes longer than most tests.
-static CONTEXT: LazyLock<Arc<CudaContext>> =
-    LazyLock::new(|| device(0).unwrap_or_else(|e| panic!("these tests need a device: {e}")));
+///
+/// With `MIRA_DIAGNOSING_KERNELS`, a folder made by `dev/check_kernels --diagnose`, over kernels that say what they wait for in vain, after a second
+/// or so.
+static CONTEXT: LazyLock<Arc<CudaContext>> = LazyLock::new(|| {
+    if let Some(folder) = std::env::var_os("MIRA_DIAGNOSING_KERNELS") {
+        // SAFETY: whoever sets it answers for what lies there.
+        unsafe { diagnosis::take_kernels_from(folder.as_ref(), 1 << 22) };
+    }
+    device(0).unwrap_or_else(|e| panic!("these tests need a device: {e}"))
+});
 
 /// A stream of the first device.
 fn stream() -> Arc<CudaStream> {

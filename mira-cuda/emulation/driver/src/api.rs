@@ -295,6 +295,10 @@ functions! {
         let handle = device.function(module, unsafe { text(name) }?)?;
         unsafe { give(to, handle) }
     };
+    cuModuleGetGlobal_v2(to: *mut u64, bytes: *mut usize, module: usize, name: *const c_char) Context => |device| {
+        let (base, len) = device.global(module, unsafe { text(name) }?)?;
+        unsafe { give(to, base).and(give(bytes, len)) }
+    };
     cuFuncSetAttribute(function: usize, attribute: c_int, value: c_int) Context => |device| {
         match attribute {
             8 => device.allow_shared(function, value), // MAX_DYNAMIC_SHARED_SIZE_BYTES

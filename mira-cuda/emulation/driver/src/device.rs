@@ -72,6 +72,8 @@ pub(crate) struct Device {
     events: HashMap<usize, Event>,
     modules: HashMap<usize, Module>,
     functions: HashMap<usize, Function>,
+    /// Variables of modules, by name.
+    globals: HashMap<(usize, String), u64>,
     graphs: HashMap<usize, Vec<Work>>,
     pub(crate) memory: Memory,
     /// What every call returns since something went wrong.
@@ -116,6 +118,7 @@ impl Device {
             events: HashMap::new(),
             modules: HashMap::new(),
             functions: HashMap::new(),
+            globals: HashMap::new(),
             graphs: HashMap::new(),
             memory: Memory::default(),
             lost: None,

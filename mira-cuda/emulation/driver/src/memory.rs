@@ -24,8 +24,8 @@ pub(crate) struct Allocation {
 }
 
 impl Allocation {
-    fn new(len: usize, since: Option<Moment>) -> Self {
-        Self { lines: vec![Line([FRESH; 256]); len.div_ceil(256) + 2], len, since }
+    fn new(len: usize, since: Option<Moment>, byte: u8) -> Self {
+        Self { lines: vec![Line([byte; 256]); len.div_ceil(256) + 2], len, since }
     }
 
     /// Behind a line that is nobody's, as there is one at the end: what leads beside an allocation is in no other.
@@ -46,7 +46,15 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn allocate(&mut self, len: usize, since: Option<Moment>) -> u64 {
-        let allocation = Allocation::new(len, since);
+        self.insert(Allocation::new(len, since, FRESH))
+    }
+
+    /// A module's variable.
+    pub(crate) fn allocate_zeros(&mut self, len: usize) -> u64 {
+        self.insert(Allocation::new(len, None, 0))
+    }
+
+    fn insert(&mut self, allocation: Allocation) -> u64 {
         let base = allocation.base();
         self.live.insert(base, allocation);
         base

@@ -232,6 +232,12 @@ impl Clock {
         }
     }
 
+    /// What a warp reads of it: all that comes before has begun.
+    pub(crate) fn read(&self, at: Spot) -> u64 {
+        let now = self.blocks.get(&at.block).map(|block| block.warps[at.warp].now);
+        now.map_or(0, |now| now.latest.max(now.from + now.issued))
+    }
+
     /// A branch was taken.
     pub(crate) fn jump(&mut self, at: Spot) {
         self.warp(at).now.from += JUMP;

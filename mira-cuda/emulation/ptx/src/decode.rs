@@ -277,7 +277,13 @@ impl Decoder<'_> {
     }
 
     pub(crate) fn spot(&self, name: &str) -> Option<Spot> {
-        self.scope.spots.iter().rev().find_map(|names| names.get(name)).copied()
+        let local = self.scope.spots.iter().rev().find_map(|names| names.get(name)).copied();
+        local.or_else(|| {
+            let mut globals = self.text.globals.iter();
+            let (variable, place) = globals.find(|(variable, _)| variable.name == name)?;
+            let (memory, bytes) = (Named::Global, variable.bytes);
+            Some(Spot { memory, offset: usize::try_from((*place)?).ok()?, bytes })
+        })
     }
 
     pub(crate) fn source(&self, text: &str) -> Decoded<Source> {

@@ -250,6 +250,11 @@ impl<'a> Machine<'a> {
 
     fn special(&self, block: &Block, warp: usize, special: Special) -> Lanes {
         let lanes = |first: u32| Lanes(std::array::from_fn(|i| u64::from(first) + i as u64));
+        if special == Special::Clock {
+            let clock = self.clock.as_ref();
+            let cycles = clock.map(|clock| clock.read(Spot { block: block.number, warp }));
+            return Lanes::all(cycles.unwrap_or(self.stats.instructions));
+        }
         Lanes::all(u64::from(match special {
             Special::ThreadX => return lanes(block.warps[warp].number * LANES as u32),
             Special::Lane => return lanes(0),
@@ -259,6 +264,7 @@ impl<'a> Machine<'a> {
             Special::BlocksX => self.launch.grid.0,
             Special::BlocksY => self.launch.grid.1,
             Special::Constant(value) => value,
+            Special::Clock => unreachable!("seen to above"),
         }))
     }
 

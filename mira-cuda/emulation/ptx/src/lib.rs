@@ -88,6 +88,20 @@ impl Module {
         })
     }
 
+    /// Its variables in global memory that begin as zeros, and their bytes. Others have values from the start; a kernel with one of those is not
+    /// known here.
+    pub fn globals(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.text.globals.iter().map(|(variable, _)| (variable.name.as_str(), variable.bytes))
+    }
+
+    /// Where such a variable lies, for kernels that are made ready from now on.
+    pub fn place(&mut self, global: &str, address: u64) {
+        let found = self.text.globals.iter_mut().find(|(variable, _)| variable.name == global);
+        if let Some((_, place)) = found {
+            *place = Some(address);
+        }
+    }
+
     /// Takes away the `n`-th barrier, fence, or order of memory of a kernel and what it calls, counted from 1 in the text, for tests of who
     /// notices. How many there are, and which it was.
     pub fn weaken(&mut self, kernel: &str, n: usize) -> (usize, Option<String>) {

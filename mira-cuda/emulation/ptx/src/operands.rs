@@ -11,6 +11,7 @@ pub(crate) fn special(text: &str) -> Option<Special> {
         "%nctaid.x" => Special::BlocksX,
         "%nctaid.y" => Special::BlocksY,
         "%laneid" => Special::Lane,
+        "%clock64" => Special::Clock,
         "%tid.y" | "%tid.z" | "%ctaid.z" => Special::Constant(0),
         "%ntid.y" | "%ntid.z" | "%nctaid.z" => Special::Constant(1),
         _ => return None,

@@ -18,6 +18,8 @@ pub(crate) enum Special {
     BlocksX,
     BlocksY,
     Lane,
+    /// Cycles, by the clock that may run beside; or else instructions.
+    Clock,
     /// 0 or 1: of what has one dimension only.
     Constant(u32),
 }

@@ -49,6 +49,8 @@ pub(crate) struct Text {
     pub(crate) functions: Vec<Function>,
     /// Dynamic shared memory's name, and static shared variables.
     pub(crate) shared: Vec<Variable>,
+    /// Variables of the device that begin as zeros, and where they lie once that is known.
+    pub(crate) globals: Vec<(Variable, Option<u64>)>,
 }
 
 /// Characters and the line they are on.
@@ -106,7 +108,7 @@ pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
 pub(crate) fn parse(text: &str) -> Result<Text, Malformed> {
     let text = without_comments(text);
     let mut reader = Reader { text: &text, at: 0, line: 1 };
-    let mut found = Text { version: (0, 0), functions: vec![], shared: vec![] };
+    let mut found = Text { version: (0, 0), functions: vec![], shared: vec![], globals: vec![] };
     let mut has_target = false;
     loop {
         reader.skip_space();
@@ -139,6 +141,8 @@ pub(crate) fn parse(text: &str) -> Result<Text, Malformed> {
         } else {
             if head.contains(".shared") {
                 found.shared.push(variable(head, line)?);
+            } else if head.contains(".global") && reader.peek() == Some(b';') {
+                found.globals.push((variable(head, line)?, None));
             }
             reader.until(b";");
         }

@@ -37,14 +37,29 @@ impl Device {
             eprintln!("stand-in: of {count} in `{kernel}`, left out: {which}");
         }
         let handle = self.handle();
+        let globals: Vec<_> = module.globals().map(|(name, len)| (name.to_owned(), len)).collect();
+        for (name, len) in globals {
+            let base = self.memory.allocate_zeros(len);
+            module.place(&name, base);
+            self.globals.insert((handle, name), base);
+        }
         self.modules.insert(handle, module);
         Ok(handle)
+    }
+
+    /// A module's variable: where it is, and its bytes.
+    pub(crate) fn global(&self, module: usize, name: &str) -> Done<(u64, usize)> {
+        let base = *self.globals.get(&(module, name.to_owned())).ok_or(Code::NOT_FOUND)?;
+        let allocation = self.memory.around(base, 0).map_err(|_| Code::NOT_FOUND)?;
+        let bounds = allocation.bounds();
+        Ok((base, usize::try_from(bounds.end - bounds.start).map_err(|_| Code::INVALID_VALUE)?))
     }
 
     pub(crate) fn unload(&mut self, module: usize) -> Done {
         self.modules.remove(&module).ok_or(Code::INVALID_HANDLE)?;
         self.functions.retain(|_, function| function.module != module);
-        Ok(())
+        let own: Vec<_> = self.globals.extract_if(|(of, _), _| *of == module).collect();
+        own.into_iter().try_for_each(|(_, base)| self.free_now(base))
     }
 
     pub(crate) fn function(&mut self, of: usize, name: &str) -> Done<usize> {

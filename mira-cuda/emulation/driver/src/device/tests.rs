@@ -239,3 +239,23 @@ fn modules_are_checked() {
     assert_eq!(device.load(&HEAD.replace("9.0", "9.1")), Err(Code::UNSUPPORTED_PTX_VERSION));
     device.load(HEAD).unwrap();
 }
+
+/// They begin as zeros and go with their module.
+#[test]
+fn variables_of_modules() {
+    let mut device = device(0);
+    let key = stream(&mut device);
+    let text = "{HEAD}.visible .global .align 8 .b8 seen[24];\n\
+                .visible .entry k(.param .u64 p)\n{\n.reg .b64 %rd<4>;\nld.param.u64 %rd1, [p];\nst.global.u64 [seen+8], %rd1;\nret;\n}\n";
+    let module = device.load(&text.replace("{HEAD}", HEAD)).unwrap();
+    let (at, len) = device.global(module, "seen").unwrap();
+    assert_eq!((len, byte(at), byte(at + 23)), (24, 0, 0));
+    assert_eq!(device.global(module, "unseen"), Err(Code::NOT_FOUND));
+    let function = device.function(module, "k").unwrap();
+    device.launch(key, function, ((1, 1), 1), 0, false, vec![5]).unwrap();
+    device.synchronize_stream(key).unwrap();
+    assert_eq!((byte(at), byte(at + 8)), (0, 5));
+    device.unload(module).unwrap();
+    assert_eq!(device.global(module, "seen"), Err(Code::NOT_FOUND));
+    assert!(!device.memory.is_base(at));
+}

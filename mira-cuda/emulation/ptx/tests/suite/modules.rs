@@ -2,6 +2,8 @@
 
 use mira_ptx::{Module, Refused};
 
+use super::{ONE_WARP, Size, launch_module};
+
 const PTX: &str = "// made by hand\n.version 9.0\n.target sm_80\n.address_size 64\n.global .align 4 .b8 table[8] = {1, 2};\n\
     .func (.param .b32 r) helper(\n.param .b64 x\n)\n{ ret; }\n\
     .visible .entry one(\n\t.param .align 8 .b8 one_param_0[200]\n)\n.maxntid 512, 1, 1\n.minnctapersm 1\n{\n ret;\n}\n\
@@ -16,6 +18,27 @@ fn kernels_as_declared() {
         found,
         [("one".to_owned(), vec![200], 512), ("two".to_owned(), vec![8, 4, 6], 1024)]
     );
+}
+
+/// Variables of the device lie where whoever loads the module says, and begin as zeros; others have values that nobody reads here.
+#[test]
+fn variables_of_the_device() {
+    let text = ".version 8.0\n.target sm_80\n.global .align 4 .b8 table[8] = {1, 2};\n.visible .global .align 8 .u64 sum;\n\
+                .global .align 8 .b8 many[24];\n.visible .entry k(.param .u64 p)\n{\n.reg .b64 %rd<4>;\nmov.u64 %rd1, many;\n\
+                cvta.global.u64 %rd1, %rd1;\nld.u64 %rd2, [%rd1+16];\nst.global.u64 [sum], %rd2;\nret;\n}\n";
+    let mut module = Module::new(text).unwrap();
+    let globals: Vec<_> = module.globals().map(|(name, len)| (name.to_owned(), len)).collect();
+    assert_eq!(globals, [("sum".to_owned(), 8), ("many".to_owned(), 24)]);
+    assert!(matches!(module.program("k"), Err(Refused::Unsupported { .. })), "nobody said where");
+    let mut memory = [0, 0, 0, 7];
+    let start = memory.as_mut_ptr().expose_provenance() as u64;
+    module.place("sum", start);
+    module.place("many", start + 8);
+    // As the kernel's parameter, what it is given is of no use to it.
+    launch_module(&module, &mut memory, Size { threads: 1, ..ONE_WARP }).unwrap();
+    assert_eq!(memory, [7, 0, 0, 7]);
+    let of_table = Module::new(&text.replace("[sum]", "[table]")).unwrap();
+    assert!(matches!(of_table.program("k"), Err(Refused::Unsupported { .. })));
 }
 
 #[test]

@@ -168,3 +168,26 @@ fn waits_of_the_warp_that_is_asked_for() {
     assert_eq!(told, [(7, addition), (7, addition)]);
     assert!(time_of(&chain(3), ONE_WARP, Some((0, 1))).waits.is_empty());
 }
+
+/// What a kernel measures of itself is what the clock would say.
+#[test]
+fn a_kernel_reads_the_clock() {
+    let body = |n: usize| {
+        let use_it = "setp.gt.f64 %p1, %fd1, 0d7FF0000000000000;\n@%p1 bra END;\n";
+        let read = |n| format!("mov.u64 %rd{n}, %clock64;\n");
+        format!(
+            "{}{}{use_it}{}sub.s64 %rd3, %rd2, %rd1;\nst.global.u64 [%out0], %rd3;\nEND:",
+            read(1),
+            chain(n),
+            read(2)
+        )
+    };
+    let read = |n, watch_time| {
+        let mut out = [0];
+        let size = Size { threads: 1, ..ONE_WARP };
+        launch_watched(&module(&body(n)), &mut out, size, (watch_time, None)).unwrap();
+        out[0]
+    };
+    assert_eq!(read(30, true) - read(10, true), 8 * 20);
+    assert_eq!(read(30, false) - read(10, false), 20, "instructions, where no time is counted");
+}
