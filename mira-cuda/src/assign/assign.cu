@@ -28,8 +28,8 @@ SHORT_ROWS(8, 3, 4)
 #define WIDE_ROWS(C, R) \
     KERNEL(assign_wide_##C, AssignParams, THREADS) { assign<WideRows<C, R>>(params); }
 
-WIDE_ROWS(6, 3)
-WIDE_ROWS(8, 2)
+WIDE_ROWS(6, 4)
+WIDE_ROWS(8, 3)
 
 // Of any length.
 KERNEL(assign_long, AssignParams, THREADS) { assign<LongRowPass>(params); }

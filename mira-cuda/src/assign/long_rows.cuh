@@ -10,7 +10,6 @@ struct LongRowPass {
     Context& context;
     const int pass;
     const bool build;
-    RowStats stats;
 
     DEVICE LongRowPass(Context& context)
         : context(context), pass(context.control().pass), build(!context.control().built) {}
@@ -33,10 +32,11 @@ struct LongRowPass {
     }
 
     DEVICE void run() {
+        begin_notes(context, build);
         if (pass != PASS_LOGITS) {
             for (int row = context.block(); row < context.params.batch; row += context.blocks()) total(row);
         }
-        stats.publish(context, build, 1);
+        publish_notes(context, build);
         context.all_blocks();
         const AssignParams& params = context.params;
         const int tiles = (params.columns + THREADS - 1) / THREADS;
@@ -66,33 +66,26 @@ struct LongRowPass {
             mine[0] += sum;
         }
         over_block<Sum>(context.exchange, mine, total);
-        stats.lowest_total = fminf(stats.lowest_total, (float)total[0]);
         if (threadIdx.x == 0) {
+            note_total(context, 0, total[0]);
             context.row_factor()[row] = (float)(1.0 / total[0]);
-            if (pass == PASS_WRITE) stats.log_row += (double)logf((float)total[0]) + (double)in_bits * LN_2;
+            if (pass == PASS_WRITE) note_log(context, 0, total[0], in_bits);
         }
     }
 
     DEVICE void examine(int row) {
         const AssignParams& params = context.params;
-        float low[1] = {INFINITY_F32}, high[2] = {-INFINITY_F32, 0.0f};
+        Seen seen;
         for (int first = threadIdx.x; first < params.columns; first += AT_ONCE * THREADS) {
             float s[AT_ONCE];
             load_columns(params, context.logits(), row, first, s);
 #pragma unroll
             for (int c = 0; c < AT_ONCE; c++) {
                 const int j = first + c * THREADS;
-                if (j < params.columns) look_at(s[c], (long long)row * params.columns + j, high[0], low[0], high[1], stats.bad);
+                if (j < params.columns) seen.look_at(s[c], (long long)row * params.columns + j);
             }
         }
-        float lowest[1], highest[2];
-        over_block<Min>(context.exchange, low, lowest);
-        over_block<Max>(context.exchange, high, highest);
-        if (!(highest[0] >= lowest[0])) {
-            stats.bad = fmin(stats.bad, no_finite_logit(params, row));
-            highest[0] = lowest[0] = 0.0f;
-        }
-        const float shift = stats.built_row(params, highest[0], lowest[0], highest[1] > 0.0f);
+        const float shift = examined_row(context, row, seen);
         if (threadIdx.x == 0) context.row_shift()[row] = shift;
         __syncthreads();
     }

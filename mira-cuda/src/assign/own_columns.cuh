@@ -10,7 +10,6 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
     const int pass;
     const int thread;
     const int first, count;
-    RowStats stats;
     float weights[C]; // 0 beyond the last column
     float sums[C];
     float block_shift; // of a row block's unnormalised columns: what their sums are relative to
@@ -36,6 +35,7 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
 
     template <class T> DEVICE T* own(T* row) const { return row + first + thread; }
     DEVICE bool is_real(int c) const { return c < CERTAIN || thread < count - c * THREADS; }
+    DEVICE bool all_are_real() const { return is_real(C - 1); }
     // Sums are looked at in pairs, so that of an odd number of columns has one more, 0.
     DEVICE bool is_told(int c) const { return c < CERTAIN || (thread & ~1) < count - c * THREADS; }
     // Of a row on chip, where only the block's columns lie.
@@ -58,37 +58,52 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
 
     DEVICE void tell_shift(int block) { Words::tell(context.row_block_shift<Words>() + block, context.control().tag, block_shift); }
 
-    // Logits as they lie in memory, −∞ beyond the last column.
-    DEVICE void fetch_logits(int row, u32 (&bits)[C]) const {
-        const long long at = (long long)row * context.params.logits_stride;
+    // Logits of R rows from `row` on as they lie in memory, −∞ beyond the last column; 0 in those before `first_row` and from `end` on.
+    template <int R> DEVICE void fetch_logits(int row, int first_row, int end, u32 (&bits)[R][C]) const {
         const int dtype = context.params.logits_dtype;
         if (dtype == F32) {
-            fetch_columns(own((const u32*)context.logits() + at), 0xff800000u, bits);
+            fetch_rows<u32>(row, first_row, end, 0xff800000u, bits);
         } else {
-            fetch_columns(own((const u16*)context.logits() + at), dtype == F16 ? 0xfc00u : 0xff80u, bits);
+            fetch_rows<u16>(row, first_row, end, dtype == F16 ? 0xfc00u : 0xff80u, bits);
         }
     }
 
-    template <class T> DEVICE void fetch_columns(const T* logits, u32 forbidden, u32 (&bits)[C]) const {
+    template <class T, int R> DEVICE void fetch_rows(int row, int first_row, int end, u32 forbidden, u32 (&bits)[R][C]) const {
+        const long long stride = context.params.logits_stride;
+        const T* logits = own((const T*)context.logits() + row * stride);
+        // Nearly all threads have no question to ask of each logit.
+        const bool all = all_are_real();
 #pragma unroll
-        for (int c = 0; c < C; c++) bits[c] = is_real(c) ? (u32)logits[c * THREADS] : forbidden;
+        for (int r = 0; r < R; r++) {
+            if (row + r < first_row || row + r >= end) {
+                // Not what was there before, which would have to be kept until here.
+#pragma unroll
+                for (int c = 0; c < C; c++) bits[r][c] = 0;
+            } else if (all) {
+#pragma unroll
+                for (int c = 0; c < C; c++) bits[r][c] = logits[c * THREADS];
+            } else {
+#pragma unroll
+                for (int c = 0; c < C; c++) bits[r][c] = is_real(c) ? (u32)logits[c * THREADS] : forbidden;
+            }
+            logits += stride;
+        }
     }
 
-    DEVICE void logits_of(const u32 (&bits)[C], float (&s)[C]) const {
+    template <int R> DEVICE void logits_of(const u32 (&bits)[R][C], float (&s)[R][C]) const {
         const int dtype = context.params.logits_dtype;
+#pragma unroll
+        for (int i = 0; i < R * C; i++) s[i / C][i % C] = bits_to_float(bits[i / C][i % C]);
         if (dtype == F16) {
 #pragma unroll
-            for (int c = 0; c < C; c++) s[c] = f16_to_float((u16)bits[c]);
-        } else {
-            const int places = dtype == BF16 ? 16 : 0;
+            for (int i = 0; i < R * C; i++) s[i / C][i % C] = f16_to_float((u16)bits[i / C][i % C]);
+        } else if (dtype == BF16) {
 #pragma unroll
-            for (int c = 0; c < C; c++) s[c] = bits_to_float(bits[c] << places);
+            for (int i = 0; i < R * C; i++) s[i / C][i % C] = bits_to_float(bits[i / C][i % C] << 16);
         }
     }
 
-    DEVICE void add_logits(const u32 (&bits)[C]) {
-        float s[C];
-        logits_of(bits, s);
+    DEVICE void add_logits(const float (&s)[C]) {
 #pragma unroll
         for (int c = 0; c < C; c++) sums[c] += is_real(c) ? s[c] : 0.0f;
     }
@@ -111,43 +126,74 @@ template <int C, int CERTAIN, class Words> struct OwnColumns {
         for (int c = 0; c < C; c++) sums[c] = fmaf(k[c], factor, sums[c]);
     }
 
-    DEVICE void write(int row, const float (&k)[C], float factor) {
-        const long long at = (long long)row * context.params.assignment_stride;
+    // The first `here` of N rows from `row` on, which also go into the column sums.
+    template <int N> DEVICE void write(int row, int here, const float (&k)[N][C], const float (&factors)[N]) {
         if (context.params.assignment_dtype == BF16) {
-            write_columns(own((bf16*)context.assignment() + at), k, factor);
+            write_rows((bf16*)context.assignment(), row, here, k, factors);
         } else {
-            write_columns(own((float*)context.assignment() + at), k, factor);
+            write_rows((float*)context.assignment(), row, here, k, factors);
         }
     }
 
-    template <class T> DEVICE void write_columns(T* assignment, const float (&k)[C], float factor) {
+    template <class T, int N> DEVICE void write_rows(T* assignment, int row, int here, const float (&k)[N][C], const float (&factors)[N]) {
+        const long long stride = context.params.assignment_stride;
+        T* place = own(assignment + row * stride);
 #pragma unroll
-        for (int c = 0; c < C; c++) {
-            const float probability = k[c] * weights[c] * factor;
-            sums[c] += probability;
-            if (is_real(c)) assignment[c * THREADS] = from_float<T>(probability);
+        for (int r = 0; r < N; r++) {
+            if (r >= here) return;
+#pragma unroll
+            for (int c = 0; c < C; c++) {
+                const float probability = k[r][c] * weights[c] * factors[r];
+                sums[c] += probability;
+                if (is_real(c)) place[c * THREADS] = from_float<T>(probability);
+            }
+            place += stride;
         }
     }
 
-    DEVICE void look_at_row(int row, const float (&s)[C], float& high, float& low, float& forbidden) {
-        u32 magnitude = 0; // the largest one's bits
+    // The range of a row's logits, or false if one of them is infinite or no number.
+    DEVICE bool find_range(const float (&s)[C], float& high, float& low) const {
+        float zero = 0.0f;
+        if (all_are_real()) {
 #pragma unroll
-        for (int c = 0; c < C; c++) {
-            const float real = is_real(c) ? s[c] : s[0]; // or none is
-            magnitude = max(magnitude, __float_as_uint(real) & 0x7fffffffu);
-            high = fmaxf(high, real);
-            low = fminf(low, real);
+            for (int c = 0; c < C; c++) {
+                zero = fmaf(s[c], 0.0f, zero);
+                high = fmaxf(high, s[c]);
+                low = fminf(low, s[c]);
+            }
+        } else if (is_real(0)) {
+#pragma unroll
+            for (int c = 0; c < C; c++) {
+                const float real = is_real(c) ? s[c] : s[0];
+                zero = fmaf(real, 0.0f, zero);
+                high = fmaxf(high, real);
+                low = fminf(low, real);
+            }
         }
-        if (magnitude < 0x7f800000u) return;
-        // Seldom, so from memory again: registers are for what happens always.
-        high = -INFINITY_F32;
-        low = INFINITY_F32;
+        return zero == 0.0f;
+    }
+
+    // The highest of each of the first `here` rows, and the lowest with the sign changed: ∞ if one is infinite or no number.
+    template <int R> DEVICE void see_ranges(int here, const float (&s)[R][C], float (&seen)[2 * R]) const {
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            float low = INFINITY_F32, high = -INFINITY_F32;
+            if (r < here && !find_range(s[r], high, low)) low = -INFINITY_F32;
+            seen[2 * r] = high;
+            seen[2 * r + 1] = -low;
+        }
+    }
+
+    // What is infinite or no number is seldom, so it is looked at in memory: registers are for what happens always.
+    DEVICE Seen look_again(int row) const {
+        Seen seen;
         const AssignParams& params = context.params;
 #pragma unroll 1
         for (int j = first + thread; j < first + count; j += THREADS) {
             const float logit = load_logit(params, context.logits(), (long long)row * params.logits_stride + j);
-            look_at(logit, (long long)row * params.columns + j, high, low, forbidden, stats.bad);
+            seen.look_at(logit, (long long)row * params.columns + j);
         }
+        return seen;
     }
 
     // How a row block's sums of unnormalised columns take up a row with this shift.

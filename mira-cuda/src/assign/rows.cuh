@@ -18,8 +18,8 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
     using Own::block_shift;
     using Own::context;
     using Own::pass;
-    using Own::stats;
     using Own::thread;
+    static_assert(leaves_notes_alone<2 * R>() && leaves_notes_alone<(KEPT > R ? KEPT : R)>(), "exchanges in the pass");
     u32 fetched[R][C]; // logits of the next group, as they lie in memory
 
     // Rows of a row block, `kept` of them on chip.
@@ -31,6 +31,7 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
 
     DEVICE void run() {
         const AssignParams& params = context.params;
+        begin_notes(context, BUILD);
         for (int block = context.block(); block < params.row_blocks; block += context.blocks()) {
             const int first = block * params.rows_per_block, end = min(first + params.rows_per_block, params.batch);
             const Rows rows{first, KEPT > 0 && block == context.block() ? min(params.rows_on_chip, end - first) : 0, end};
@@ -55,28 +56,17 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
             this->end_sums(block);
             if (BUILD && opaque(pass) == PASS_COLUMNS && thread == 0) this->tell_shift(block);
         }
-        stats.publish(context, BUILD, 1);
+        publish_notes(context, BUILD);
     }
 
-    DEVICE void fetch(int row, int end) {
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            if (row + r < end) {
-                this->fetch_logits(row + r, fetched[r]);
-            } else {
-                // Not what was there before, which would have to be kept until here.
-#pragma unroll
-                for (int c = 0; c < C; c++) fetched[r][c] = 0;
-            }
-        }
-    }
+    DEVICE void fetch(int row, int end) { this->fetch_logits(row, row, end, fetched); }
 
     DEVICE void add_logits(const Rows& rows) {
         for (int row = rows.first; row < rows.end; row += R) {
+            float s[R][C];
+            this->logits_of(fetched, s);
 #pragma unroll
-            for (int r = 0; r < R; r++) {
-                if (row + r < rows.end) Own::add_logits(fetched[r]);
-            }
+            for (int r = 0; r < R; r++) Own::add_logits(s[r]); // 0 of rows that there are not
             fetch(row + R, rows.end);
         }
     }
@@ -101,15 +91,7 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
         const int here = min(R, rows.end - row);
         float k[R][C];
         float shifts[R];
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            if (r < here) {
-                this->logits_of(fetched[r], k[r]);
-            } else {
-#pragma unroll
-                for (int c = 0; c < C; c++) k[r][c] = 0.0f;
-            }
-        }
+        this->logits_of(fetched, k); // 0 of rows that there are not
         if constexpr (BUILD) examine(row, here, k, shifts);
 #pragma unroll
         for (int r = 0; r < R; r++) {
@@ -135,38 +117,48 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
 #pragma unroll
             for (int r = 0; r < N; r++) this->add(k[r], factors[r]);
         } else {
-#pragma unroll
-            for (int r = 0; r < N; r++) {
-                if (r < here) this->write(row + r, k[r], factors[r]);
-            }
+            this->write(row, here, k, factors);
         }
     }
 
-    // Range of each row, from which its shift follows, and whatever is not a logit.
+    // Range of each row, from which its shift follows. A lane looks after one row.
     DEVICE void examine(int row, int here, const float (&s)[R][C], float (&shifts)[R]) {
-        const AssignParams& params = context.params;
-        float seen[3 * R]; // highest, lowest with the sign changed, whether an entry is forbidden
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            float low = INFINITY_F32, high = -INFINITY_F32, forbidden = 0.0f;
-            if (r < here) this->look_at_row(row + r, s[r], high, low, forbidden);
-            seen[r] = high;
-            seen[R + r] = -low;
-            seen[2 * R + r] = forbidden;
-        }
-        float all[3 * R];
-        over_block<Max>(context.exchange, seen, all);
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            shifts[r] = 0.0f;
-            if (r >= here) continue;
-            float high = all[r], low = -all[R + r];
-            if (!(high >= low)) {
-                stats.bad = fmin(stats.bad, no_finite_logit(params, row + r));
-                high = low = 0.0f;
+        constexpr int APART = lanes_of_value(2 * R);
+        float seen[2 * R];
+        this->see_ranges(here, s, seen);
+        const float mine = over_block_by_lanes<Max, float>(context.exchange, seen), other = __shfl_xor_sync(FULL_WARP, mine, APART);
+        const int r = value_of_lane<2 * R>() / 2;
+        float shift = 0.0f;
+        // The first lane of a row has its range for sure.
+        if (r < here && threadIdx.x % LANES == r * 2 * APART) {
+            const float high = mine, low = -other;
+            shift = low > -INFINITY_F32 ? shift_of(context.params, high) : INFINITY_F32;
+            if (threadIdx.x < LANES && shift < INFINITY_F32) {
+                context.row_shift()[row + r] = shift;
+                note_range(context, r, high, low, shift, false);
             }
-            shifts[r] = stats.built_row(params, high, low, all[2 * R + r] > 0.0f);
-            if (thread == 0) context.row_shift()[row + r] = shifts[r];
+        }
+        bool is_usual = true;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            shifts[r] = __shfl_sync(FULL_WARP, shift, r * 2 * APART);
+            is_usual = is_usual && shifts[r] < INFINITY_F32;
+        }
+        if (!is_usual) examine_again(row, shifts);
+    }
+
+    // Rows with something else than finite logits.
+    DEVICE void examine_again(int row, float (&shifts)[R]) {
+#pragma unroll 1
+        for (int again = 0; again < R; again++) {
+            bool is_usual = true;
+#pragma unroll
+            for (int r = 0; r < R; r++) is_usual = is_usual && (r != again || shifts[r] < INFINITY_F32);
+            if (is_usual) continue;
+            const float shift = examined_row(context, row + again, this->look_again(row + again));
+            if (thread == 0) context.row_shift()[row + again] = shift;
+#pragma unroll
+            for (int r = 0; r < R; r++) shifts[r] = r == again ? shift : shifts[r];
         }
     }
 
@@ -179,11 +171,8 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
         const int r = value_of_lane<N>();
         // The first lane of a row has its total for sure.
         if (r < here && thread == r * lanes_of_value(N)) {
-            stats.lowest_total = fminf(stats.lowest_total, (float)total);
-            // For the objective alone, so f32 will do.
-            if (pass == PASS_WRITE) {
-                stats.log_row += (double)logf((float)total) + (double)context.row_shift()[row + r] * LN_2;
-            }
+            note_total(context, r, total);
+            if (pass == PASS_WRITE) note_log(context, r, total, context.row_shift()[row + r]);
         }
         tell_lanes(r < here ? (float)(1.0 / total) : 0.0f, factors);
     }

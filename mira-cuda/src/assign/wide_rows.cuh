@@ -62,9 +62,9 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     using Own::block_shift;
     using Own::context;
     using Own::pass;
-    using Own::stats;
     using Own::thread;
     static_assert(R <= Team::MAX_ROWS, "entries of a group");
+    static_assert(leaves_notes_alone<2 * R>(), "exchanges in the pass");
     const Team team;
     const int team_index; // a division by a number that is not known before
     u32 fetched[R][C];
@@ -102,13 +102,16 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
         return is_last(group) ? group_of(group.block + context.params.teams) : Group{group.block, group.row + R};
     }
 
-    DEVICE bool is_kept(const Group& group, int r) const {
-        return group.block == team_index && group.row + r - first_row(group) < context.params.rows_on_chip;
-    }
-    // Where the elements of a row are: kept, or in the ring of groups on the way.
-    DEVICE float* place(const Group& group, int turn, int r) const {
-        if (is_kept(group, r)) return this->chip(group.row + r - first_row(group));
-        return this->chip(context.params.rows_on_chip + slot_of(turn) * R + r);
+    // Where the elements of a group's rows are: the first ones kept, maybe, and the others in the ring of groups on the way.
+    struct Places {
+        float *on_chip, *in_ring;
+        int kept;
+
+        DEVICE float* operator()(int r) const { return (r < kept ? on_chip : in_ring) + r * (C * THREADS); }
+    };
+    DEVICE Places places_of(const Group& group, int turn) const {
+        const int row = group.row - first_row(group), kept = group.block == team_index ? context.params.rows_on_chip - row : 0;
+        return {this->chip(row), this->chip(context.params.rows_on_chip + slot_of(turn) * R), kept};
     }
     // The turn modulo the depth, without a division.
     DEVICE int slot_of(int turn) const {
@@ -118,6 +121,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     DEVICE Found& found(int turn) const { return shared_memory<Found>(AT_FOUND)[turn % 2]; }
 
     DEVICE void run() {
+        begin_notes(context, BUILD);
         if (team_index < context.params.teams) {
             if (pass == PASS_LOGITS) {
                 add_logits();
@@ -127,7 +131,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
                 if (thread == 0) context.control().told += groups;
             }
         }
-        stats.publish(context, BUILD, WARPS);
+        publish_notes(context, BUILD);
     }
 
     DEVICE int go_through() {
@@ -154,25 +158,18 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
             this->begin_sums();
             for (Group group = group_of(block); rows_of(group) > 0; group.row += R) {
                 fetch(group);
+                float s[R][C];
+                this->logits_of(fetched, s);
 #pragma unroll
-                for (int r = 0; r < R; r++) {
-                    if (r < rows_of(group)) Own::add_logits(fetched[r]);
-                }
+                for (int r = 0; r < R; r++) Own::add_logits(s[r]); // 0 of rows that there are not
             }
             this->end_sums(block);
         }
     }
 
     DEVICE void fetch(const Group& group) {
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            if (exists(group) && r < rows_of(group) && (BUILD || pass == PASS_LOGITS || !is_kept(group, r))) {
-                this->fetch_logits(group.row + r, fetched[r]);
-            } else {
-#pragma unroll
-                for (int c = 0; c < C; c++) fetched[r][c] = 0;
-            }
-        }
+        const int kept = BUILD || pass == PASS_LOGITS || group.block != team_index ? 0 : context.params.rows_on_chip;
+        this->fetch_logits(group.row, first_row(group) + kept, exists(group) ? end_of(group) : group.row, fetched);
     }
 
     // A group's elements, and what they sum up to in this segment.
@@ -183,28 +180,29 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
             __syncthreads();
         }
         float k[R][C], high[R], low[R], forbidden[R];
-#pragma unroll
-        for (int r = 0; r < R; r++) this->logits_of(fetched[r], k[r]);
+        this->logits_of(fetched, k);
         if constexpr (BUILD) examine(group, k, high, low, forbidden);
+        const Places places = places_of(group, turn);
+        const float* shifts = context.block_shifts() + (group.row - first_row(group));
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            float* elements = place(group, turn, r);
+            float* elements = places(r);
             if (r >= here) {
 #pragma unroll
                 for (int c = 0; c < C; c++) k[r][c] = 0.0f;
-            } else if (!BUILD && is_kept(group, r)) {
+            } else if (!BUILD && r < places.kept) {
 #pragma unroll
                 for (int c = 0; c < C; c++) k[r][c] = elements[c * THREADS];
             } else {
-                this->to_elements(k[r], BUILD ? shift_of(high[r]) : context.block_shifts()[group.row + r - first_row(group)]);
+                this->to_elements(k[r], BUILD ? shift_of(high[r]) : shifts[r]);
 #pragma unroll
                 for (int c = 0; c < C; c++) elements[c * THREADS] = k[r][c];
             }
         }
-        fetch(after(group));
         float mine[R];
 #pragma unroll
         for (int r = 0; r < R; r++) mine[r] = this->dot(k[r]);
+        fetch(after(group)); // into registers that the elements had
         const u64 total = (u64)__double_as_longlong(over_block_by_lanes<Sum, double>(context.exchange, mine));
         const int row = value_of_lane<R>();
         if (threadIdx.x >= LANES || threadIdx.x % lanes_of_value(R) != 0 || row >= here) return;
@@ -229,23 +227,27 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
 
     // The segment's range of each row.
     DEVICE void examine(const Group& group, const float (&s)[R][C], float (&high)[R], float (&low)[R], float (&forbidden)[R]) {
-        float seen[3 * R], all[3 * R];
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            low[r] = INFINITY_F32;
-            high[r] = -INFINITY_F32;
-            forbidden[r] = 0.0f;
-            if (r < rows_of(group)) this->look_at_row(group.row + r, s[r], high[r], low[r], forbidden[r]);
-            seen[r] = high[r];
-            seen[R + r] = -low[r];
-            seen[2 * R + r] = forbidden[r];
-        }
+        float seen[2 * R], all[2 * R];
+        this->see_ranges(rows_of(group), s, seen);
         over_block<Max>(context.exchange, seen, all);
+        bool is_usual = true;
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            high[r] = all[r];
-            low[r] = -all[R + r];
-            forbidden[r] = all[2 * R + r];
+            high[r] = all[2 * r];
+            low[r] = -all[2 * r + 1];
+            forbidden[r] = 0.0f;
+            is_usual = is_usual && low[r] > -INFINITY_F32;
+        }
+        if (is_usual) return;
+#pragma unroll 1
+        for (int again = 0; again < rows_of(group); again++) {
+            const Seen of_segment = this->look_again(group.row + again).over_threads(context);
+#pragma unroll
+            for (int r = 0; r < R; r++) {
+                high[r] = r == again ? of_segment.high : high[r];
+                low[r] = r == again ? of_segment.low : low[r];
+                forbidden[r] = r == again ? of_segment.forbidden : forbidden[r];
+            }
         }
     }
 
@@ -253,9 +255,10 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
     DEVICE void settle(const Group& group, int turn) {
         const int here = rows_of(group);
 #pragma unroll 1
-        for (int r = threadIdx.x / LANES; r < here; r += WARPS) find_out(group.row + r, r, turn);
+        for (int r = opaque((int)threadIdx.x) / LANES; r < here; r += WARPS) find_out(group.row + r, r, turn);
         __syncthreads();
         const Found& found = this->found(turn);
+        const Places places = places_of(group, turn);
         if (BUILD && pass == PASS_COLUMNS) {
             float highest = block_shift;
             for (int r = 0; r < here; r++) highest = fmaxf(highest, found.shift[r]);
@@ -264,21 +267,23 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
 #pragma unroll
         for (int r = 0; r < R; r++) {
             if (r >= here) continue;
-            float* elements = place(group, turn, r);
-            float k[C];
+            float* elements = places(r);
+            float k[1][C];
 #pragma unroll
-            for (int c = 0; c < C; c++) k[c] = elements[c * THREADS];
+            for (int c = 0; c < C; c++) k[0][c] = elements[c * THREADS];
             if constexpr (BUILD) {
 #pragma unroll
-                for (int c = 0; c < C; c++) {
-                    k[c] *= found.rescale[r];
-                    if (is_kept(group, r)) elements[c * THREADS] = k[c];
+                for (int c = 0; c < C; c++) k[0][c] *= found.rescale[r];
+                if (r < places.kept) {
+#pragma unroll
+                    for (int c = 0; c < C; c++) elements[c * THREADS] = k[0][c];
                 }
             }
             if (pass == PASS_WRITE) {
-                this->write(group.row + r, k, found.factor[r]);
+                const float factor[1] = {found.factor[r]};
+                this->write(group.row + r, 1, k, factor);
             } else {
-                this->add(k, BUILD && pass == PASS_COLUMNS ? exp2f(found.shift[r] - block_shift) : found.factor[r]);
+                this->add(k[0], BUILD && pass == PASS_COLUMNS ? exp2f(found.shift[r] - block_shift) : found.factor[r]);
             }
         }
         if (!is_last(group)) return;
@@ -321,17 +326,18 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
             own = over_warp<Max>(own);
             forbidden = over_warp<Max>(forbidden);
             if (!(high >= low)) {
-                stats.bad = fmin(stats.bad, no_finite_logit(params, row));
+                if (lane == 0) note_bad(context, r, no_finite_logit(params, row));
                 high = low = 0.0f;
             }
-            shift = stats.built_row(params, high, low, forbidden != 0);
+            shift = shift_of(high);
+            if (lane == 0) note_range(context, r, high, low, shift, forbidden != 0);
             sum = relative_to > -INFINITY_F32 ? sum * exp2((double)relative_to - shift) : 0.0;
         } else if (pass == PASS_WRITE) {
             shift = context.row_shift()[row];
         }
         const double total = over_warp<Sum>(sum);
-        stats.lowest_total = fminf(stats.lowest_total, (float)total);
         if (lane != 0) return;
+        note_total(context, r, total);
         Found& found = this->found(turn);
         found.factor[r] = (float)(1.0 / total);
         if (BUILD) {
@@ -340,8 +346,7 @@ template <int C, int R, bool BUILD> struct WideRowPass : OwnColumns<C, 0, PlainW
         }
         if (team.segment() != 0) return;
         if (BUILD) context.row_shift()[row] = shift;
-        // For the objective alone, so f32 will do.
-        if (pass == PASS_WRITE) stats.log_row += (double)logf((float)total) + (double)shift * LN_2;
+        if (pass == PASS_WRITE) note_log(context, r, total, shift);
     }
 };
 

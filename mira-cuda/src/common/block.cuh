@@ -21,6 +21,10 @@ template <class T> struct Max {
     DEVICE static T neutral() { return T(-INFINITY_F64); }
 };
 
+// One instruction instead of two, for what is no NaN.
+template <> DEVICE float Min<float>::join(float x, float y) { return fminf(x, y); }
+template <> DEVICE float Max<float>::join(float x, float y) { return fmaxf(x, y); }
+
 template <template <class> class Op, class T> DEVICE T over_warp(T value) {
     for (int lanes = LANES / 2; lanes > 0; lanes /= 2) {
         value = Op<T>::join(value, __shfl_xor_sync(FULL_WARP, value, lanes));

@@ -7,8 +7,9 @@ use crate::params::{Control, MAX_PROBLEMS, NUM_HISTORY, NUM_SCALARS};
 
 /// Columns a thread that the kernels for short rows have room for.
 pub(super) const SHORT: [usize; 5] = [1, 2, 4, 6, 8];
-/// Columns a thread, and rows a group, of those for rows that several blocks share; longer ones have the last kernel.
-pub(super) const WIDE: [(usize, usize); 2] = [(6, 3), (8, 2)];
+/// Columns a thread of those for rows that several blocks share, and rows a group: of a whole assignment, and of a pass over ranks, which has fewer
+/// registers for them. Longer rows have the last kernel.
+pub(super) const WIDE: [(usize, [usize; 2]); 2] = [(6, [4, 3]), (8, [3, 2])];
 /// Groups of rows that a block of those has on the way, if shared memory has room.
 const DEPTH: usize = 3;
 /// Bytes that such a block tells its team at once: 8 groups of 4 rows.
@@ -21,6 +22,9 @@ const COLUMNS_TOGETHER: usize = 8;
 
 /// What blocks of a team find out of two groups of rows, in f64.
 const FOUND: usize = 2 * 8;
+
+/// What blocks note of rows, in f64: in the exchange, if a fourth of that is room enough.
+const NOTES: usize = 8 * 5;
 
 /// How teams of blocks share long rows; by default they do not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,14 +44,14 @@ pub(super) struct Wide {
 
 impl Wide {
     /// None if there are not enough blocks for a team.
-    fn new(columns: usize, threads: usize, blocks: usize) -> Option<Self> {
+    fn new(columns: usize, threads: usize, blocks: usize, over_ranks: bool) -> Option<Self> {
         let segments = columns.div_ceil(WIDE[WIDE.len() - 1].0 * threads);
         let segment_columns = columns.div_ceil(segments).next_multiple_of(WARP);
         let kernel = WIDE.iter().position(|(c, _)| segment_columns <= c * threads)?;
         let teams = blocks / segments;
         let (columns_of_thread, rows) = WIDE[kernel];
         let row_bytes = 4 * columns_of_thread * threads;
-        let group_bytes = rows * row_bytes;
+        let group_bytes = rows[usize::from(over_ranks)] * row_bytes;
         let wide = Self {
             kernel,
             segments,
@@ -118,8 +122,10 @@ impl Layout {
         };
         let warps = threads / WARP;
         let parts_log2 = (warps / slice.div_ceil(WARP)).max(1).ilog2();
+        let exchange = warps * EXCHANGE;
+        let notes = if exchange / 4 >= NOTES { 0 } else { NOTES };
         let f64s =
-            NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + FOUND + warps * EXCHANGE + (slice << parts_log2);
+            NUM_SCALARS + MAX_ROWS_PER_BLOCK / 2 + FOUND + notes + exchange + (slice << parts_log2);
         let fixed = size_of::<Control>() + 8 * f64s;
         let room = (hardware.shared_memory as usize).saturating_sub(fixed);
         // A run over ranks ends and begins again with every launch. Rows on chip save more than this, so they have most of the room.
@@ -134,7 +140,7 @@ impl Layout {
             None => rows.min(room / row_bytes),
             Some(_) => 0,
         };
-        let wide = || Wide::new(columns, threads, common);
+        let wide = || Wide::new(columns, threads, common, ranks.is_some());
         let (kernel, rows_per_block, rows_on_chip, wide) = if let Some(short) = short {
             let rows = rows(resident);
             (short, rows, kept(rows, room, 4 * SHORT[short] * threads), Wide::default())

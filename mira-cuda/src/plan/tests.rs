@@ -104,9 +104,9 @@ fn teams_of_blocks_share_long_rows() {
     assert_eq!((p.teams, p.depth), (8, 3), "of 132 multiprocessors 128 read rows");
     let p = plan(4096, 131_072, 1).params;
     assert_eq!((p.segments, p.teams, p.depth), (32, 4, 3));
-    // Of 16 rows, 16 KB each of a block, 6 beside three groups of two on the way: 192 KB, and 24 KB for the columns.
+    // Of 16 rows, 16 KB each of a block, 3 beside three groups of three on the way: 192 KB, and 24 KB for the columns.
     let p = plan(512, 16_384, 1).params;
-    assert_eq!((p.teams, p.rows_per_block, p.rows_on_chip), (33, 16, 6));
+    assert_eq!((p.teams, p.rows_per_block, p.rows_on_chip), (33, 16, 3));
     let p = plan(128, 16_384, 1).params;
     assert_eq!((p.rows_per_block, p.rows_on_chip), (4, 4), "all of them");
     assert_eq!(plan(4096, 600_000, 1).kernel, "assign_long", "more segments than blocks");

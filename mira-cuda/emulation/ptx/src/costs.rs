@@ -79,6 +79,7 @@ fn cost(opcode: &str) -> Cost {
     let (issues, pipe, busy, latency) = match parts[0] {
         // Renamed or folded into others by the driver's compiler.
         "mov" | "cvta" => (0, Pipe::Single, 0, 0),
+        "neg" | "abs" if has("f32") => (0, Pipe::Single, 0, 0),
         "ld" | "st" if has("param") => (0, Pipe::Single, 0, 0),
         // Halves of 64 bits are registers of their own.
         "bfi" | "and" | "or" if is_wide => (0, Pipe::Single, 0, 0),
