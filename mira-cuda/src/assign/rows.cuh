@@ -130,7 +130,7 @@ template <int C, int R, int KEPT, bool BUILD> struct RowPass : OwnColumns<C, cer
         const int r = value_of_lane<2 * R>() / 2;
         float shift = 0.0f;
         // The first lane of a row has its range for sure.
-        if (r < here && threadIdx.x % LANES == r * 2 * APART) {
+        if (r < here && threadIdx.x % LANES == (u32)(r * 2 * APART)) {
             const float high = mine, low = -other;
             shift = low > -INFINITY_F32 ? shift_of(context.params, high) : INFINITY_F32;
             if (threadIdx.x < LANES && shift < INFINITY_F32) {
