@@ -20,8 +20,8 @@ const ROUNDING: f64 = 2e-6;
 
 /// The second needs far more shared memory than kernels have unasked. With 64 KiB on three multiprocessors (`dev/check_driver` has such a device) not
 /// all rows of the first five stay on chip. From 4097 columns on blocks share rows, as long as there are blocks enough, which the stand-in has
-/// not for the last. Of 14 rows of 16,000 two stay on chip there, so that a group
-/// has both kinds.
+/// not for the last. Of 14 rows of 16,000 two stay on chip there, so that a
+/// group has both kinds.
 const SHAPES: [(usize, usize); 10] = [
     (100, 500),
     (150, 1000),
