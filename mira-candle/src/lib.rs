@@ -25,7 +25,7 @@
 //!
 //! # Feature `cuda`
 //! It turns on candle's own, which compiles candle's kernels: building needs CUDA's compiler `nvcc` (in the repository, `dev/cuda-toolchain` fetches
-//! one), running a driver 580 or later, cuBLAS and cuRAND. Without the feature CUDA tensors are refused with an error that names it. **The CUDA
+//! one), running a driver as new as that compiler (525 for CUDA 12.0, 580 for CUDA 13.0), cuBLAS and cuRAND. Without the feature CUDA tensors are refused with an error that names it. **The CUDA
 //! path has been compiled and linked, and has not run on a device yet.**
 //!
 //! # Example

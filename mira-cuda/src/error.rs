@@ -16,7 +16,7 @@ pub enum Error {
     CrossEntropy(#[from] crate::cross_entropy::CrossEntropyError),
     /// No libcuda.
     #[error(
-        "no NVIDIA driver: libcuda.so.1 was not found; install driver 580 or later, or use the CPU backend"
+        "no NVIDIA driver: libcuda.so.1 was not found; install driver 525 or later, or use the CPU backend"
     )]
     NoDriver,
     /// A driver without a device.
@@ -29,9 +29,9 @@ pub enum Error {
         /// Devices the driver sees.
         found: usize,
     },
-    /// A driver that does not know what the kernels were compiled with.
+    /// A driver that does not know the kernels' version of PTX, or lacks a function.
     #[error(
-        "the NVIDIA driver is too old for kernels compiled with CUDA 13.0; install driver 580 or later"
+        "the NVIDIA driver is too old: expected one of CUDA 12.0 at least; install driver 525 or later"
     )]
     OldDriver,
     /// A device below compute capability 8.0, or without cooperative launches.
@@ -90,7 +90,7 @@ pub enum Error {
     CompilerDisabled,
     /// Kernels that the driver's compiler refuses.
     #[error(
-        "the driver's compiler refuses the kernels inside this build (CUDA error 218); rebuild mira-cuda, install driver 580 or later, or report it with the driver's version"
+        "the driver's compiler refuses the kernels inside this build (CUDA error 218); rebuild mira-cuda, install a newer driver, or report it with the driver's version"
     )]
     InvalidKernels,
     /// Blocks that wait for each other, but not all of which this process can have on the device at once.
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn errors_of_the_driver_that_have_a_remedy_name_it() {
         let named = [
-            (CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "install driver 580"),
+            (CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "install driver 525"),
             (CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND, "libnvidia-ptxjitcompiler.so.1"),
             (CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED, "unset CUDA_DISABLE_PTX_JIT"),
             (CUresult::CUDA_ERROR_INVALID_PTX, "rebuild mira-cuda"),

@@ -13,8 +13,10 @@
 //! **Nothing of this crate has run on a device yet.** Its kernels compile for `sm_80`, `sm_90a` and `sm_100`; the conformance suite passes under emulation of their
 //! source, and over an interpreter of the PTX that the crate carries.
 //!
-//! Building needs no CUDA toolkit and no device; running needs an NVIDIA driver, 580 or later, and a device of compute capability 8.0
-//! or later. [`device`] says what is missing.
+//! Building needs no CUDA toolkit and no device; running needs an NVIDIA driver, 525 or later (that of CUDA 12.0), and a device of compute
+//! capability 8.0 or later. [`device`] says what is missing. [`cudarc`]'s bindings are for the version of CUDA that `CUDARC_CUDA_VERSION` names in the
+//! build (as `12040`), or else that of the `nvcc` on the path, or else its newest; nothing here depends on which. Where cudarc does not know the version of
+//! that `nvcc`, set the variable to `12000`.
 //!
 //! | file | |
 //! |---|---|

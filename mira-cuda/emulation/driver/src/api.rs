@@ -17,8 +17,8 @@ thread_local! {
 }
 
 const NAME: &[u8] = b"stand-in for a CUDA device\0";
-/// CUDA 13.0
-const VERSION: c_int = 13_000;
+/// CUDA 12.0
+const VERSION: c_int = 12_000;
 const TOTAL_MEMORY: usize = 8 << 30;
 
 fn count(name: &'static str) {
@@ -195,6 +195,7 @@ functions! {
         let milliseconds = device.milliseconds(start, end)?;
         unsafe { give(to, milliseconds) }
     };
+    // The only one here that drivers of CUDA 12.0 lack: benchmarks call it, where cudarc's bindings are for CUDA 13.
     cuEventElapsedTime_v2(to: *mut f32, start: usize, end: usize) Context => |device| {
         let milliseconds = device.milliseconds(start, end)?;
         unsafe { give(to, milliseconds) }

@@ -26,7 +26,7 @@
 //! | `STAND_IN_SHARED_MEMORY` | bytes that a block can ask for; 232448 |
 //! | `STAND_IN_DEVICES` | 1; with 0 a driver without devices |
 //! | `STAND_IN_PAGEABLE` | whether copies to the host are over on return; 0 |
-//! | `STAND_IN_PTX_VERSION` | the newest that is taken; 9.0 |
+//! | `STAND_IN_PTX_VERSION` | the newest that is taken; 8.0, as by drivers of CUDA 12.0 |
 //! | `STAND_IN_RACES` | whether accesses that nothing orders are faults; 1 |
 //! | `STAND_IN_LAUNCHED` | a file, to which a line is added for each launch that is over: kernel, blocks, threads, instructions of warps, polls in vain |
 //! | `STAND_IN_CLOCK` | a file, to which is added what each launch would take by the interpreter's rough clock: cycles, and what its barriers waited for |

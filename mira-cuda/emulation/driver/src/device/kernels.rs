@@ -12,8 +12,8 @@ use super::{Device, Done, Function, SHARED_MEMORY_UNASKED};
 use crate::code::Code;
 use crate::stream::{Key, Launch, Work};
 
-/// The newest version of PTX that drivers of CUDA 13.0 know.
-const NEWEST: &str = "9.0";
+/// The newest version of PTX that drivers of CUDA 12.0 know, the oldest that mira-cuda is for.
+const NEWEST: &str = "8.0";
 
 impl Device {
     pub(crate) fn load(&mut self, ptx: &str) -> Done<usize> {

@@ -106,7 +106,7 @@ fn memory_is_used_between_its_allocation_and_its_end() {
     assert!(after.memory.around(at, 4).unwrap_err().contains("freed") && !after.memory.is_base(at));
 }
 
-const HEAD: &str = ".version 9.0\n.target sm_80\n";
+const HEAD: &str = ".version 8.0\n.target sm_80\n";
 
 /// A kernel that takes an address, in `%rd1`.
 fn kernel(device: &mut Device, body: &str) -> usize {
@@ -236,7 +236,7 @@ fn launches_are_checked() {
 fn modules_are_checked() {
     let mut device = device(0);
     assert_eq!(device.load("\u{7f}ELF"), Err(Code::INVALID_IMAGE));
-    assert_eq!(device.load(&HEAD.replace("9.0", "9.1")), Err(Code::UNSUPPORTED_PTX_VERSION));
+    assert_eq!(device.load(&HEAD.replace("8.0", "8.1")), Err(Code::UNSUPPORTED_PTX_VERSION));
     device.load(HEAD).unwrap();
 }
 
