@@ -240,7 +240,7 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// Refuses a path at which no new run may be made.
-fn refuse_occupied(path: &Path) -> Result<(), Error> {
+pub(crate) fn refuse_occupied(path: &Path) -> Result<(), Error> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(()),

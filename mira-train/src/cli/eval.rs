@@ -75,7 +75,7 @@ pub struct EncoderArgs {
     pub recipe: Option<String>,
 
     /// Side of the images in pixels [default: the run's eval.image_size]
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(8..), help_heading = "Data")]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(8..=4096), help_heading = "Data")]
     pub image_size: Option<u32>,
 
     /// Share of a split's images, in [0, 1], that may be unreadable and are left out: at least one, none with 0 [default: the run's data.max_bad_fraction]

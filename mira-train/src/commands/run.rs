@@ -9,7 +9,9 @@ use crate::cli::run::{Device, RunArgs, check_flags, resolve, setting};
 use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
 use crate::recipe::{Cost, Recipe, dry_run};
-use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe};
+use crate::run_folder::{
+    EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe, refuse_occupied,
+};
 use crate::terminal::available_memory;
 use crate::text::{count, in_shell};
 use crate::train::{
@@ -39,6 +41,9 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         if args.resume { resumed(args)? } else { (resolve(args)?, Vec::new()) };
     set_threads(recipe.train.num_threads);
     if args.dry_run {
+        if let Some(out) = &args.out {
+            refuse_occupied(out).map_err(train::Error::from)?;
+        }
         return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
     }
     let is_given = args.data.is_some() || setting(args, "data.path").is_some();

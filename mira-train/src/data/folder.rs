@@ -19,6 +19,9 @@ use listing::{Files, Lister, Listing, Options};
 
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
+/// Of images, too, which are left out.
+const UNREAD: [&str; 9] = ["avif", "bmp", "gif", "heic", "heif", "jp2", "jxl", "tif", "tiff"];
+
 /// Larger files are refused unread: 256 MiB.
 pub(super) const MAX_FILE: u64 = 256 << 20;
 
@@ -38,6 +41,8 @@ pub(super) struct ImageFolder {
     root: PathBuf,
     files: Files,
     class_names: Vec<String>,
+    /// Images of [`UNREAD`] formats in it and its class folders.
+    num_unread: u64,
 }
 
 /// Whether there seem to be images: in the folder, in class folders, or below `train/`.
@@ -54,7 +59,17 @@ pub(super) fn is_image_folder(path: &Path) -> bool {
 }
 
 pub(super) fn open(path: &Path, split: Split) -> Result<ImageFolder, Error> {
-    open_with(path, split, &Options::default())
+    let set = open_with(path, split, &Options::default())?;
+    if set.num_unread > 0 {
+        let problem = format!(
+            "{} has images of formats that are not read ({}), {} in all; they are left out, convert them to PNG",
+            set.root.display(),
+            UNREAD.join(", "),
+            set.num_unread
+        );
+        crate::complain("warning", &problem);
+    }
+    Ok(set)
 }
 
 fn open_with(path: &Path, split: Split, options: &Options) -> Result<ImageFolder, Error> {
@@ -131,7 +146,9 @@ fn open_with(path: &Path, split: Split, options: &Options) -> Result<ImageFolder
         ));
     }
     lister.keep(&top, &files);
-    Ok(ImageFolder { root, files, class_names })
+    let beside = if class_names.is_empty() { 0 } else { top.num_unread() };
+    let num_unread = files.num_unread().saturating_add(beside);
+    Ok(ImageFolder { root, files, class_names, num_unread })
 }
 
 fn part(path: &Path, names: &[&str]) -> Option<PathBuf> {
@@ -152,7 +169,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 pub(super) fn is_image(path: &Path) -> bool {
-    path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
+    has_ending(path, &EXTENSIONS)
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().is_some_and(|e| endings.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
 impl ImageFolder {

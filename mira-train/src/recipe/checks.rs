@@ -3,6 +3,9 @@
 use super::{Assignment, Error, Method, Recipe, View};
 use crate::objective;
 
+/// Of images and views, in pixels.
+const MIN_SIDE: usize = 8;
+
 pub(super) fn check(recipe: &Recipe, origin: &str) -> Result<(), Error> {
     let conflict = |problem: String, remedy: &str| {
         Err(Error::Conflict { origin: origin.into(), problem, remedy: remedy.into() })
@@ -61,6 +64,15 @@ pub(super) fn check(recipe: &Recipe, origin: &str) -> Result<(), Error> {
         check_assignment(assignment, origin)?;
     }
     check_views(&recipe.views, origin)?;
+    if (1..MIN_SIDE).contains(&recipe.eval.image_size) {
+        return conflict(
+            format!(
+                "`eval.image_size` is {}, expected 0 or at least {MIN_SIDE} pixels",
+                recipe.eval.image_size
+            ),
+            "set it to 0, which stands for the size of the global views",
+        );
+    }
     let Some(method) = objective::find(&recipe.objective.name) else { return Ok(()) };
     let total: usize = recipe.views.iter().map(|view| view.count).sum();
     if method.needs.two_views && total != 2 {

@@ -45,6 +45,7 @@ fn seeds() -> Vec<Vec<u8>> {
         body.extend([[7_u64, 9].map(u64::to_le_bytes)].concat().concat());
         write(images, &mut body);
         write(folders, &mut body);
+        body.extend(1_u64.to_le_bytes());
     }
     vec![KIND.to_bytes(&body)]
 }

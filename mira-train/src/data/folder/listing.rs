@@ -20,13 +20,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use twox_hash::XxHash3_64;
 
 use super::above::below;
-use super::{MAX_DEPTH, is_image};
+use super::{MAX_DEPTH, UNREAD, has_ending, is_image};
 use crate::data::Error;
 use crate::data::bytes::Unread;
 use crate::data::cache_file::{CacheFile, modified, user_folder};
 use crate::data::strings::Strings;
 
-pub(super) const KIND: CacheFile = CacheFile { magic: *b"\x89MIF\r\n\x1a\n", version: 1 };
+pub(super) const KIND: CacheFile = CacheFile { magic: *b"\x89MIF\r\n\x1a\n", version: 2 };
 
 /// How folders are listed.
 #[derive(Clone, Debug)]
@@ -82,6 +82,8 @@ pub(super) struct Listing {
     /// By their endings, whatever they are.
     images: Strings,
     folders: Strings,
+    /// Files of [`UNREAD`] formats.
+    num_unread: u64,
 }
 
 impl Listing {
@@ -95,7 +97,7 @@ impl Listing {
         if u128::from(stamp.content.max(stamp.status)) > now {
             stamp = Stamp::default();
         }
-        let (mut images, mut folders) = (Vec::new(), Vec::new());
+        let (mut images, mut folders, mut num_unread) = (Vec::new(), Vec::new(), 0);
         for entry in fs::read_dir(folder).map_err(Error::unreadable(folder))? {
             let entry = entry.map_err(Error::unreadable(folder))?;
             let name = entry.file_name();
@@ -113,6 +115,8 @@ impl Listing {
             }
             if is_folder {
                 folders.push(name.clone());
+            } else if has_ending(Path::new(&name), &UNREAD) {
+                num_unread += 1;
             }
             if is_image {
                 images.push(name);
@@ -127,7 +131,7 @@ impl Listing {
             strings.shrink();
             strings
         };
-        Ok(Self { stamp, images: sorted(images), folders: sorted(folders) })
+        Ok(Self { stamp, images: sorted(images), folders: sorted(folders), num_unread })
     }
 
     /// The names of the folders in it.
@@ -141,6 +145,10 @@ impl Listing {
         self.images.iter().filter(|image| !folders.contains(image)).count()
     }
 
+    pub(super) fn num_unread(&self) -> u64 {
+        self.num_unread
+    }
+
     /// Of a folder that has links, or of which nothing is known.
     pub(super) fn may_have_links(&self) -> bool {
         !self.stamp.is_known()
@@ -151,11 +159,13 @@ impl Listing {
         to.extend_from_slice(&self.stamp.status.to_le_bytes());
         self.images.write(to);
         self.folders.write(to);
+        to.extend_from_slice(&self.num_unread.to_le_bytes());
     }
 
     fn parse(unread: &mut Unread) -> Option<Self> {
         let stamp = Stamp { content: unread.u64()?, status: unread.u64()? };
-        Some(Self { stamp, images: Strings::read(unread)?, folders: Strings::read(unread)? })
+        let (images, folders) = (Strings::read(unread)?, Strings::read(unread)?);
+        Some(Self { stamp, images, folders, num_unread: unread.u64()? })
     }
 }
 
@@ -203,6 +213,11 @@ impl Files {
 
     pub(super) fn label(&self, index: usize) -> Option<u32> {
         self.run(index)?.label
+    }
+
+    /// Images in its folders that are none of its images, since nobody reads their formats.
+    pub(super) fn num_unread(&self) -> u64 {
+        self.folders.iter().map(|(_, listing)| listing.num_unread).fold(0, u64::saturating_add)
     }
 
     /// Whether there is an image with a label.

@@ -199,6 +199,31 @@ fn threads_list_in_one_order() {
 }
 
 #[test]
+fn images_of_other_formats_are_counted() {
+    let image = &b"?"[..];
+    let root = tree(&[
+        ("a/1.jpg", image),
+        ("a/2.gif", image),
+        ("a/x/3.BMP", image),
+        ("a/x/.4.gif", image),
+        ("b/5.png", image),
+        ("b/notes.txt", image),
+        ("b/of.tif/6.png", image),
+        ("7.tiff", image),
+    ]);
+    let cache = tempfile::tempdir().unwrap();
+    tick();
+    for kept_as in ["listed", "kept"] {
+        let options = Options { min_images: 1, ..options(cache.path(), 1) };
+        let set = open_with(root.path(), Split::Train, &options).unwrap();
+        assert_eq!((set.len(), set.num_unread), (3, 3), "{kept_as}");
+        assert!(kept(cache.path()).is_some());
+    }
+    let flat = tree(&[("1.jpg", image), ("2.heic", image)]);
+    assert_eq!(open(flat.path(), Split::Train).unwrap().num_unread, 1);
+}
+
+#[test]
 fn lists_are_kept_and_changes_are_noticed() {
     let root = many_files();
     let train = root.path().join("train");

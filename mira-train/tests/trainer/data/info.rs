@@ -280,3 +280,19 @@ fn an_archive_of_class_folders_is_told_from_shards_without_labels() {
     assert!(said("classes.tar").contains("no classes: ") && said("classes.tar").contains("unpack"));
     assert!(said("flat.tar").contains("no classes\n"), "{}", said("flat.tar"));
 }
+
+#[test]
+fn images_that_nobody_reads_are_told() {
+    let folder = image_folder();
+    write(folder.path(), "set/train/ant/4.gif", b"GIF89a");
+    let output = data(folder.path(), &["info", "set"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = stderr(&output);
+    assert!(
+        said.starts_with("warning: set/train has images of formats")
+            && said.contains("gif")
+            && said.contains("1 in all"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1);
+}

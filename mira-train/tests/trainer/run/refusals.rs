@@ -97,7 +97,11 @@ fn dry_runs_refuse_what_runs_refuse() {
     for (setting, words) in [
         ("train.batch_size=4000", &["batch", "4000", "240"][..]),
         ("eval.knn_neighbours=241", &["eval.knn_neighbours", "241"]),
+        ("eval.image_size=7", &["eval.image_size", "7", "at least 8"]),
     ] {
         refused(&mut sandbox.tiny("run", &["--dry-run", "--set", setting]), words);
     }
+    fs::create_dir(sandbox.path("mine")).expect("a folder");
+    fs::write(sandbox.path("mine/thesis.tex"), "mine").expect("a file");
+    refused(&mut sandbox.tiny("mine", &["--dry-run"]), &["mine", "thesis.tex"]);
 }
