@@ -376,7 +376,10 @@ impl<S: Sweep> Run<'_, S> {
             return Err(Error::PeerFailed.into());
         }
         let floor = (lost_mass / MAX_LOST_SHARE).max(f64::MIN_POSITIVE * batch);
-        if !state.sums[..k].iter().all(|s| *s >= floor && *s < f64::INFINITY) {
+        // Where nothing underflowed, a column without mass is one that every row forbids.
+        let is_forbidden = |sum: f64| sum == 0.0 && lost_mass == 0.0;
+        let is_sure = |sum: f64| (sum >= floor && sum < f64::INFINITY) || is_forbidden(sum);
+        if !state.sums[..k].iter().all(|s| is_sure(*s)) {
             return Ok(None);
         }
         let inverse_batch = 1.0 / batch;
@@ -384,6 +387,11 @@ impl<S: Sweep> Run<'_, S> {
             *l = sum * inverse_batch;
         }
         self.sweep.ln(&mut state.log_marginal);
+        for (l, _) in
+            state.log_marginal.iter_mut().zip(&state.sums).filter(|(_, sum)| is_forbidden(**sum))
+        {
+            *l = f64::NEG_INFINITY;
+        }
         Ok(Some(Global {
             mean_log_row: sum_log_row / batch,
             mean_log_partition: sum_log_partition / batch,

@@ -223,8 +223,12 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
         // Elements of the kernel times the weight below 2^MIN are lost or imprecise; after division by the row total each is at
         // most `lost`.
         let lowest_product = self.lowest_exponent + range.low.min(0.0);
-        let lost = (A::MIN_EXPONENT + range.high.max(0.0)).exp2() / stats.min_total;
+        let imprecise = (A::MIN_EXPONENT + range.high.max(0.0)).exp2();
         let underflows = lowest_product < A::MIN_EXPONENT;
+        let lost = if underflows { imprecise / stats.min_total } else { 0.0 };
+        // So are quotients by the row total, which weights are multiplied to afterwards.
+        let quotients_underflow = lowest_product - stats.max_total.log2() < A::MIN_EXPONENT;
+        let lost_of_sums = if quotients_underflow { lost.max(imprecise) } else { lost };
         if write {
             self.memory.reference.copy_from_slice(log_weights);
             self.lowest_exponent = lowest_product - stats.max_total.log2();
@@ -233,7 +237,7 @@ impl<L: Logit, A: Real> CpuSweep<'_, L, A> {
             }
         }
         Ok(PassInfo {
-            lost_mass: if underflows { lost * self.logits.nrows() as f64 } else { 0.0 },
+            lost_mass: lost_of_sums * self.logits.nrows() as f64,
             sum_log_row: stats.sum_log_row,
         })
     }

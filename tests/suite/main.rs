@@ -71,6 +71,8 @@ macro_rules! conforms {
                     forbidden_prototypes_get_nothing,
                     any_temperature_leaves_rows_that_sum_to_one,
                     certificates_with_forbidden_prototypes_are_numbers,
+                    a_prototype_that_every_row_forbids_costs_no_pass,
+                    a_prototype_that_nobody_likes_is_not_forbidden,
                     invalid_logits_are_named,
                     a_workspace_can_be_used_again,
                     a_warm_start_changes_the_work_not_the_answer,

@@ -69,7 +69,7 @@ impl Sweep for Rows<'_> {
     ) -> Result<PassInfo, Error> {
         self.check()?;
         let epsilon = self.method.scaling().epsilon;
-        let mut sum_log_row = 0.0;
+        let (mut sum_log_row, mut lowest) = (0.0, f64::INFINITY);
         sums.fill(if domain == Domain::Log { f64::NEG_INFINITY } else { 0.0 });
         let rows = self.logits.chunks_exact(self.num_prototypes);
         for (logits, out) in rows.zip(self.assignment.chunks_exact_mut(self.num_prototypes)) {
@@ -79,6 +79,8 @@ impl Sweep for Rows<'_> {
             }
             let log_row = softmax(out);
             sum_log_row += log_row;
+            let possible = exponents().filter(|x| *x > f64::NEG_INFINITY);
+            lowest = possible.fold(lowest, |lowest, x| lowest.min(x - log_row));
             match domain {
                 Domain::Linear => sums.iter_mut().zip(&*out).for_each(|(sum, w)| *sum += w),
                 Domain::Log => sums
@@ -87,7 +89,8 @@ impl Sweep for Rows<'_> {
                     .for_each(|(sum, x)| *sum = log_add_exp(*sum, x - log_row)),
             }
         }
-        let lost_mass = self.batch() as f64 * f64::MIN_POSITIVE;
+        let underflows = lowest < f64::MIN_POSITIVE.ln() + 1.0;
+        let lost_mass = if underflows { self.batch() as f64 * f64::MIN_POSITIVE } else { 0.0 };
         Ok(PassInfo { lost_mass, sum_log_row })
     }
 

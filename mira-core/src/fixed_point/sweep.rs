@@ -23,7 +23,7 @@ pub enum Domain {
 /// What a pass returns besides the sums; all local to the rank.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PassInfo {
-    /// Upper bound on what underflow has taken from any single column sum.
+    /// Upper bound on what underflow has taken from any single column sum. Where it is 0, a sum of 0 says that every row forbids the column.
     pub lost_mass: f64,
     /// `Σ_i log Σ_l e^{a_l + S_il/ε}`.
     pub sum_log_row: f64,

@@ -5,6 +5,7 @@
 
 constexpr double MAX_LOST_SHARE = 1e-9; // of a column, by underflow, before the log domain takes over
 constexpr double MOST_BITS = 63.0;      // of weights; the kernel's elements have the other half of the exponents
+constexpr double MOST_BITS_OF_TOTAL = 31.0; // of a row's, beside those of weights: 2³⁰ elements at most (plan.rs), each less than 2
 constexpr double MARGIN = 6.0;          // bits above the smallest normal number that a written element must keep
 constexpr double STUCK = 0.999;         // as fixed_point.rs has it
 constexpr float NEAR = 4.0f;            // nats that a foretold middle of the weights may be off by
@@ -51,10 +52,17 @@ struct Decision {
         const double low = (reduced[LOWEST_WEIGHT] - control.middle) * LOG2_E;
         const double high = (reduced[HIGHEST_WEIGHT] - control.middle) * LOG2_E;
         if (!(low >= -MOST_BITS && high <= MOST_BITS)) return SUMS;
-        double of_element = 0.0, floor = 1e-300 * control.batch;
-        if (control.lowest_element + fmin(low, 0.0) < MIN_EXPONENT) {
-            of_element = exp2(MIN_EXPONENT + fmax(high, 0.0)) / reduced[LOWEST_TOTAL];
-            floor = fmax(floor, of_element * control.batch / MAX_LOST_SHARE);
+        // Where nothing can have underflowed, a column without mass is one that every row forbids. Quotients by a row's total, too, are imprecise below
+        // the smallest number; weights come afterwards.
+        const double lowest = control.lowest_element + fmin(low, 0.0), highest = fmax(high, 0.0);
+        double of_element = 0.0, floor = 0.0;
+        if (lowest - highest < MIN_EXPONENT + MOST_BITS_OF_TOTAL) {
+            double of_sum = exp2(MIN_EXPONENT + highest);
+            if (lowest < MIN_EXPONENT) {
+                of_element = of_sum / reduced[LOWEST_TOTAL];
+                of_sum = fmax(of_sum, of_element);
+            }
+            floor = of_sum * control.batch / MAX_LOST_SHARE;
         }
         if (!(reduced[LOWEST_SUM] >= floor && reduced[HIGHEST_SUM] < INFINITY_F64)) return SUMS;
         // A label as small as what may be missing from an element must not be written.

@@ -15,5 +15,18 @@ struct LogSum {
         }
         sum += exp(x - highest);
     }
+    // Several at once, whose exponentials do not wait for each other.
+    template <int N> DEVICE void add_all(const double (&x)[N]) {
+        double top = highest;
+#pragma unroll
+        for (int i = 0; i < N; i++) top = fmax(top, x[i]);
+        if (top == -INFINITY_F64) return;
+        if (top > highest) {
+            sum *= exp(highest - top);
+            highest = top;
+        }
+#pragma unroll
+        for (int i = 0; i < N; i++) sum += exp(x[i] - highest);
+    }
     DEVICE double value() const { return sum > 0 ? highest + log(sum) : -INFINITY_F64; }
 };

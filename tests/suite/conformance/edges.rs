@@ -3,9 +3,10 @@
 use mira_core::{Centered, Error, Method, Shape, Softmax, Status, StopRule};
 use proptest::prelude::*;
 
+use crate::oracle;
 use crate::support::{
-    Backend, Failure, Kind, Problem, Random, exp, for_all, log_assignment, problems, problems_of,
-    shape, total_variation,
+    Answer, Backend, Failure, Kind, Problem, Random, exp, for_all, log_assignment, problems,
+    problems_of, shape, total_variation,
 };
 
 use super::{assign, methods, same_as_the_oracle, tolerance};
@@ -170,6 +171,60 @@ pub(crate) fn forbidden_prototypes_get_nothing<B: Backend>() {
         }
         Ok(())
     });
+}
+
+/// It is no reason to leave the linear domain, which would cost a pass: nothing underflowed, so the others' sums can be relied on.
+pub(crate) fn a_prototype_that_every_row_forbids_costs_no_pass<B: Backend>() {
+    for (batch, k) in [(1, 2), (12, 7), (40, 70)] {
+        let few = Problem::new(Kind::Cosine, shape(batch, k - 1), 0.2, 0.6, 11, B::stored);
+        let forbidden = k / 2;
+        let mut logits = Vec::new();
+        for row in few.logits.chunks_exact(k - 1) {
+            logits.extend_from_slice(&row[..forbidden]);
+            logits.push(f64::NEG_INFINITY);
+            logits.extend_from_slice(&row[forbidden..]);
+        }
+        let softmax: Method = Softmax::new(few.temperature).expect("valid").into();
+        let mira = [StopRule::Sweeps(3), StopRule::default()].map(|stop| few.mira(stop));
+        for method in [softmax, mira[0], mira[1]] {
+            let all = B::assign(method, shape(batch, k), &logits).expect("valid logits");
+            let without = B::assign(method, few.shape, &few.logits).expect("valid logits");
+            let passes = (all.report.passes, without.report.passes);
+            assert_eq!(passes.0, passes.1, "{}: {batch}×{k}, {method:?}", B::NAME);
+            assert_eq!(all.report.status, without.report.status, "{}: {method:?}", B::NAME);
+            assert!(all.assignment.iter().skip(forbidden).step_by(k).all(|w| *w == 0.0));
+            let kept: Vec<f64> = all
+                .assignment
+                .chunks_exact(k)
+                .flat_map(|row| [&row[..forbidden], &row[forbidden + 1..]].concat())
+                .collect();
+            let tv = total_variation(&kept, &without.assignment, k - 1);
+            let tolerance = tolerance::<B>(&few, &method, &without.log_weights) + 1e-5;
+            assert!(tv <= tolerance, "{}: {method:?}: total variation {tv:e}", B::NAME);
+        }
+    }
+}
+
+/// A prototype whose labels all underflow is not one that every row forbids, though both have sums of 0 in the linear domain: its log weight
+/// follows its marginal.
+pub(crate) fn a_prototype_that_nobody_likes_is_not_forbidden<B: Backend>() {
+    // Spans just below and far above what exponents hold, in single and double precision: by the logits, or by what a row's total adds to that.
+    for span in [60.0, 85.0, 87.0, 95.0, 120.0, 690.0, 709.0, 760.0, 1500.0] {
+        let (batch, k) = (9, 40);
+        let mut problem = Problem::new(Kind::Gaussian, shape(batch, k), 1.0, 0.5, 3, B::stored);
+        problem.logits.iter_mut().skip(7).step_by(k).for_each(|s| *s = B::stored(-span));
+        for method in [problem.mira(StopRule::Sweeps(4)), problem.mira(StopRule::default())] {
+            let ours = B::assign(method, problem.shape, &problem.logits).expect("valid logits");
+            let theirs = oracle::answer(method, problem.shape, &problem.logits);
+            let weight = |answer: &Answer| answer.log_weights[7] - answer.log_weights[8];
+            let (got, expected) = (weight(&ours), weight(&theirs));
+            assert!(
+                (got - expected).abs() <= 1e-3 * expected.abs(),
+                "{}: {method:?}, {span}: log weight {got}, expected {expected}",
+                B::NAME
+            );
+        }
+    }
 }
 
 /// The bound of Sinkhorn–Knopp has a factor that is infinite with forbidden entries, and one that may be 0: no NaN may come of it.
