@@ -103,7 +103,9 @@ impl Layout {
         let resident = resident_of(hardware.multiprocessors);
         let common = ranks.map_or(resident, |r| resident_of(r.multiprocessors).min(resident));
         let short = SHORT.iter().position(|c| columns <= c * threads);
-        let rows = |blocks: usize| batch.div_ceil(blocks).min(MAX_ROWS_PER_BLOCK);
+        // Where a block has several row blocks, all have as many.
+        let rows =
+            |blocks: usize| batch.div_ceil(blocks * batch.div_ceil(blocks * MAX_ROWS_PER_BLOCK));
         let blocks = match short {
             // Small problems: enough blocks that nobody has many columns between the passes.
             Some(_) if ranks.is_none() => {

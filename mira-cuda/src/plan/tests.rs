@@ -97,6 +97,32 @@ fn a_common_batch_uses_the_whole_chip() {
 }
 
 #[test]
+fn no_block_has_many_more_rows_than_others() {
+    let devices = [132, 108, 114, 142].map(|multiprocessors| Hardware { multiprocessors, ..H200 });
+    for hardware in devices {
+        for batch in [4096, 4225, 8192, 8449, 12_288, 16_384, 65_536] {
+            for (columns, num_problems) in [(3000, 1), (3000, 2), (65_536, 1)] {
+                let shape = Shape::new(batch, columns).unwrap();
+                let method = Mira::default().into();
+                let dtypes = (Dtype::F32, Dtype::F32);
+                let plan = Plan::new(method, shape, dtypes, num_problems, hardware).unwrap();
+                let p = &plan.params;
+                // Of a team, where rows are long.
+                let workers = if p.teams > 0 { p.teams } else { plan.blocks.cast_signed() };
+                let [batch, rows, workers] =
+                    [p.batch, p.rows_per_block, workers].map(|n| usize::try_from(n).unwrap());
+                let busiest = batch.div_ceil(rows).div_ceil(workers) * rows;
+                let rounds = batch.div_ceil(64 * workers);
+                assert!(
+                    busiest < batch.div_ceil(workers) + rounds,
+                    "{batch}×{columns} on {hardware:?}: {busiest} rows of one, {rows} at once"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn teams_of_blocks_share_long_rows() {
     let wide = plan(4096, 65_536, 1);
     let p = &wide.params;
