@@ -30,7 +30,8 @@ unsafe impl DeviceRepr for Params {}
 /// cudarc has streams wait for each other where they use the same memory, with two gaps that are the caller's. It knows the last reader only: where two streams read the
 /// same logits and a third writes or frees them afterwards, have that one wait for the first reader by
 /// [`CudaStream::join`](cudarc::driver::CudaStream::join). And memory that was allocated before the context's first
-/// [`new_stream`](cudarc::driver::CudaContext::new_stream) is not watched at all: make streams first.
+/// [`new_stream`](cudarc::driver::CudaContext::new_stream) is not watched at all: make streams first. (Workspaces are: their streams wait for each other, but for
+/// captured ones.)
 ///
 /// # Example
 /// ```no_run
@@ -68,9 +69,11 @@ pub struct CudaAssigner<L = f32, A = f32> {
 /// for the last assignment.
 #[derive(Debug)]
 pub struct CudaWorkspace {
-    leaving: Leaving,
+    pub(crate) leaving: Leaving,
     pub(crate) plan: Plan,
     pub(crate) kernels: Arc<Kernels>,
+    /// Graphs have launches of them, too.
+    _afterwards: Arc<Kernels>,
     pub(crate) memory: CudaSlice<u8>,
     exchange: Option<Exchange>,
     pub(crate) num_problems: usize,
@@ -183,9 +186,10 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             None => None,
         };
         Ok(CudaWorkspace {
-            leaving: Leaving::waiting(&self.stream),
+            leaving: Leaving::waiting(&self.stream, self.collective.clone()),
             plan,
             kernels,
+            _afterwards: self.afterwards.clone(),
             memory,
             exchange,
             num_problems,
@@ -242,6 +246,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             num_problems,
             assigned,
             objective,
+            ..
         } = workspace;
         let strides = strides_of(logits, assignments, plan.shape(), *num_problems)?;
         // The memory's layout is of the shape alone, so whatever made it, this assigner's method and element types are computed.
@@ -268,6 +273,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         let warm =
             self.warm_start && *assigned && !matches!(self.method.stop(), StopRule::Sweeps(_));
         params.warm = i32::from(warm);
+        leaving.hand_over_to(&self.stream)?;
         // Guards record on drop, after the launch, that the stream uses the memory; arrays of them, for nothing may be allocated here.
         let (address, _workspace) = memory.device_ptr_mut(&self.stream);
         params.workspace = address;
@@ -358,13 +364,14 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     }
 
     fn report_of(&self, workspace: &CudaWorkspace, problem: usize) -> Result<Report, Error> {
-        let CudaWorkspace { plan, memory, assigned, objective, .. } = workspace;
+        let CudaWorkspace { leaving, plan, memory, assigned, objective, .. } = workspace;
         if !assigned {
             return Err(CoreError::NothingAssigned.into());
         }
         if let Some(collective) = &self.collective {
             collective.wait(&self.stream)?;
         }
+        leaving.hand_over_to(&self.stream)?;
         // The certificate is made when it is asked for, where the K-vectors are; both structs come back in one copy.
         let base = problem * plan.workspace_bytes;
         let (mut params, hardware) = (plan.params, self.afterwards.hardware);

@@ -63,6 +63,9 @@ impl Operation {
 
 /// Opens a device, from 0; what is missing is an error, never a panic.
 ///
+/// Open a device once and share its context: two contexts of one device use the same memory, but cudarc has no stream of one wait for streams of the
+/// other.
+///
 /// # Errors
 /// [`Error::NoDriver`], [`Error::NoDevice`], [`Error::OldDriver`], [`Error::UnsupportedDevice`], [`Error::Driver`].
 ///

@@ -11,6 +11,7 @@ use half::{bf16, f16};
 use mira_core::Shape;
 
 use crate::Error;
+use crate::collective::DeviceCollective;
 use crate::plan::Dtype;
 
 mod sealed {
@@ -113,7 +114,7 @@ impl<T: Logit> DeviceMatrix<T> {
         Ok(Self { _leaving: Leaving::bound(stream), elements, shape })
     }
 
-    /// A copy of host memory.
+    /// A copy of host memory; waits until that has been read.
     ///
     /// # Errors
     /// [`Error::Layout`] unless there are B·K elements, [`Error::Driver`].
@@ -123,6 +124,8 @@ impl<T: Logit> DeviceMatrix<T> {
             return Err(Error::Layout { shape, stride, expected, got });
         }
         let elements = stream.clone_htod(values)?;
+        // The copy may still be reading.
+        stream.synchronize()?;
         Ok(Self { _leaving: Leaving::bound(stream), elements, shape })
     }
 
@@ -147,24 +150,32 @@ impl<T: Logit> DeviceMatrix<T> {
     }
 }
 
+const NOT_CAPTURED: CUstreamCaptureStatus = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+
 /// The first field of whatever has device memory, since fields go in order: memory goes back in its own context, where cudarc takes whichever
 /// the thread has, and perhaps only when a stream has done its work.
 #[derive(Debug)]
 pub(crate) struct Leaving {
     stream: Arc<CudaStream>,
     waits: bool,
+    /// What the stream may be waiting for.
+    collective: Option<Arc<dyn DeviceCollective>>,
 }
 
 impl Leaving {
     /// Memory that goes back behind what its stream has to do.
     pub(crate) fn bound(stream: &Arc<CudaStream>) -> Self {
-        Self { stream: stream.clone(), waits: false }
+        Self { stream: stream.clone(), waits: false, collective: None }
     }
 
     /// Memory of an operation, which goes when the operation is done: it may be the last to know the stream, and with a context's last stream
     /// cudarc forgets that anybody must wait for what that stream still has to do with other people's memory.
-    pub(crate) fn waiting(stream: &Arc<CudaStream>) -> Self {
-        Self { stream: stream.clone(), waits: true }
+    /// Ranks that are gone would be waited for without end, but for the collective.
+    pub(crate) fn waiting(
+        stream: &Arc<CudaStream>,
+        collective: Option<Arc<dyn DeviceCollective>>,
+    ) -> Self {
+        Self { stream: stream.clone(), waits: true, collective }
     }
 
     /// The stream that is waited for from now on.
@@ -172,6 +183,24 @@ impl Leaving {
         if !Arc::ptr_eq(&self.stream, stream) {
             self.stream = stream.clone();
         }
+    }
+
+    /// Has `stream` wait for what the last one has been given, if that is another: cudarc's events do not see to it for memory that was allocated
+    /// before the context's second stream, nor where they are disabled. Not while it is captured, whose launches are for other times.
+    pub(crate) fn hand_over_to(&self, stream: &Arc<CudaStream>) -> Result<(), DriverError> {
+        if Arc::ptr_eq(&self.stream, stream) || self.stream.cu_stream() == stream.cu_stream() {
+            return Ok(());
+        }
+        if self.stream.capture_status()? == NOT_CAPTURED && stream.capture_status()? == NOT_CAPTURED
+        {
+            stream.join(&self.stream)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the other ranks in what the last stream has been given.
+    pub(crate) fn wait_for_ranks(&self) -> Result<(), Error> {
+        self.collective.as_ref().map_or(Ok(()), |collective| collective.wait(&self.stream))
     }
 }
 
@@ -184,8 +213,9 @@ impl Drop for Leaving {
             context.record_err(context.bind_to_thread());
         }
         // What is captured is not under way, and waiting for it would spoil the capture.
-        let none = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
-        if self.waits && self.stream.capture_status() == Ok(none) {
+        if self.waits && self.stream.capture_status() == Ok(NOT_CAPTURED) {
+            // The collective's next call tells what became of it.
+            let _ = self.wait_for_ranks();
             context.record_err(self.stream.synchronize());
         }
         context.record_err(earlier);

@@ -63,7 +63,8 @@ impl fmt::Debug for NcclId {
 
 /// One rank of a world that exchanges over NCCL (2.17 or later, loaded at run time), a device each.
 ///
-/// An exchange is enqueued and not waited for. Nothing waits for ever: where a rank is missing for longer than the timeout, counted from when this rank's
+/// An exchange is enqueued and not waited for. Neither assigners nor workspaces wait for ever, nor does dropping them (copies of matrices to the host do,
+/// so ask for the report first): where a rank is missing for longer than the timeout, counted from when this rank's
 /// device has come to the exchange, the communicator is aborted, which frees the device from it, and every later call says so.
 ///
 /// It is a [`Collective`], too, for vectors in the host's memory.

@@ -66,6 +66,8 @@ impl CudaWorkspace {
 
     fn vector(&self, vector: KVector, problem: usize) -> Result<Vec<f64>, Error> {
         let bytes = self.memory.slice(self.bytes_of(vector, problem)?);
+        self.leaving.wait_for_ranks()?;
+        self.leaving.hand_over_to(self.memory.stream())?;
         let bytes = fetched(self.memory.stream(), &bytes)?;
         Ok(bytes.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect())
     }
@@ -75,7 +77,12 @@ impl CudaWorkspace {
         let range = self.bytes_of(vector, problem)?;
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
         let stream = self.memory.stream().clone();
-        Ok(stream.memcpy_htod(&bytes, &mut self.memory.slice_mut(range))?)
+        self.leaving.wait_for_ranks()?;
+        self.leaving.hand_over_to(&stream)?;
+        self.leaving.follow(&stream);
+        stream.memcpy_htod(&bytes, &mut self.memory.slice_mut(range))?;
+        // The copy may still be reading.
+        Ok(stream.synchronize()?)
     }
 
     fn bytes_of(&self, vector: KVector, problem: usize) -> Result<Range<usize>, Error> {

@@ -61,7 +61,7 @@ impl<L: Logit, A: Probability> CrossEntropy<L, A> {
         let workspace = stream.alloc_zeros(plan.workspace_bytes)?;
         let loss = stream.alloc_zeros(1)?;
         Ok(Self {
-            _leaving: Leaving::waiting(stream),
+            _leaving: Leaving::waiting(stream, None),
             plan,
             shape,
             workspace,

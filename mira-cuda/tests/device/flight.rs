@@ -102,6 +102,43 @@ fn weights_come_and_go_between_launches() {
     assert!(report.iterations < cold.iterations, "{} of {}", report.iterations, cold.iterations);
 }
 
+/// One after the other, though nothing of cudarc's has the streams wait for each other.
+#[test]
+fn a_workspace_may_change_streams() {
+    // Its own, of which events are disabled.
+    let context = device(0).expect("a device");
+    let [first, second] = [(); 2].map(|()| context.new_stream().expect("a stream"));
+    let (one, two) = (on_device(&first, 1), on_device(&first, 2));
+    let [mut for_one, mut for_two] =
+        [(); 2].map(|()| DeviceMatrix::<f32>::zeros(&first, shape()).expect("memory"));
+    let assigner = CudaAssigner::<f32>::new(Mira::default(), &first).expect("the kernels load");
+    let warm = assigner.clone().with_warm_start(true);
+    let mut workspace = assigner.workspace(shape()).expect("memory");
+    assigner.assign_into(one.rows(), for_one.rows_mut(), &mut workspace).expect("enqueued");
+    warm.assign_into(two.rows(), for_two.rows_mut(), &mut workspace).expect("enqueued");
+    let report = warm.report(&workspace).expect("valid logits");
+    let weights = workspace.log_weights(0).expect("a device");
+    let labels = for_two.to_host().expect("a device");
+
+    // SAFETY: what is used on both streams below is waited for.
+    unsafe { context.disable_event_tracking() };
+    let there = CudaAssigner::<f32>::new(Mira::default(), &second).expect("the kernels load");
+    let warm_there = there.clone().with_warm_start(true);
+    let mut workspace = assigner.workspace(shape()).expect("memory");
+    first.synchronize().expect("a device");
+    for _ in 0..2 {
+        assigner.assign_into(one.rows(), for_one.rows_mut(), &mut workspace).expect("enqueued");
+        warm_there.assign_into(two.rows(), for_two.rows_mut(), &mut workspace).expect("enqueued");
+        assert_eq!(workspace.log_weights(0).expect("a device"), weights);
+    }
+    workspace.set_log_weights(0, &weights).expect("finite");
+    warm_there.assign_into(two.rows(), for_two.rows_mut(), &mut workspace).expect("enqueued");
+    assigner.assign_into(one.rows(), for_one.rows_mut(), &mut workspace).expect("enqueued");
+    warm_there.assign_into(two.rows(), for_two.rows_mut(), &mut workspace).expect("enqueued");
+    assert_eq!(assigner.report(&workspace).expect("valid logits"), report);
+    assert_eq!(for_two.to_host().expect("a device"), labels);
+}
+
 /// Two streams read the logits and a third overwrites them: cudarc knows the last reader only, so the third is told of the first.
 #[test]
 fn a_writer_waits_for_readers_it_joins() {

@@ -1,12 +1,14 @@
 //! Ranks over a device: a world of one, for NCCL refuses two on one device. (Several, through the host's memory, are in the suite of `mira`.)
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mira_core::{Assigner, Collective, Method, Mira, SingleProcess, Sinkhorn};
-use mira_cuda::{CudaAssigner, DeviceCollective, Nccl, NcclId, ThroughHost};
+use mira_cuda::cudarc::driver::{CudaStream, CudaView, CudaViewMut};
+use mira_cuda::{CudaAssigner, DeviceCollective, Error, Nccl, NcclId, ThroughHost};
 
-use crate::{BATCH, on_device, stream};
+use crate::{BATCH, on_device, shape, stream};
 
 /// The passes of ranks, and their exchange, must not change the answer.
 fn alone_and_in_world(collective: &Arc<dyn DeviceCollective>) {
@@ -43,4 +45,60 @@ fn one_rank_over_nccl() {
 fn one_rank_through_the_host() {
     let ranks: Arc<dyn DeviceCollective> = Arc::new(ThroughHost(Arc::new(SingleProcess)));
     alone_and_in_world(&ranks);
+}
+
+/// Counts who waits by it.
+#[derive(Debug)]
+struct Counting {
+    ranks: ThroughHost,
+    num_waits: AtomicUsize,
+}
+
+impl DeviceCollective for Counting {
+    fn rank(&self) -> usize {
+        self.ranks.rank()
+    }
+
+    fn world_size(&self) -> usize {
+        self.ranks.world_size()
+    }
+
+    fn gather(
+        &self,
+        stream: &Arc<CudaStream>,
+        mine: &CudaView<'_, f64>,
+        all: &mut CudaViewMut<'_, f64>,
+    ) -> Result<(), Error> {
+        self.ranks.gather(stream, mine, all)
+    }
+
+    fn wait(&self, stream: &Arc<CudaStream>) -> Result<(), Error> {
+        self.num_waits.fetch_add(1, Ordering::Relaxed);
+        self.ranks.wait(stream)
+    }
+}
+
+/// Where a rank is gone, the stream alone would be waited for without end.
+#[test]
+fn whatever_waits_does_so_by_the_collective() {
+    let stream = stream();
+    let ranks = ThroughHost(Arc::new(SingleProcess));
+    let counting = Arc::new(Counting { ranks, num_waits: AtomicUsize::new(0) });
+    let waits = || counting.num_waits.swap(0, Ordering::Relaxed);
+    let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream)
+        .expect("the kernels load")
+        .with_collective(counting.clone());
+    let mut workspace = assigner.workspace(shape()).expect("memory");
+    let logits = on_device(&stream, 1);
+    let mut labels = assigner.output(shape()).expect("memory");
+    assigner.assign_into(logits.rows(), labels.rows_mut(), &mut workspace).expect("enqueued");
+    waits();
+    assigner.report(&workspace).expect("valid logits");
+    assert_eq!(waits(), 1, "report");
+    let weights = workspace.log_weights(0).expect("a device");
+    assert_eq!(waits(), 1, "log_weights");
+    workspace.set_log_weights(0, &weights).expect("finite");
+    assert_eq!(waits(), 1, "set_log_weights");
+    drop(workspace);
+    assert_eq!(waits(), 1, "drop");
 }
