@@ -16,11 +16,14 @@ Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total v
 
 import argparse
 import array
+import ctypes
 import json
 import math
+import os
 import random
 import select
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -174,10 +177,13 @@ def make_logits(torch, batch, num_prototypes, dtype, data, file):
     logits = (features @ prototypes.t()).contiguous()
     if dtype == "bf16":
         logits = logits.bfloat16()
-        Path(file).write_bytes(logits.view(torch.int16).cpu().numpy().tobytes())
-    else:
-        Path(file).write_bytes(logits.cpu().numpy().tobytes())
+    host = logits.cpu()
+    Path(file).write_bytes(ctypes.string_at(host.data_ptr(), host.numel() * host.element_size()))
     return logits
+
+
+def first_line(error):
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
 
 
 def cell(value, form):
@@ -185,7 +191,7 @@ def cell(value, form):
 
 
 def ratio(value, mine):
-    return "-" if value is None else f"{value / mine:.1f}x"
+    return "-" if value is None or mine is None else f"{value / mine:.1f}x"
 
 
 class Comparison:
@@ -211,6 +217,18 @@ class Comparison:
                 elif not self.is_over(what):
                     yield batch, num_prototypes, dtype, data
 
+    def inputs(self, problem, file):
+        """The logits on PyTorch's device, if it can make them, and whether there are any in the file."""
+        what = "{}x{} {} {}".format(*problem)
+        try:
+            return make_logits(self.torch, *problem, file), True
+        except Exception as error:  # out of memory, say, or a device that is another's alone
+            self.fail(f"{what}, inputs by PyTorch", first_line(error))
+        batch, num_prototypes, _, data = problem
+        if data == "trained" or batch * num_prototypes > 1 << 25:
+            return None, False
+        return make_logits(None, *problem, file), True
+
     def write(self):
         if self.options.json:
             found = dict(device=self.device, torch=getattr(self.torch, "__version__", None), rows=self.rows)
@@ -229,7 +247,9 @@ class Comparison:
         head = f"{'shape':>11} {'logits':<6} {'data':<8} {'method':<21}{'mira ms':>9}{'alone':>9}{'copies':>8}{'eager':>9}{'ratio':>7}{'passes':>8}{'a pass':>9}{'bound':>9}{'max TV':>9}"
         print(head + "\n" + "-" * len(head), flush=True)
         for batch, num_prototypes, dtype, data in self.problems():
-            logits, floor = make_logits(torch, batch, num_prototypes, dtype, data, file), None
+            (logits, is_there), floor = self.inputs((batch, num_prototypes, dtype, data), file), None
+            if not is_there:
+                continue
             kept = Path(str(file) + "-logits")
             file.replace(kept)
             for name, reference, request in CASES:
@@ -243,13 +263,13 @@ class Comparison:
                         self.worker.ask(f"load {batch} {num_prototypes} {dtype} {kept}")
                         floor = self.worker.ask(f"copy {repeats}")["milliseconds"]
                     ours = self.worker.ask(f"time {repeats} {request}")
-                    if torch is not None:
+                    if logits is not None:
                         self.worker.ask(f"save {file}")
                 except NoAnswer as error:
                     self.fail(what, error)
                     continue
                 eager = alone = distance = None
-                if torch is not None:
+                if logits is not None:
                     try:
                         with torch.inference_mode():
                             saved = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.float32)
@@ -258,7 +278,7 @@ class Comparison:
                             del saved
                             eager, alone = timed(torch, lambda: reference(torch, logits), repeats)
                     except Exception as error:  # out of memory, say: what mira took is known all the same
-                        self.fail(f"{what}, eager", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}")
+                        self.fail(f"{what}, eager", first_line(error))
                     if distance is not None and not distance <= 1e-5:
                         self.failed.append(what)
                 mine, bound = ours["milliseconds"], ours["log_ratio_bound"]
@@ -280,7 +300,8 @@ class Comparison:
 
     def timelines(self, file, kernels):
         for batch, num_prototypes, dtype, data in self.problems():
-            make_logits(self.torch, batch, num_prototypes, dtype, data, file)
+            if not self.inputs((batch, num_prototypes, dtype, data), file)[1]:
+                continue
             for name, reference, request in CASES:
                 what = f"{batch}x{num_prototypes} {dtype} {data} {name}"
                 if data == "trained" and reference is not mira or self.is_over(what):
@@ -303,10 +324,15 @@ class Comparison:
         if torch is None:
             print("torch.compile: left out, no PyTorch with CUDA")
             return
+        if not any(map(shutil.which, [os.environ.get("CC", "cc"), "gcc", "clang"])):
+            print("torch.compile: left out, there is no C compiler, which it needs; set CC")
+            return
         for batch, num_prototypes, dtype, data in self.problems():
-            logits = make_logits(torch, batch, num_prototypes, dtype, data, file)
             if data == "trained":
                 continue  # PyTorch takes as long whatever the data
+            logits, _ = self.inputs((batch, num_prototypes, dtype, data), file)
+            if logits is None:
+                continue
             for reference in dict.fromkeys(reference for _, reference, _ in CASES):
                 what = f"{batch}x{num_prototypes} {dtype} {reference.__name__}, compiled"
                 if self.is_over(what, COMPILE):
@@ -321,15 +347,15 @@ class Comparison:
                         torch.cuda.synchronize()
                         seconds = time.monotonic() - start
                         compiled, alone = timed(torch, lambda: fast(logits), self.options.repeats)
-                except Exception as error:  # compilers need a C compiler, which a host may lack
-                    print(f"{what}: failed, {type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}", flush=True)
+                except Exception as error:
+                    print(f"{what}: failed, {first_line(error)}", flush=True)
                     continue
                 beside = []
                 names = [name for name, of, _ in CASES if of is reference]
                 for row in self.rows:
                     if (row["batch"], row["num_prototypes"], row["logits"]) == (batch, num_prototypes, dtype) and row["method"] in names:
                         row.update(compiled_milliseconds=compiled, compiled_latency_milliseconds=alone)
-                        beside.append(f"{ratio(compiled, row['milliseconds'])} of {row['method']}")
+                        beside.append(f"{ratio(compiled, row.get('milliseconds'))} of {row['method']}")
                 if not beside:
                     row = dict(batch=batch, num_prototypes=num_prototypes, logits=dtype, data=data, method=reference.__name__)
                     self.rows.append(dict(row, compiled_milliseconds=compiled, compiled_latency_milliseconds=alone))
@@ -355,12 +381,13 @@ def main():
     which.add_argument("--timeline", type=Path, metavar="DIR")
     options = parser.parse_args()
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its arrays go with it
     try:
         import torch
 
         if not torch.cuda.is_available():
             torch = None
-    except ImportError:
+    except Exception:  # also one whose libraries do not load
         torch = None
     comparison = Comparison(torch, options)
     comparison.end = started + options.seconds
