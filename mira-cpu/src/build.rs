@@ -115,19 +115,36 @@ fn split_logits<L: Logit, V: Vector, I: Isa>(
 }
 
 /// The slow look at a row that is not all finite: an error, or the lowest finite logit of a row with forbidden entries.
-#[cold]
-fn examine<L: Logit>(row: &[L], index: usize) -> Result<f64, Error> {
-    let mut lowest = f64::INFINITY;
-    for (column, value) in row.iter().enumerate() {
-        let value: f64 = value.as_();
-        if value.is_nan() || value == f64::INFINITY {
-            return Err(Error::NonFiniteLogit { row: index, column, value });
+#[inline(always)]
+fn examine<L: Logit, I: Isa>(row: &[L], index: usize) -> Result<f64, Error> {
+    type V<L, I> = <<L as Logit>::Wide as Scalar>::Vector<I>;
+    let (infinity, none) = (L::Wide::infinity(), L::Wide::neg_infinity());
+    // Without branches, so that compilers make vectors of it.
+    let mut lowest = [infinity; LANES];
+    let mut is_valid = true;
+    let mut at = 0;
+    while at < row.len() {
+        let logits = load_wide::<L, V<L, I>>(row, at, row[row.len() - 1]).to_array();
+        for (low, s) in lowest.iter_mut().zip(&logits[..V::<L, I>::LEN]) {
+            is_valid &= *s < infinity;
+            let s = if *s > none { *s } else { infinity };
+            *low = if s < *low { s } else { *low };
         }
-        if value > f64::NEG_INFINITY {
-            lowest = lowest.min(value);
-        }
+        at += V::<L, I>::LEN;
     }
+    if !is_valid {
+        return Err(invalid(row, index));
+    }
+    let lowest: f64 = lowest.iter().fold(infinity, |low, s| if *s < low { *s } else { low }).as_();
     if lowest < f64::INFINITY { Ok(lowest) } else { Err(Error::AllForbidden { row: index }) }
+}
+
+/// What is wrong with a row that has a NaN or +∞.
+#[cold]
+fn invalid<L: Logit>(row: &[L], index: usize) -> Error {
+    let is_invalid = |value: f64| value.is_nan() || value == f64::INFINITY;
+    let column = row.iter().position(|s| is_invalid(s.as_())).expect("it has one");
+    Error::NonFiniteLogit { row: index, column, value: row[column].as_() }
 }
 
 /// `k_j = 2^(s_j·c − shift)` into `out`; returns `Σ w_j k_j`. Logits below `floor` (forbidden ones) count as `floor`, where the
@@ -211,7 +228,7 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
         let range = range::<L, I>(logits);
         let high: f64 = range.high.as_();
         let low =
-            if range.finite { range.low.as_() } else { examine(logits, self.pass.first + at)? };
+            if range.finite { range.low.as_() } else { examine::<L, I>(logits, self.pass.first + at)? };
         stats.row_span = stats.row_span.max(if range.finite { high - low } else { f64::INFINITY });
         let (top, bottom) = (self.scale.log2(high), self.scale.log2(low));
         if is_too_large(high, self.epsilon) || is_too_large(low, self.epsilon) {

@@ -14,7 +14,8 @@
 //! source, and over an interpreter of the PTX that the crate carries.
 //!
 //! Building needs no CUDA toolkit and no device; running needs an NVIDIA driver, 525 or later (that of CUDA 12.0), and a device of compute
-//! capability 8.0 or later. [`device`] says what is missing. [`cudarc`]'s bindings are for the version of CUDA that `CUDARC_CUDA_VERSION` names in the
+//! capability 8.0 or later. (Totals and K-vectors are in f64, of which 8.0, 9.0 and 10.0 have many units; others, such as 8.6, 8.9 and 12.0, have few, and are expected
+//! to be several times slower at it.) [`device`] says what is missing. [`cudarc`]'s bindings are for the version of CUDA that `CUDARC_CUDA_VERSION` names in the
 //! build (as `12040`), or else that of the `nvcc` on the path, or else its newest; nothing here depends on which. Where cudarc does not know the version of
 //! that `nvcc`, set the variable to `12000`.
 //!
