@@ -227,8 +227,11 @@ impl<L: Logit, A: Real> BuildBlock<'_, L, A> {
         let logits = view.to_slice().expect("rows are contiguous: checked on entry");
         let range = range::<L, I>(logits);
         let high: f64 = range.high.as_();
-        let low =
-            if range.finite { range.low.as_() } else { examine::<L, I>(logits, self.pass.first + at)? };
+        let low = if range.finite {
+            range.low.as_()
+        } else {
+            examine::<L, I>(logits, self.pass.first + at)?
+        };
         stats.row_span = stats.row_span.max(if range.finite { high - low } else { f64::INFINITY });
         let (top, bottom) = (self.scale.log2(high), self.scale.log2(low));
         if is_too_large(high, self.epsilon) || is_too_large(low, self.epsilon) {
