@@ -21,7 +21,7 @@ Examples:
       how many runs and how long they take; trains nothing
 
 Recipes may differ in objective, projector, prototypes, teacher, assignment, loss, optimizer and learning rates, which are a method's own, and must
-agree in data, model, views, batch, epochs and evaluation. Results are in results.md, results.csv and results.html, anew after every run.
+agree in data, model, views, batch, epochs and evaluation. Results are in results.md, results.csv and results.html, anew after every run, with the commands that they are of (commands.txt).
 Exit codes: 1 if a run failed (the others are made all the same), 75 if interrupted and saved.";
 
 /// Recipes that are alike in everything but the objective.

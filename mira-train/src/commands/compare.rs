@@ -12,7 +12,8 @@ use super::run::{check_memory, images_to_count, open, set_threads};
 use crate::Error;
 use crate::cli::compare::CompareArgs;
 use crate::pages::compare::{self, Comparison, State};
-use crate::run_folder::{self, EXIT_INTERRUPTED, Lock, StopRequest};
+use crate::pages::plot::write_whole;
+use crate::run_folder::{self, EXIT_INTERRUPTED, Lock, StopRequest, read_short_text};
 use crate::terminal::tell;
 use crate::text::in_shell;
 use crate::train::{self, NumImages, check_images, cost, hours, measure_flops};
@@ -22,6 +23,8 @@ use plan::Plan;
 const LOCK: &str = "lock";
 /// Present from the start of a comparison on.
 const RESULTS: &str = "results.csv";
+/// The commands that made it what it is, a line each.
+const COMMANDS: &str = "commands.txt";
 
 /// Runs `mira-train compare`; what it prints on stdout is the second part of the result.
 ///
@@ -43,7 +46,8 @@ pub fn run(args: &CompareArgs) -> Result<(ExitCode, String), Error> {
     let _lock = Lock::acquire(&out, LOCK).map_err(train::Error::from)?;
     let stop = StopRequest::install().map_err(train::Error::from)?;
 
-    let mut comparison = plan.survey(&out, command(args, args.out.as_deref()));
+    let commands = with_earlier(&out, &command(args, args.out.as_deref()))?;
+    let mut comparison = plan.survey(&out, commands);
     write(&comparison, &out)?;
     let is_whole = go_through(&plan, &mut comparison, &out, &stop, args.quiet)?;
 
@@ -171,7 +175,7 @@ fn refuse_occupied(out: &Path) -> Result<(), Error> {
     }
     let names = std::fs::read_dir(out).into_iter().flatten().flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    match names.find(|name| name != LOCK && !name.starts_with(".mira-")) {
+    match names.find(|name| name != LOCK && name != COMMANDS && !name.starts_with(".mira-")) {
         Some(found) => Err(Error::NoComparison { path: out.into(), found }),
         None => Ok(()),
     }
@@ -203,6 +207,19 @@ fn command(args: &CompareArgs, out: Option<&Path>) -> String {
         words.extend(["--out".into(), out.display().to_string()]);
     }
     words.iter().map(in_shell).collect::<Vec<_>>().join(" ")
+}
+
+/// The commands that have had a part in a folder, this one last, which are kept for the next: its results are of all of them.
+fn with_earlier(out: &Path, command: &str) -> Result<String, Error> {
+    let path = out.join(COMMANDS);
+    let earlier = read_short_text(&path).unwrap_or_default();
+    let earlier = earlier.lines().filter(|line| *line != command);
+    let commands: Vec<&str> = earlier.chain([command]).collect();
+    let commands = commands.join("\n");
+    write_whole(&path, format!("{commands}\n").as_bytes())
+        .map_err(|source| run_folder::Error::WriteFailed { path, source })
+        .map_err(train::Error::from)?;
+    Ok(commands)
 }
 
 /// What there would be to do.

@@ -22,7 +22,7 @@ use super::report::curves::eval_points;
 pub struct Comparison {
     /// What it is called.
     pub title: String,
-    /// The command line that repeats it.
+    /// The command lines that repeat it, one after the other.
     pub command: String,
     /// The images.
     pub data: String,

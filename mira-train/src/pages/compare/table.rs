@@ -167,7 +167,8 @@ pub fn text(comparison: &Comparison) -> String {
 pub fn markdown(comparison: &Comparison) -> String {
     let Comparison { title, command, num_seeds, .. } = comparison;
     let mut out = format!("# {}\n\n", plain(title));
-    out += &format!("```sh\n{}\n```\n\n", plain(command));
+    let commands: Vec<String> = command.lines().map(plain).collect();
+    out += &format!("```sh\n{}\n```\n\n", commands.join("\n"));
     out += &facts(comparison)
         .iter()
         .map(|(name, value)| format!("- {name}: {}\n", plain(value)))

@@ -97,6 +97,12 @@ fn what_was_compared_before_stays_in_the_results() {
         assert_eq!(table.get(method, seed, "state"), state, "{method} {seed}");
     }
     assert!(!sandbox.path("out/b/seed-1").exists(), "nobody asked for it");
+    let [markdown, page] = ["results.md", "results.html"]
+        .map(|name| sandbox.path("out").join(name))
+        .map(|path| fs::read_to_string(path).expect("results"));
+    let both = "mira-train compare a.toml --seeds 2 --out out\nmira-train compare b.toml --seeds 1 --out out";
+    assert!(markdown.contains(&format!("```sh\n{both}\n```")), "{markdown}");
+    assert!(page.contains(both));
     // What cannot be compared with what is there is not mixed with it.
     refused(
         sandbox.command(&b).args(["--set", "schedule.epochs=3"]),
