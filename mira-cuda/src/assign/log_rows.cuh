@@ -43,8 +43,8 @@ struct LogPass {
         const int first = context.first_column(), end = context.end_column(), tile = warp >> params.parts_log2;
         double* log_marginal = context.vector(LOG_MARGINAL);
         if (parts == 1) {
-            for (int j = first + tile * LANES + lane; j < end; j += THREADS) log_marginal[j] = sum_of(j, a, 0, 1).value();
-            __syncthreads();
+            // A thread's own columns, as they are between the passes.
+            for (int j = first + threadIdx.x; j < end; j += THREADS) log_marginal[j] = sum_of(j, a, 0, 1).value();
             return;
         }
         // One tile a warp. The parts' sums relative to the highest of all, one of them after the other.
