@@ -387,10 +387,11 @@ impl<S: Sweep> Run<'_, S> {
             *l = sum * inverse_batch;
         }
         self.sweep.ln(&mut state.log_marginal);
-        for (l, _) in
-            state.log_marginal.iter_mut().zip(&state.sums).filter(|(_, sum)| is_forbidden(**sum))
-        {
-            *l = f64::NEG_INFINITY;
+        // A logarithm that `ln` does not promise.
+        for (l, sum) in state.log_marginal.iter_mut().zip(&state.sums) {
+            if is_forbidden(*sum) {
+                *l = f64::NEG_INFINITY;
+            }
         }
         Ok(Some(Global {
             mean_log_row: sum_log_row / batch,
