@@ -214,8 +214,7 @@ fn images_of_other_formats_are_counted() {
     let cache = tempfile::tempdir().unwrap();
     tick();
     for kept_as in ["listed", "kept"] {
-        let options = Options { min_images: 1, ..options(cache.path(), 1) };
-        let set = open_with(root.path(), Split::Train, &options).unwrap();
+        let set = open_with(root.path(), Split::Train, &options(cache.path(), 1)).unwrap();
         assert_eq!((set.len(), set.num_unread), (3, 3), "{kept_as}");
         assert!(kept(cache.path()).is_some());
     }
