@@ -6,17 +6,16 @@ use std::path::PathBuf;
 use mira_core::{Matrix, Method, Shape, verify_at};
 
 use crate::Error;
+use crate::npy::{self, Element, Npy, Values};
 use crate::output::Destination;
 
 mod args;
 mod backend;
-pub mod npy;
 pub mod report;
 
 pub use args::{AssignArgs, MethodName};
 pub use backend::Backend;
 use backend::{Logit, timed};
-use npy::{Element, Npy, Values};
 use report::AssignReport;
 
 /// Assigns as `args` say, writes the files they name, and returns what there is to report.

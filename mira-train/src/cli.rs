@@ -13,6 +13,8 @@ pub mod data;
 #[allow(clippy::doc_markdown)] // as above
 pub mod eval;
 pub mod export;
+#[allow(clippy::doc_markdown)] // as above
+pub mod features;
 pub mod objectives;
 pub mod plot;
 pub mod recipes;
@@ -43,6 +45,14 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Write a run's weights for other programs
     Export(export::ExportArgs),
+    /// Write an encoder's features of images as .npy files
+    ///
+    /// The folder has, for the training images and, with test_ for train_, for the test images where there are any, a row or a line an
+    /// image in the order of the data: train_features.npy (float32, images × dimensions: what k-NN and linear probe are given, before any
+    /// normalisation), train_labels.npy (int64; -1 for an image without a label), train_images.txt (their files, or positions); and
+    /// features.json, which says what they are of. Images that cannot be read are left out of all.
+    #[allow(clippy::doc_markdown)] // as above
+    Features(features::FeaturesArgs),
     /// Draw the curves of runs into one file
     Plot(plot::PlotArgs),
     /// List the objectives, or the settings of one
@@ -185,8 +195,12 @@ mod tests {
                 args.recipes.retain(|recipe| is_builtin(recipe));
                 crate::commands::compare::check(&args)?;
             }
-            C::Eval(args) => {
-                let encoder = args.protocol.encoder();
+            C::Eval(_) | C::Features(_) => {
+                let encoder = match command {
+                    C::Features(args) => &args.encoder,
+                    C::Eval(args) => args.protocol.encoder(),
+                    _ => unreachable!("one of the two above"),
+                };
                 let is_file = encoder.encoder.extension().is_some_and(|e| e == "safetensors");
                 assert!(!is_file || encoder.recipe.is_some(), "weights alone need --recipe");
                 encoder.recipe.as_deref().map_or(Ok(()), load)?;

@@ -2,9 +2,12 @@
 
 pub mod compare;
 pub mod data;
+mod encoder;
 pub mod eval;
 pub mod export;
+pub mod features;
 pub mod plot;
+mod progress;
 pub mod run;
 
 use std::path::Path;

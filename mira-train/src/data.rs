@@ -187,3 +187,13 @@ pub enum Split {
     /// The images to evaluate on.
     Test,
 }
+
+impl Split {
+    /// `train` or `test`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::assign::npy;
+use crate::npy;
 use crate::text::in_shell;
 
 /// Errors of `mira-train`.

@@ -4,6 +4,7 @@
 //! ([`objective`]) → [`optim`] → metrics and checkpoints ([`run_folder`]) → [`eval`] and [`pages`]. [`train`] holds it together.
 //! `mira-train compare` does so for several recipes and seeds, and makes a table of what they learned.
 //! `mira-train data` gets images to train on, and shows them.
+//! `mira-train features` writes what an encoder makes of images as `.npy` files ([`npy`]).
 //! `mira-train assign` ([`assign`]) turns a `.npy` file of logits into an assignment and a certificate of it.
 //!
 //! Exit codes: 0 done (also when the answer is not proven to the tolerance: that is a status, with a warning on stderr),
@@ -26,6 +27,7 @@ pub mod fetch;
 pub mod fuzzing;
 mod lines;
 pub mod model;
+pub mod npy;
 pub mod objective;
 pub mod optim;
 mod output;
@@ -90,6 +92,10 @@ fn dispatch(command: &cli::Command) -> Result<ExitCode, Error> {
             return print(&text).map(|()| code);
         }
         cli::Command::Eval(args) => commands::eval::run(args)?,
+        cli::Command::Features(args) => {
+            let (code, text) = commands::features::run(args)?;
+            return print(&text).map(|()| code);
+        }
         cli::Command::Export(args) => commands::export::run(args)?,
         cli::Command::Plot(args) => commands::plot::run(args)?,
         cli::Command::Objectives(args) => cli::objectives::text(args)?,

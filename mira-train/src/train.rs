@@ -17,7 +17,7 @@ mod step;
 mod summary;
 
 pub use cost::{NumImages, cost, measure_flops};
-pub use encode::{Encoded, encode, pixels, pixels_side};
+pub use encode::{Encoded, ImageOf, each_representation, encode, pixels, pixels_side};
 pub use error::Error;
 pub use evaluation::{
     EvaluatedSet, Evaluation, LeftOut, Representations, evaluation_config, image_size,

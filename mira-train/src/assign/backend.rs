@@ -10,7 +10,7 @@ use mira_core::{Method, Report, Shape};
 use mira_cpu::{CpuAssigner, CpuWorkspace};
 
 use crate::Error;
-use crate::assign::npy::Element;
+use crate::npy::Element;
 
 /// A backend by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

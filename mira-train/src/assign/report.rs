@@ -7,7 +7,7 @@ use mira_core::{Certificate, Method, Report, Shape, Status, StopRule, Verificati
 use serde::Serialize;
 
 use super::Backend;
-use crate::assign::npy::DType;
+use crate::npy::DType;
 
 /// The JSON report. Numbers that are not finite become `null`.
 #[derive(Clone, Debug, Serialize)]

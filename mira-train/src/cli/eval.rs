@@ -58,7 +58,7 @@ pub struct EncoderArgs {
     #[arg(value_name = "RUN_OR_SAFETENSORS")]
     pub encoder: PathBuf,
 
-    /// Labelled images, training and test split [default: the run's own]
+    /// Images, training and test split, which evaluations need labels of [default: the run's own]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub data: Option<PathBuf>,
 

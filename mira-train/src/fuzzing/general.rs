@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufWriter;
 
 use super::{Format, file, folder};
-use crate::assign::npy::{self, Element, Npy, Values};
+use crate::npy::{self, Element, Npy, Values};
 use crate::recipe::{Recipe, builtins, dry_run};
 use crate::train::{NumImages, cost};
 use crate::weights::Weights;

@@ -43,21 +43,57 @@ pub fn encode(
     normaliser: &Normaliser,
     bad: &mut Vec<Quarantined>,
 ) -> Result<Encoded, Error> {
+    let mut encoded = Encoded::empty(&**source, network.representation_dim())?;
+    let add = |image, features: &[f32]| {
+        encoded.push(image, features);
+        Ok::<_, Error>(())
+    };
+    each_representation(stop, network, values, running, source, config, normaliser, bad, add)?;
+    Ok(encoded)
+}
+
+/// Which image a representation is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageOf {
+    /// Its index in the source.
+    pub index: u32,
+    /// Its class, where it has one.
+    pub label: Option<u32>,
+}
+
+/// As [`encode`], of all images, labelled or not, and one after the other, so that no set is too large: `take` is given each in the source's
+/// order.
+///
+/// # Errors
+/// As [`encode`], and what `take` fails with.
+#[allow(clippy::too_many_arguments)] // the encoder's, the images', and what becomes of them
+pub fn each_representation<E: From<Error>>(
+    stop: Stop<'_>,
+    network: &Network,
+    values: &[f32],
+    running: &[f32],
+    source: &Arc<dyn Source>,
+    config: &EvaluationConfig,
+    normaliser: &Normaliser,
+    bad: &mut Vec<Quarantined>,
+    mut take: impl FnMut(ImageOf, &[f32]) -> Result<(), E>,
+) -> Result<(), E> {
     let batch_size = BATCH.min(source.len().max(1));
-    let graph = network.encoder_graph(batch_size, config.size)?;
+    let graph = network.encoder_graph(batch_size, config.size).map_err(Error::from)?;
     let mut executor = Executor::<f32>::new(graph, network.parameters(), Pass::Forward);
     let dim = network.representation_dim();
     let config = EvaluationConfig { batch_size, ..*config };
-    collect(stop, source, config, dim, bad, |images, encoded| {
-        let pixels = &images.images.pixels;
+    each_batch(stop, source, config, bad, |batch| {
+        let pixels = &batch.images.pixels;
         normaliser.apply(pixels, &mut executor.input_mut()[..pixels.len()]);
         executor.forward(values, Statistics::Running(running));
-        for (row, features) in
-            executor.output(0).chunks_exact(dim).enumerate().take(images.labels.len())
-        {
-            encoded.push(images, row, features);
-        }
+        images_of(batch).zip(executor.output(0).chunks_exact(dim)).try_for_each(|(i, x)| take(i, x))
     })
+}
+
+fn images_of(batch: &EvaluationBatch) -> impl Iterator<Item = ImageOf> {
+    let images = batch.indices.iter().zip(&batch.labels);
+    images.map(|(&index, &label)| ImageOf { index, label })
 }
 
 /// The side of the pixels that [`pixels`] makes of images of a side: at most 32, which are CIFAR's 3072 numbers.
@@ -83,17 +119,21 @@ pub fn pixels(
     let mut features = vec![0.0; 3 * side * side];
     let covered = covered(size, side);
     let dim = features.len();
-    collect(stop, source, config, dim, bad, |images, encoded| {
-        for (row, pixels) in images.images.pixels.chunks_exact(3 * size * size).enumerate() {
+    let mut encoded = Encoded::empty(&**source, dim)?;
+    each_batch(stop, source, config, bad, |batch| {
+        let images = batch.images.pixels.chunks_exact(3 * size * size);
+        for (image, pixels) in images_of(batch).zip(images) {
             if side == size {
                 normaliser.apply(pixels, &mut features);
             } else {
                 normaliser.apply(pixels, &mut whole);
                 average(&whole, size, &covered, &mut features);
             }
-            encoded.push(images, row, &features);
+            encoded.push(image, &features);
         }
-    })
+        Ok::<_, Error>(())
+    })?;
+    Ok(encoded)
 }
 
 /// For each of `side` equal parts of a row of `size` pixels, which of these it covers, with their shares of it.
@@ -123,28 +163,26 @@ fn average(image: &[f32], size: usize, covered: &[Vec<(usize, f32)>], into: &mut
 }
 
 /// Goes through the images; those found unreadable are told also where they are too many.
-fn collect(
+fn each_batch<E: From<Error>>(
     stop: Stop<'_>,
     source: &Arc<dyn Source>,
     config: EvaluationConfig,
-    dim: usize,
     bad: &mut Vec<Quarantined>,
-    mut add: impl FnMut(&EvaluationBatch, &mut Encoded),
-) -> Result<Encoded, Error> {
-    let mut encoded = Encoded::empty(&**source, dim)?;
-    let mut loader = evaluation_images(source, config)?;
-    let mut go = |loader: &mut EvaluationLoader| -> Result<(), Error> {
-        for images in loader {
+    mut take: impl FnMut(&EvaluationBatch) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut loader = evaluation_images(source, config).map_err(Error::from)?;
+    let mut go = |loader: &mut EvaluationLoader| -> Result<(), E> {
+        for batch in loader {
             if stop() {
-                return Err(eval::Error::Stopped.into());
+                return Err(Error::from(eval::Error::Stopped).into());
             }
-            add(&images?, &mut encoded);
+            take(&batch.map_err(Error::from)?)?;
         }
         Ok(())
     };
     let result = go(&mut loader);
     bad.extend(loader.take_quarantined());
-    result.map(|()| encoded)
+    result
 }
 
 impl Encoded {
@@ -156,12 +194,12 @@ impl Encoded {
         Ok(Self { features, indices: room("indices", Some(source.len()))? })
     }
 
-    /// Takes the features of a batch's image, if it has a label.
-    fn push(&mut self, images: &EvaluationBatch, row: usize, features: &[f32]) {
-        if let Some(label) = images.labels[row] {
+    /// Takes the features of an image, if it has a label.
+    fn push(&mut self, image: ImageOf, features: &[f32]) {
+        if let Some(label) = image.label {
             self.features.rows.extend_from_slice(features);
             self.features.labels.push(label);
-            self.indices.push(images.indices[row]);
+            self.indices.push(image.index);
         }
     }
 }

@@ -4,6 +4,7 @@ mod bad_images;
 mod divergence;
 mod evaluations;
 mod events;
+mod features;
 mod networks;
 mod objectives;
 mod refusals;

@@ -5,7 +5,7 @@ use num_traits::AsPrimitive;
 
 use super::{Solved, timed};
 use crate::Error;
-use crate::assign::npy::Element;
+use crate::npy::Element;
 
 pub(super) fn solve<L, A>(method: &Method, shape: Shape, logits: &[L]) -> Result<Solved<A>, Error>
 where

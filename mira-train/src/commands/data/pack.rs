@@ -1,23 +1,19 @@
 //! `mira-train data pack`: a data set into a few large files.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::cli::data::pack::PackArgs;
+use crate::commands::progress::ImageProgress;
 use crate::data::{
-    Classes, PackError, PackInput, PackOptions, PackProgress, PackReport, Split, SplitReport,
-    Subset, estimate, pack,
+    Classes, PackError, PackInput, PackOptions, PackReport, Split, SplitReport, Subset, estimate,
+    pack,
 };
-use crate::terminal::{BAR, Terminal};
 use crate::text::{bytes, count};
 use crate::train::hours;
 
 /// Images that a dry run looks at.
 const LOOKED_AT: usize = 64;
-
-/// Between lines of progress in a log.
-const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs `mira-train data pack` and returns what to print.
 ///
@@ -39,8 +35,15 @@ pub(super) fn run(args: &PackArgs) -> Result<String, Error> {
     if args.dry_run {
         return dry_run(args, &input, &options);
     }
-    let mut progress = Progress::new(args.quiet);
-    let report = pack(&input, &args.dst, &options, &mut |at| progress.at(at));
+    let mut progress = ImageProgress::new(args.quiet);
+    let report = pack(&input, &args.dst, &options, &mut |at| {
+        let skipped = match at.num_skipped {
+            0 => String::new(),
+            n => format!("  {n} left out"),
+        };
+        let more = format!("{}{skipped}", bytes(at.num_bytes));
+        progress.at(at.num_done as u64, at.num_images as u64, &more);
+    });
     progress.finish();
     Ok(summary(&args.dst, &report?))
 }
@@ -96,47 +99,4 @@ fn summary(folder: &Path, report: &PackReport) -> String {
         folder.display(),
         bytes(report.num_bytes)
     )
-}
-
-/// A bar on a terminal, a line now and then in a log.
-struct Progress {
-    terminal: Terminal,
-    /// When, and after how many images, the first report came.
-    started: Option<(Instant, usize)>,
-    last_line: Instant,
-}
-
-impl Progress {
-    fn new(quiet: bool) -> Self {
-        Self { terminal: Terminal::new(BAR, quiet), started: None, last_line: Instant::now() }
-    }
-
-    fn at(&mut self, at: PackProgress) {
-        let (done, total) = (at.num_done as u64, at.num_images as u64);
-        let Some((started, first)) = self.started else {
-            self.started = Some((Instant::now(), at.num_done));
-            self.terminal.start(done, total);
-            return;
-        };
-        let rate = (at.num_done - first) as f64 / started.elapsed().as_secs_f64().max(1e-9);
-        let skipped = match at.num_skipped {
-            0 => String::new(),
-            n => format!("  {n} left out"),
-        };
-        let text = format!("{rate:.0} img/s  {}{skipped}", bytes(at.num_bytes));
-        if let Some(bar) = self.terminal.bar() {
-            bar.set_position(done);
-            bar.set_message(text);
-        } else if !self.terminal.is_quiet() && self.last_line.elapsed() >= INTERVAL {
-            self.last_line = Instant::now();
-            let left = (total - done) as f64 / rate.max(1e-9);
-            let left = hours(Duration::from_secs_f64(left.min(1e9)));
-            let (done, total) = (count(done), count(total));
-            self.terminal.say(&format!("image {done} of {total}  eta {left}  {text}"));
-        }
-    }
-
-    fn finish(&self) {
-        self.terminal.finish();
-    }
 }

@@ -21,7 +21,7 @@ fn jpeg(class: usize, shade: usize) -> Vec<u8> {
 }
 
 /// A set `data/` of 240 training and 60 test images of two classes, of which the named ones are half of a JPEG file.
-fn set(truncated: &[&str]) -> Sandbox {
+pub(super) fn set(truncated: &[&str]) -> Sandbox {
     let sandbox = Sandbox::new();
     for (split, num_images) in [("train", 240), ("val", 60)] {
         for i in 0..num_images {
@@ -37,7 +37,7 @@ fn set(truncated: &[&str]) -> Sandbox {
     sandbox
 }
 
-fn run(sandbox: &Sandbox, out: &str, more: &[&str]) -> Command {
+pub(super) fn run(sandbox: &Sandbox, out: &str, more: &[&str]) -> Command {
     let mut command = sandbox.tiny(out, &["--data", "data"]);
     command.args(more);
     command

@@ -4,6 +4,7 @@
 //! the file's size before anything is allocated for the data.
 
 mod header;
+mod rows;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -15,6 +16,7 @@ use num_traits::{AsPrimitive, Float};
 
 use crate::Error;
 use header::Header;
+pub(crate) use rows::Rows;
 
 /// Element types of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,7 +283,8 @@ impl ColumnMajor {
 /// # Errors
 /// The writer's.
 pub fn write<T: Element>(mut out: impl Write, shape: Shape, values: &[T]) -> io::Result<()> {
-    out.write_all(&header::bytes(T::DTYPE, shape))?;
+    let axes = [shape.batch() as u64, shape.num_prototypes() as u64];
+    out.write_all(&header::bytes(T::DTYPE.name(), &axes))?;
     let mut buffer = Vec::with_capacity(T::DTYPE.bytes() << 14);
     for chunk in values.chunks(1 << 14) {
         buffer.clear();

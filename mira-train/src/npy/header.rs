@@ -2,8 +2,6 @@
 
 use std::io::{self, Read};
 
-use mira_core::Shape;
-
 use super::{DType, Problem};
 
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
@@ -192,15 +190,12 @@ pub(super) fn python_tuple(shape: &[u64]) -> String {
     format!("({}{more})", shown.join(", "))
 }
 
-/// Magic to newline, padded so that the data is aligned to 64 bytes.
-pub(super) fn bytes(dtype: DType, shape: Shape) -> Vec<u8> {
-    let (rows, columns) = (shape.batch(), shape.num_prototypes());
-    let text = format!(
-        "{{'descr': '<{}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}",
-        dtype.name()
-    );
-    let total = (MAGIC.len() + 4 + text.len() + 1).next_multiple_of(64);
-    let text_length = u16::try_from(total - MAGIC.len() - 4).expect("two numbers are short");
+/// Magic to newline, padded so that the data is aligned to 64 bytes; of one or two axes always 128 bytes.
+pub(super) fn bytes(dtype: &str, shape: &[u64]) -> Vec<u8> {
+    let shape = python_tuple(shape);
+    let text = format!("{{'descr': '<{dtype}', 'fortran_order': False, 'shape': {shape}, }}");
+    let total = (MAGIC.len() + 4 + text.len() + 1).next_multiple_of(64).max(128);
+    let text_length = u16::try_from(total - MAGIC.len() - 4).expect("a few numbers are short");
     let mut bytes = Vec::with_capacity(total);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[1, 0]);
