@@ -24,7 +24,7 @@ pub use evaluation::{
 };
 pub(crate) use identity::other_images;
 pub use images::Normaliser;
-pub use monitor::Monitor;
+pub use monitor::{Evidence, Monitor, Sign};
 pub use progress::{Progress, hours, hours_of};
 pub use session::{Ending, Session, Start};
 pub use sources::{

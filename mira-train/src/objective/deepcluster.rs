@@ -51,7 +51,7 @@ pub(super) const METHOD: Method = Method {
 const KEYS: &[Key] = &[
     key("objective.assignment", Kind::Choice(&["kmeans", "sinkhorn"]), Fallback::Value("\"kmeans\""), "\"kmeans\"").only("objective.name", &["deepcluster-v2"]),
     key("objective.kmeans_iterations", Kind::Whole(1, 1_000_000), Fallback::Value("10"), "10").only("objective.name", &["deepcluster-v2"]),
-    key("objective.epsilon", Kind::Number(Bounds::Positive), Fallback::Value("0.05"), "0.05").only("objective.name", &["deepcluster-v2"]),
+    key("objective.epsilon", Kind::Number(Bounds::Temperature), Fallback::Value("0.05"), "0.05").only("objective.name", &["deepcluster-v2"]),
     key("objective.temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.1"), "0.1").only("objective.name", &["deepcluster-v2"]),
 ];
 

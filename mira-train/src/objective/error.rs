@@ -29,3 +29,33 @@ pub enum Error {
     #[error("state of the objective: {0}; resume with the recipe the run was started with")]
     State(String),
 }
+
+impl Error {
+    /// Whether the network's output is to blame, which is not finite: then the step is as bad as one with a loss that is not.
+    pub fn is_of_numbers(&self) -> bool {
+        use mira_core::Error as Core;
+        matches!(
+            self,
+            Self::Assignment(mira_cpu::Error::Core(
+                Core::NonFiniteLogit { .. }
+                    | Core::LogitOverflow { .. }
+                    | Core::AllForbidden { .. }
+            ))
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_are_of_numbers() {
+        use mira_core::Error as Core;
+        let of = |error: Core| Error::from(mira_cpu::Error::from(error)).is_of_numbers();
+        assert!(of(Core::AllForbidden { row: 3 }));
+        assert!(!of(Core::ScaleOverflow { epsilon: 1e-310 }));
+        assert!(!of(mira_core::CollectiveError::RankLeft { rank: 1 }.into()));
+        assert!(!Error::NoViews.is_of_numbers());
+    }
+}

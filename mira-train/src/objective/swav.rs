@@ -46,7 +46,7 @@ pub(super) const METHOD: Method = Method {
 
 #[rustfmt::skip]
 const KEYS: &[Key] = &[
-    key("objective.epsilon", Kind::Number(Bounds::Positive), Fallback::Value("0.05"), "0.05").only("objective.name", &["swav"]),
+    key("objective.epsilon", Kind::Number(Bounds::Temperature), Fallback::Value("0.05"), "0.05").only("objective.name", &["swav"]),
     key("objective.iterations", Kind::Whole(1, 1_000_000), Fallback::Value("3"), "3").only("objective.name", &["swav"]),
     key("objective.temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.1"), "0.1").only("objective.name", &["swav"]),
     key("objective.queue_length", Kind::Whole(0, 1 << 32), Fallback::Value("0"), "3840").only("objective.name", &["swav"]),

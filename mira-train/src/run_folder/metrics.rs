@@ -41,6 +41,8 @@ pub struct Resumed {
     pub evaluations: Vec<Logged>,
     /// What an evaluation at that step was last warned of.
     pub warning: Option<String>,
+    /// Signs of a run that does not learn which the log has been warned of: their names, each once.
+    pub signs: Vec<String>,
     /// Whether the log has the run's end at that step: all evaluations were made.
     pub has_end: bool,
 }
@@ -177,6 +179,7 @@ pub(super) fn select(
             resumed.is_torn = kind == Line::Torn;
             continue;
         };
+        let sign = record.get("sign").and_then(Value::as_str).map(String::from);
         if let Some(step) = record.get("step").and_then(Value::as_u64) {
             keeps = step < resume || (step == resume && is_between_steps(&record));
             if [0, resume].contains(&step) {
@@ -184,6 +187,9 @@ pub(super) fn select(
             }
         }
         if keeps {
+            if let Some(sign) = sign {
+                resumed.remember(sign);
+            }
             resumed.num_kept += 1;
             keep(&line)?;
         } else {
@@ -199,7 +205,16 @@ fn is_between_steps(record: &Map<String, Value>) -> bool {
     ["eval", "end", "recipe"].iter().any(|kind| has("kind", kind)) || has("of", "evaluation")
 }
 
+/// More than there are signs.
+const MAX_SIGNS: usize = 16;
+
 impl Resumed {
+    fn remember(&mut self, sign: String) {
+        if self.signs.len() < MAX_SIGNS && !self.signs.contains(&sign) {
+            self.signs.push(sign);
+        }
+    }
+
     /// What a session must know of a record before the first step, or of the step that it goes on with.
     fn take(&mut self, step: u64, is_of_resume: bool, mut record: Map<String, Value>) {
         let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -4,19 +4,68 @@ use rayon::prelude::*;
 
 use crate::train::StepReport;
 
+/// A sign that a run is not learning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sign {
+    /// The loss is that of predictions that say nothing.
+    Stuck,
+    /// Few prototypes are in use.
+    CollapsedMarginal,
+    /// Prototypes lie in the same direction.
+    Duplicates,
+    /// Embeddings hardly differ from image to image.
+    CollapsedEmbeddings,
+}
+
+impl Sign {
+    /// As `metrics.jsonl` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stuck => "stuck",
+            Self::CollapsedMarginal => "collapsed-marginal",
+            Self::Duplicates => "duplicates",
+            Self::CollapsedEmbeddings => "collapsed-embeddings",
+        }
+    }
+}
+
+/// What a run is judged by beside its steps' reports.
+pub struct Evidence<'a> {
+    /// Prototypes, K × dim; empty where there are none.
+    pub prototypes: &'a [f32],
+    /// Of an embedding, and of a prototype.
+    pub dim: usize,
+    /// How often each prototype was assigned in the last step, in shares; for methods whose steps do not report `marginal_entropy`.
+    pub usage: &'a dyn Fn() -> Option<Vec<f32>>,
+}
+
+impl std::fmt::Debug for Evidence<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { prototypes, dim, .. } = self;
+        f.debug_struct("Evidence")
+            .field("prototypes", &prototypes.len())
+            .field("dim", dim)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Watches the steps of a run.
-#[derive(Clone, Debug, Default)]
-#[allow(clippy::struct_excessive_bools)] // a flag for each warning
+#[derive(Clone, Debug)]
 pub struct Monitor {
-    /// Means over the epoch so far.
+    /// Images of a step.
+    batch_size: usize,
+    /// Of the epoch so far.
     steps: u64,
     loss: f64,
     entropy: f64,
     epoch: u64,
-    said_stuck: bool,
-    said_collapsed: bool,
-    said_duplicates: bool,
-    said_alike: bool,
+    /// ln K, of methods with prototypes.
+    log_k: Option<f64>,
+    /// Cross-entropies that are added up in a loss.
+    num_terms: f64,
+    /// Names of the signs that were seen: each is named once.
+    said: Vec<String>,
     /// Of the epoch's last step.
     effective_rank: Option<f64>,
 }
@@ -25,7 +74,7 @@ pub struct Monitor {
 const PATIENCE: u64 = 3;
 /// Share of log K above which a loss is stuck.
 const STUCK: f64 = 0.98;
-/// Prototypes effectively in use, as a share of K, below which the marginal has collapsed.
+/// Prototypes effectively in use, as a share of those that a batch could use, below which the marginal has collapsed.
 const COLLAPSED: f64 = 0.05;
 /// Effective rank of embeddings below which they hardly differ from image to image.
 const ALIKE: f64 = 2.0;
@@ -33,88 +82,107 @@ const ALIKE: f64 = 2.0;
 const SAME: f32 = 0.99;
 
 impl Monitor {
-    /// Takes a step's report; at the end of an epoch says what is wrong with it, if anything. `prototypes` are K × dim.
-    pub fn observe(&mut self, report: &StepReport, prototypes: &[f32], dim: usize) -> Vec<String> {
+    /// For steps of so many images; `said` are the names of signs that the run has been warned of before.
+    pub fn new(batch_size: usize, said: Vec<String>) -> Self {
+        let (steps, loss, entropy, epoch) = (0, 0.0, 0.0, 0);
+        let (log_k, num_terms, effective_rank) = (None, 1.0, None);
+        Self { batch_size, steps, loss, entropy, epoch, log_k, num_terms, said, effective_rank }
+    }
+
+    /// Takes a step's report; where it is the first of an epoch, says what is wrong with the one before, if anything.
+    pub fn observe(&mut self, report: &StepReport, evidence: &Evidence<'_>) -> Vec<(Sign, String)> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // not negative
         let epoch = report.epoch as u64;
-        let mut warnings = Vec::new();
-        if epoch > self.epoch && self.steps > 0 {
-            if epoch >= PATIENCE {
-                self.judge_embeddings(dim, &mut warnings);
-                self.judge(
-                    report.diagnostics.get("log_prototypes"),
-                    report.diagnostics.get("loss_terms").copied().unwrap_or(1.0),
-                    prototypes,
-                    dim,
-                    &mut warnings,
-                );
-            }
-            (self.steps, self.loss, self.entropy) = (0, 0.0, 0.0);
-        }
+        let warnings = if epoch > self.epoch { self.finish(evidence) } else { Vec::new() };
         self.epoch = epoch;
-        if let Some(&rank) = report.diagnostics.get("effective_rank") {
-            self.effective_rank = Some(rank);
-        }
+        let of = |name| report.diagnostics.get(name).copied();
+        self.effective_rank = of("effective_rank").or(self.effective_rank);
+        self.log_k = of("log_prototypes");
+        self.num_terms = of("loss_terms").unwrap_or(1.0);
         self.steps += 1;
         self.loss += report.loss;
-        self.entropy += report.diagnostics.get("marginal_entropy").copied().unwrap_or(f64::NAN);
+        self.entropy += of("marginal_entropy").unwrap_or(f64::NAN);
         warnings
     }
 
-    fn judge_embeddings(&mut self, dim: usize, warnings: &mut Vec<String>) {
-        if let Some(rank) = self.effective_rank.take()
-            && rank < ALIKE
-            && !self.said_alike
-        {
-            self.said_alike = true;
-            warnings.push(format!(
+    /// Says what is wrong with the epoch whose last step has been observed, if anything.
+    pub fn finish(&mut self, evidence: &Evidence<'_>) -> Vec<(Sign, String)> {
+        let mut warnings = Vec::new();
+        if self.steps > 0 && self.epoch + 1 >= PATIENCE {
+            self.judge_embeddings(evidence.dim, &mut warnings);
+            if let Some(log_k) = self.log_k {
+                self.judge(log_k, evidence, &mut warnings);
+            }
+        }
+        (self.steps, self.loss, self.entropy) = (0, 0.0, 0.0);
+        warnings.retain(|(sign, _)| {
+            let is_new = !self.said.iter().any(|said| said == sign.name());
+            if is_new {
+                self.said.push(sign.name().into());
+            }
+            is_new
+        });
+        warnings
+    }
+
+    fn judge_embeddings(&mut self, dim: usize, warnings: &mut Vec<(Sign, String)>) {
+        if let Some(rank) = self.effective_rank.take().filter(|&rank| rank < ALIKE) {
+            let text = format!(
                 "collapsed embeddings in epoch {}: effective rank {rank:.1} of {dim}, images are hardly told apart; if it lasts, lower \
                  optimizer.base_lr, lengthen schedule.warmup_epochs, or choose stronger [[views]]",
                 self.epoch + 1,
-            ));
+            );
+            warnings.push((Sign::CollapsedEmbeddings, text));
         }
     }
 
-    fn judge(
-        &mut self,
-        log_k: Option<&f64>,
-        num_terms: f64,
-        prototypes: &[f32],
-        dim: usize,
-        warnings: &mut Vec<String>,
-    ) {
-        let Some(&log_k) = log_k else { return };
-        let (loss, entropy) = (self.loss / self.steps as f64, self.entropy / self.steps as f64);
+    fn judge(&self, log_k: f64, evidence: &Evidence<'_>, warnings: &mut Vec<(Sign, String)>) {
         // A sum of cross-entropies is at log K where each of them is.
-        let loss = loss / num_terms;
-        if loss > STUCK * log_k && !self.said_stuck {
-            self.said_stuck = true;
-            warnings.push(format!(
+        let loss = self.loss / self.steps as f64 / self.num_terms;
+        if loss > STUCK * log_k {
+            let text = format!(
                 "loss stuck at log K: {loss:.3} of {log_k:.3} over the last epoch; the targets say nothing yet: lower assignment.temperature \
                  (of other objectives epsilon or teacher_temperature), raise optimizer.base_lr, or start teacher.momentum_start lower, where there is one"
-            ));
+            );
+            warnings.push((Sign::Stuck, text));
         }
-        let in_use = entropy.exp() / log_k.exp();
-        if in_use < COLLAPSED && !self.said_collapsed {
-            self.said_collapsed = true;
-            warnings.push(format!(
-                "collapsed marginal in epoch {}: {:.1} of {:.0} prototypes in use; if it lasts, raise assignment.beta_start and beta_end (of swav: objective.iterations), or lower optimizer.base_lr",
+        let entropy = self.entropy / self.steps as f64;
+        let entropy = if entropy.is_nan() {
+            (evidence.usage)().map_or(f64::NAN, |usage| entropy_of(&usage))
+        } else {
+            entropy
+        };
+        // Sharp targets of few images cannot use many prototypes.
+        let could_be = log_k.exp().min(self.batch_size as f64);
+        if entropy.exp() < COLLAPSED * could_be {
+            let text = format!(
+                "collapsed marginal in epoch {}: {:.1} of {:.0} prototypes in use; if it lasts, raise assignment.beta_start and beta_end (of swav: objective.iterations; \
+                 of dino: objective.teacher_temperature or center_momentum), or lower optimizer.base_lr",
                 self.epoch + 1,
                 entropy.exp(),
                 log_k.exp()
-            ));
+            );
+            warnings.push((Sign::CollapsedMarginal, text));
         }
-        if !self.said_duplicates {
-            let (count, num_sampled) = num_duplicates(prototypes, dim);
-            if 10 * count > num_sampled {
-                self.said_duplicates = true;
-                warnings.push(format!(
-                    "duplicate prototypes: {count} of {num_sampled} looked at lie within cosine {SAME} of another; lower \
-                     prototypes.count or optimizer.weight_decay, or lengthen prototypes.freeze_epochs"
-                ));
-            }
+        if self.said.iter().any(|said| said == Sign::Duplicates.name()) {
+            return; // which would take long to see again
+        }
+        let (count, num_sampled) = num_duplicates(evidence.prototypes, evidence.dim);
+        if 10 * count > num_sampled {
+            let text = format!(
+                "duplicate prototypes: {count} of {num_sampled} looked at lie within cosine {SAME} of another; lower \
+                 prototypes.count or optimizer.weight_decay, or lengthen prototypes.freeze_epochs"
+            );
+            warnings.push((Sign::Duplicates, text));
         }
     }
+}
+
+/// The entropy of shares, in nats.
+fn entropy_of(shares: &[f32]) -> f64 {
+    let total: f64 = shares.iter().map(|&share| f64::from(share)).sum();
+    let of = |share: f64| if share > 0.0 { -share * share.ln() } else { 0.0 };
+    shares.iter().map(|&share| of(f64::from(share) / total)).sum()
 }
 
 /// Prototypes looked at: comparing all of many thousands with each other would take longer than the epoch.
@@ -157,12 +225,24 @@ mod tests {
         }
     }
 
+    fn evidence(prototypes: &[f32]) -> Evidence<'_> {
+        Evidence { prototypes, dim: 2, usage: &|| None }
+    }
+
+    /// What is said of steps, ten an epoch, and at their end.
+    fn said(
+        monitor: &mut Monitor,
+        steps: impl Iterator<Item = StepReport>,
+        evidence: &Evidence<'_>,
+    ) -> Vec<String> {
+        let mut all: Vec<_> = steps.flat_map(|report| monitor.observe(&report, evidence)).collect();
+        all.extend(monitor.finish(evidence));
+        all.into_iter().map(|(_, message)| message).collect()
+    }
+
     fn warnings(loss: f64, entropy: f64, prototypes: &[f32]) -> Vec<String> {
-        let mut monitor = Monitor::default();
-        let epochs = (0..80).map(|i| f64::from(i) / 10.0);
-        epochs
-            .flat_map(|epoch| monitor.observe(&report(epoch, loss, entropy), prototypes, 2))
-            .collect()
+        let steps = (0..80).map(|i| report(f64::from(i) / 10.0, loss, entropy));
+        said(&mut Monitor::new(64, Vec::new()), steps, &evidence(prototypes))
     }
 
     const APART: [f32; 8] = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -2.0];
@@ -175,13 +255,12 @@ mod tests {
     #[test]
     fn a_sum_of_cross_entropies_is_stuck_where_each_of_them_is() {
         let stuck = |loss: f64| {
-            let mut monitor = Monitor::default();
-            let steps = (0..80).flat_map(|i| {
+            let steps = (0..80).map(|i| {
                 let mut report = report(f64::from(i) / 10.0, loss, 4f64.ln());
                 report.diagnostics.insert("loss_terms", 2.0);
-                monitor.observe(&report, &APART, 2)
+                report
             });
-            steps.count()
+            said(&mut Monitor::new(64, Vec::new()), steps, &evidence(&APART)).len()
         };
         assert_eq!((stuck(1.5 * 4f64.ln()), stuck(2.0 * 4f64.ln())), (0, 1));
     }
@@ -194,14 +273,12 @@ mod tests {
             "{stuck:?}"
         );
         // One prototype of 40 takes everything: perplexity 1.
-        let mut monitor = Monitor::default();
-        let collapsed: Vec<String> = (0..80)
-            .flat_map(|i| {
-                let mut report = report(f64::from(i) / 10.0, 1.0, 0.0);
-                report.diagnostics.insert("log_prototypes", 40f64.ln());
-                monitor.observe(&report, &APART, 2)
-            })
-            .collect();
+        let steps = (0..80).map(|i| {
+            let mut report = report(f64::from(i) / 10.0, 1.0, 0.0);
+            report.diagnostics.insert("log_prototypes", 40f64.ln());
+            report
+        });
+        let collapsed = said(&mut Monitor::new(64, Vec::new()), steps, &evidence(&APART));
         assert!(
             collapsed.len() == 1 && collapsed[0].contains("in epoch 3: 1.0 of 40"),
             "{collapsed:?}"
@@ -213,19 +290,60 @@ mod tests {
     #[test]
     fn embeddings_that_are_all_alike_are_named_once() {
         let warnings_at = |rank: f64| {
-            let mut monitor = Monitor::default();
-            let steps = (0..80).flat_map(|i| {
+            let steps = (0..80).map(|i| {
                 let mut report = report(f64::from(i) / 10.0, 1.0, 4f64.ln());
                 if i % 10 == 9 {
                     report.diagnostics.insert("effective_rank", rank);
                 }
-                monitor.observe(&report, &APART, 2)
+                report
             });
-            steps.collect::<Vec<String>>()
+            said(&mut Monitor::new(64, Vec::new()), steps, &evidence(&APART))
         };
         assert_eq!(warnings_at(2.5), [""; 0]);
         let alike = warnings_at(1.04);
         assert!(alike.len() == 1 && alike[0].contains("effective rank 1.0 of 2"), "{alike:?}");
+    }
+
+    #[test]
+    fn the_last_epoch_is_judged_as_well_and_no_epoch_twice() {
+        let steps = |epochs: i32| (0..10 * epochs).map(|i| report(f64::from(i) / 10.0, 9.0, 1.4));
+        for (epochs, count) in [(2, 0), (3, 1), (4, 1)] {
+            let mut monitor = Monitor::new(64, Vec::new());
+            assert_eq!(
+                said(&mut monitor, steps(epochs), &evidence(&APART)).len(),
+                count,
+                "{epochs}"
+            );
+            assert_eq!(monitor.finish(&evidence(&APART)), []);
+        }
+        // Resumed, after it has been said.
+        let mut monitor = Monitor::new(64, vec![Sign::Stuck.name().into()]);
+        assert_eq!(said(&mut monitor, steps(4), &evidence(&APART)), [""; 0]);
+    }
+
+    #[test]
+    fn usage_tells_of_a_collapse_where_steps_do_not() {
+        let of = |usage: &[f32], batch_size| {
+            let steps = (0..40).map(|i| {
+                let mut report = report(f64::from(i) / 10.0, 1.0, 0.0);
+                report.diagnostics.remove("marginal_entropy");
+                report.diagnostics.insert("log_prototypes", (usage.len() as f64).ln());
+                report
+            });
+            let evidence = Evidence { usage: &|| Some(usage.to_vec()), ..evidence(&APART) };
+            said(&mut Monitor::new(batch_size, Vec::new()), steps, &evidence)
+        };
+        let mut usage = vec![0.0; 100];
+        usage[7] = 1.0;
+        let collapsed = of(&usage, 64);
+        assert!(collapsed.len() == 1 && collapsed[0].contains("1.0 of 100"), "{collapsed:?}");
+        usage.fill(0.01);
+        assert_eq!(of(&usage, 64), [""; 0]);
+        // Eight of a thousand prototypes are all that eight images can use.
+        let mut usage = vec![0.0; 1000];
+        usage[..8].fill(0.125);
+        assert_eq!(of(&usage, 8), [""; 0]);
+        assert_eq!(of(&usage, 640).len(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod evaluate;
 mod recipe;
+mod warnings;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -86,6 +87,8 @@ pub struct Session {
     /// Whether it was resumed after its end, with nothing to evaluate anew.
     was_finished: bool,
     warnings: Vec<String>,
+    /// Names of the signs among them that earlier sessions were warned of.
+    signs: Vec<String>,
     /// How often each prototype was assigned in the last step, of a run resumed after it.
     usage: Option<Vec<f32>>,
     found: Option<Representations>,
@@ -206,6 +209,7 @@ impl Session {
             logged_warning: resumed.warning.map(|warning| (step, warning)),
             was_finished: false,
             warnings,
+            signs: resumed.signs,
             usage,
             found: None,
         };
@@ -297,7 +301,7 @@ impl Session {
     fn train_on(&mut self, num_steps: u64) -> Result<ControlFlow<()>, Error> {
         let mut loader = loader(&self.recipe, &self.sources, self.state.step)?;
         loader.remember_quarantined(self.quarantine.indices(Split::Train));
-        let mut monitor = Monitor::default();
+        let mut monitor = Monitor::new(self.recipe.train.batch_size, self.signs.clone());
         while self.state.step < num_steps {
             let start = Instant::now();
             let batch = loader.next_batch();
@@ -328,6 +332,9 @@ impl Session {
                 }
             }
         }
+        // The last epoch has no first step after it.
+        let signs = self.with_evidence(|evidence| monitor.finish(evidence));
+        self.warn_of(self.state.step.saturating_sub(1), signs)?;
         Ok(ControlFlow::Continue(()))
     }
 
@@ -391,12 +398,8 @@ impl Session {
                     events.step(&record_of(&report, images_per_second, data_wait_fraction))?;
                 }
                 self.progress.step(&report, images_per_second);
-                let prototypes =
-                    self.network.prototypes().map(|p| &self.state.student[p.range.clone()]);
-                let prototypes = prototypes.unwrap_or_default();
-                for warning in monitor.observe(&report, prototypes, self.network.embedding_dim()) {
-                    self.warn(report.step, warning)?;
-                }
+                let signs = self.with_evidence(|evidence| monitor.observe(&report, evidence));
+                self.warn_of(report.step, signs)?;
             }
             Outcome::Skipped(report) => {
                 let step = report.step;
@@ -430,17 +433,6 @@ impl Session {
             // A newer one, from which no step could be made, may have pushed it out.
             checkpoint: self.last_good.clone().filter(|path| path.exists()),
         }
-    }
-
-    fn warn(&mut self, step: u64, warning: String) -> Result<(), Error> {
-        self.metrics.append(&json!({ "kind": "warning", "step": step, "message": warning }))?;
-        self.tell(warning);
-        Ok(())
-    }
-
-    fn tell(&mut self, warning: String) {
-        self.progress.warn(&warning);
-        self.warnings.push(warning);
     }
 
     fn flush_events(&mut self) -> Result<(), Error> {

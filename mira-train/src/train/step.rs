@@ -135,7 +135,7 @@ impl Trainer {
     /// Trains on one batch.
     ///
     /// # Errors
-    /// A failed assignment, which needs embeddings that are not finite in a way that the loss is not.
+    /// A loss or an assignment that fails for another reason than embeddings that are not finite.
     pub fn step(&mut self, state: &mut State, batch: &Batch) -> Result<Outcome, Error> {
         let step = state.step;
         let mut report = self.settings(step);
@@ -149,7 +149,7 @@ impl Trainer {
         let loss = match loss {
             Ok(loss) => loss,
             // The network's output is not finite: as bad as a loss that is not.
-            Err(Error::Objective(crate::objective::Error::Assignment(_))) => f64::NAN,
+            Err(Error::Objective(error)) if error.is_of_numbers() => f64::NAN,
             Err(error) => return Err(error),
         };
         let squares: f64 = self.gradients.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();

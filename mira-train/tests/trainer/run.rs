@@ -10,5 +10,6 @@ mod objectives;
 mod refusals;
 mod results;
 mod resume;
+mod signs;
 pub(super) mod support;
 mod terminal;
