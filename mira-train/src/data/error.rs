@@ -143,12 +143,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it says that one image cannot be read. A damaged file that holds many images is no bad image: its others are not to be
-    /// used, either.
+    /// Whether it says that one image is bad, which it then always is. A damaged file that holds many images is no bad image: its others are
+    /// not to be used, either. Nor is a file that is gone, or a file system that fails: a run without it would be another run.
     pub(super) fn is_of_one_image(&self) -> bool {
         !matches!(
             self,
             Self::Malformed { .. }
+                | Self::Unreadable { .. }
                 | Self::Remote { .. }
                 | Self::Panicked { .. }
                 | Self::Stuck { .. }

@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::bytes::with_buffer;
 use super::{Error, Image, Source, Split, decode};
@@ -183,8 +184,21 @@ impl ImageFolder {
     }
 }
 
+/// Before a file that could not be read is tried again: file systems on a network fail for moments.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
 impl ImageFolder {
     fn read(&self, index: usize, path: &Path, into: &mut Vec<u8>) -> Result<(), Error> {
+        for pause in PAUSES {
+            match self.try_to_read(index, path, into) {
+                Err(Error::Unreadable { .. }) => std::thread::sleep(pause),
+                result => return result,
+            }
+        }
+        self.try_to_read(index, path, into)
+    }
+
+    fn try_to_read(&self, index: usize, path: &Path, into: &mut Vec<u8>) -> Result<(), Error> {
         let metadata = fs::metadata(path).map_err(Error::unreadable(path))?;
         if !metadata.is_file() {
             // Opening a named pipe would wait for somebody to write to it.

@@ -6,6 +6,7 @@
 
 mod evaluate;
 mod recipe;
+mod save;
 mod warnings;
 
 use std::ops::ControlFlow;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use recipe::{adopt, frozen_for_ever};
 
@@ -265,7 +266,7 @@ impl Session {
     /// Trains until the last step, or until asked to stop, be it in an evaluation.
     ///
     /// # Errors
-    /// Data that cannot be read, a disk that cannot be written, a loss that is not finite for too long; all before it is saved.
+    /// Data that cannot be read, after what there is has been saved; a disk that cannot be written; a loss that is not finite for too long.
     pub fn train(&mut self) -> Result<Ending, Error> {
         for warning in self.warnings.clone() {
             self.progress.warn(&warning);
@@ -314,7 +315,13 @@ impl Session {
                         .say(&format!("warning: {problem}; another image takes its place"));
                 }
             }
-            let batch = batch?;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.save_what_there_is();
+                    return Err(error.into());
+                }
+            };
             let outcome = self.trainer.step(&mut self.state, &batch)?;
             self.evaluated.clear();
             loader.recycle(batch);
@@ -358,17 +365,6 @@ impl Session {
             || step.is_multiple_of(steps)
             || self.evaluation_is_due()
             || checkpoint.every_minutes.is_some_and(|minutes| seconds > 60.0 * minutes)
-    }
-
-    /// The end of a session that was asked for, with a checkpoint of where it is.
-    fn interrupted(&mut self) -> Result<Ending, Error> {
-        let path = match &self.last_checkpoint {
-            Some(path) if self.saved_step == Some(self.state.step) => path.clone(),
-            _ => self.save()?,
-        };
-        // Nothing else asks for an end.
-        let signal = self.stop.requested().unwrap_or(Signal::Terminate);
-        Ok(Ending::Interrupted(signal, path))
     }
 
     fn record(
@@ -433,33 +429,6 @@ impl Session {
             // A newer one, from which no step could be made, may have pushed it out.
             checkpoint: self.last_good.clone().filter(|path| path.exists()),
         }
-    }
-
-    fn flush_events(&mut self) -> Result<(), Error> {
-        self.events.as_mut().map_or(Ok(()), EventWriter::flush)?;
-        Ok(())
-    }
-
-    fn save(&mut self) -> Result<PathBuf, Error> {
-        self.metrics.sync()?;
-        self.flush_events()?;
-        let recipe_hash = format!("{:016x}", self.recipe.hash());
-        let mut meta: Value = self.identity.meta();
-        meta["seconds"] = self.seconds().into();
-        meta["peak_memory_bytes"] = self.peak_memory().into();
-        meta["recipe_hash"] = recipe_hash.into();
-        meta["version"] = env!("CARGO_PKG_VERSION").into();
-        let mut snapshot = self.state.snapshot(&meta);
-        // For the report, should it be written by another session.
-        let usage = self.usage().filter(|_| self.state.step == self.trainer.schedules().num_steps);
-        if let Some(usage) = &usage {
-            snapshot.push(USAGE, &usage[..]);
-        }
-        let path = self.folder.save(self.state.step, &snapshot)?;
-        self.last_save = Instant::now();
-        self.saved_step = Some(self.state.step);
-        self.last_checkpoint = Some(path.clone());
-        Ok(path)
     }
 }
 

@@ -5,6 +5,7 @@ mod divergence;
 mod evaluations;
 mod events;
 mod features;
+mod lost_data;
 mod networks;
 mod objectives;
 mod refusals;

@@ -275,8 +275,8 @@ impl<'a> Packing<'a> {
                     self.num_bytes += blob.bytes.len() as u64;
                     Record::Packed(self.writer.push(&blob, source.label(index))?)
                 }
-                // A file that holds many images is no bad image.
-                Err(error @ (Error::Image { .. } | Error::Unreadable { .. })) => {
+                // A file that holds many images is no bad image, nor is one that is gone.
+                Err(error @ Error::Image { .. }) => {
                     self.num_skipped += 1;
                     Record::Skipped(Skipped {
                         split: split.into(),

@@ -9,26 +9,33 @@ use serde_json::Value;
 use super::resume::{OFTEN, cut, same, started};
 use super::support::{Sandbox, refused, succeeds};
 
-/// A JPEG file of 20 × 20 pixels, dark on one side; which depends on the class.
-fn jpeg(class: usize, shade: usize) -> Vec<u8> {
-    let pixel = |i: usize| if (i % 20 < 10) == (class == 0) { shade % 100 } else { 255 };
-    let pixels: Vec<u8> = (0..400)
+/// A square JPEG file, dark on one side; which depends on the class.
+fn jpeg(class: usize, shade: usize, side: u16) -> Vec<u8> {
+    let size = usize::from(side);
+    let is_left = |i: usize| i % size < size / 2;
+    let pixel = |i: usize| if is_left(i) == (class == 0) { shade % 100 } else { 255 };
+    let pixels: Vec<u8> = (0..size * size)
         .flat_map(|i| [pixel(i), i % 256, 90].map(|value| value.to_le_bytes()[0]))
         .collect();
     let mut file = Vec::new();
-    Encoder::new(&mut file, 90).encode(&pixels, 20, 20, ColorType::Rgb).expect("a picture");
+    Encoder::new(&mut file, 90).encode(&pixels, side, side, ColorType::Rgb).expect("a picture");
     file
 }
 
-/// A set `data/` of 240 training and 60 test images of two classes, of which the named ones are half of a JPEG file.
+/// A set `data/` of 240 training and 60 test images of 20 × 20 pixels and two classes, of which the named ones are half of a JPEG file.
 pub(super) fn set(truncated: &[&str]) -> Sandbox {
+    set_of(20, truncated)
+}
+
+/// The same of other sizes.
+pub(super) fn set_of(side: u16, truncated: &[&str]) -> Sandbox {
     let sandbox = Sandbox::new();
     for (split, num_images) in [("train", 240), ("val", 60)] {
         for i in 0..num_images {
             let name = format!("{split}/{}/{i:03}.jpg", ["ant", "bee"][i % 2]);
             let path = sandbox.path("data").join(&name);
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            let file = jpeg(i % 2, i);
+            let file = jpeg(i % 2, i, side);
             let is_truncated = truncated.contains(&&name[..]);
             let len = if is_truncated { file.len() / 2 } else { file.len() };
             fs::write(path, &file[..len]).expect("a picture");
