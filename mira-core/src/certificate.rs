@@ -41,7 +41,8 @@ pub struct Certificate {
     /// `≥ max_ij |log w_ij − log w*_ij|` over elements that do not underflow the output's type; may be infinite for Sinkhorn–Knopp.
     #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub log_ratio_bound: f64,
-    /// `‖w̄ − target‖₁`, where the target is 1/K for Sinkhorn–Knopp, `u` for MIRA; 0 for softmax.
+    /// `‖w̄ − target‖₁` of the marginal as it was computed, where the target is 1/K for Sinkhorn–Knopp, `u` for MIRA; 0 for softmax. Of labels in an
+    /// arithmetic of unit roundoff u it may be off by 8u.
     #[cfg_attr(feature = "serde", serde(with = "bound"))]
     pub marginal_error: f64,
     /// What rounding may add to `log_ratio_bound`, by the statistical model of [`rounding_allowance`];
@@ -112,10 +113,30 @@ pub(crate) fn sinkhorn_amplification(epsilon: f64, row_span: f64) -> f64 {
     cosh * cosh
 }
 
-/// The largest magnitude of the log weights and log marginals of prototypes that are not forbidden.
+/// The logarithm of a marginal below which no label is a number of f64, with 2^40 rows or fewer: with the smallest one, e^−745, a mean of so many is larger.
+const LOG_NO_LABEL: f64 = -800.0;
+
+/// The largest magnitude of the log weights and log marginals of prototypes that are neither forbidden nor, as with those that are masked by a large
+/// negative number, so far off that each of their labels is 0, which rounding does not touch.
 pub fn largest_exponent(log_weights: &[f64], log_marginal: &[f64]) -> f64 {
-    let active = log_weights.iter().zip(log_marginal).filter(|(_, m)| **m > f64::NEG_INFINITY);
+    let active = log_weights.iter().zip(log_marginal).filter(|(_, m)| **m > LOG_NO_LABEL);
     active.fold(0.0, |largest: f64, (a, m)| largest.max(a.abs()).max(m.abs()))
+}
+
+/// Nothing is proven.
+const UNKNOWN: Certificate = Certificate {
+    duality_gap: f64::INFINITY,
+    label_kl_bound: f64::INFINITY,
+    log_ratio_bound: f64::INFINITY,
+    marginal_error: f64::INFINITY,
+    rounding_allowance: f64::INFINITY,
+};
+
+/// Whether what a prototype's weight and marginal differ by is no more than their rounding, of one whose labels are all 0: then it is not known,
+/// and, as the prototype has no share in any row, says nothing of the others. The difference is of the weight and `scale` times the marginal, in logarithms.
+pub(crate) fn is_lost(difference: f64, log_weight: f64, log_marginal: f64, scale: f64) -> bool {
+    let size = log_weight.abs().max(scale * log_marginal.abs());
+    log_marginal < LOG_NO_LABEL && difference.abs() <= 8.0 * f64::EPSILON * size
 }
 
 /// `max − min` over the entries that are not −∞ or +∞; 0 for fewer than two, +∞ if one is NaN.
@@ -215,6 +236,10 @@ pub fn mira_certificate(
     let gamma = beta / (1.0 - beta);
     // Both normalised, so that KL is one of distributions. `a` of a forbidden prototype is arbitrary: u = w̄ = 0 there.
     let log_mass = log_sum_exp(log_marginal.iter().copied());
+    if !log_mass.is_finite() {
+        // No marginal of rows that sum to 1.
+        return Certificate { rounding_allowance: allowance, ..UNKNOWN };
+    }
     let unnormalised = || {
         log_weights
             .iter()
@@ -227,7 +252,10 @@ pub fn mira_certificate(
     // The quotient by a tiny γ may be infinite.
     let kl = or_unknown(kl_divergence(log_p(), log_u()));
     // γ r, up to a constant, without that quotient.
-    let amplified = |(a, &m): (&f64, &f64)| if m == f64::NEG_INFINITY { m } else { a + gamma * m };
+    let amplified = |(&a, &m): (&f64, &f64)| {
+        let known = m > f64::NEG_INFINITY && !is_lost(a + gamma * m, a, m, gamma);
+        if known { a + gamma * m } else { f64::NEG_INFINITY }
+    };
     Certificate {
         duality_gap: beta * kl,
         label_kl_bound: gamma * kl,
@@ -252,7 +280,7 @@ pub fn sinkhorn_certificate(
 ) -> Certificate {
     debug_assert_eq!(log_weights.len(), log_marginal.len());
     let uniform = 1.0 / log_marginal.len() as f64;
-    let marginal_error: f64 = log_marginal.iter().map(|m| (m.exp() - uniform).abs()).sum();
+    let marginal_error = or_unknown(log_marginal.iter().map(|m| (m.exp() - uniform).abs()).sum());
     let potential_span = epsilon * span(log_weights.iter().copied());
     // Not left to 0 · ∞: forbidden entries have an infinite span, and a marginal that is exact is so with them, too.
     let duality_gap = if log_marginal.len() == 1 || marginal_error == 0.0 {
@@ -266,10 +294,11 @@ pub fn sinkhorn_certificate(
     } else {
         span(log_marginal.iter().copied())
     };
+    let duality_gap = or_unknown(duality_gap);
     Certificate {
         duality_gap,
-        label_kl_bound: duality_gap / epsilon,
-        log_ratio_bound: if residual == 0.0 { 0.0 } else { residual * amplification },
+        label_kl_bound: or_unknown(duality_gap / epsilon),
+        log_ratio_bound: if residual == 0.0 { 0.0 } else { or_unknown(residual * amplification) },
         marginal_error,
         // A single prototype has nothing to be wrong about.
         rounding_allowance: amplified_allowance(

@@ -153,7 +153,8 @@ pub enum Error {
     },
     /// DINO's centre is state of the solver; without it there is nothing to verify against.
     #[error(
-        "a centred assignment can only be verified with its centre: call verify_at with log weights −c/τ"
+        "a centred assignment can only be verified with the centre it was made with: call verify_at with the workspace's log weights (−c/τ of the centre c before \
+         the batch, not after it)"
     )]
     NeedsLogWeights,
     /// A report was asked of a workspace that holds no assignment.

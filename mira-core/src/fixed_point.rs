@@ -6,22 +6,28 @@
 //! this certificate improves, and replaced by the plain step from the best point so far if it does not.
 
 mod agreement;
+mod gauge;
 mod report;
 mod sweep;
 mod target;
 
+pub(crate) use gauge::center_gauge;
 pub use report::{Outcome, Summary};
 pub use sweep::{Arithmetic, Domain, Pass, PassInfo, Sweep};
 pub use target::Target;
 
 use crate::anderson::Anderson;
+use crate::certificate;
 use crate::{Collective, Error, Method, StopRule};
 
-/// Largest share of a column that underflow may take before the log domain takes over.
+/// Largest share of a column that underflow may take before the log domain takes over, where rounding does not already say less.
 const MAX_LOST_SHARE: f64 = 1e-9;
 
 /// A bound that falls by less than this factor is as good as one that does not.
 const STUCK: f64 = 0.999;
+
+/// A bound that has not fallen by more than this share in all the sweeps of a target's patience never falls to a tolerance: there is no such plan.
+const FLAT: f64 = 1e-6;
 
 /// Largest magnitude of restored weights and centres.
 const MAX_STATE: f64 = 1e300;
@@ -148,7 +154,11 @@ impl FixedPoint {
             warm_start && self.has_warm_start && !matches!(method.stop(), StopRule::Sweeps(_));
         let warm = self.agreed_start(method, arithmetic, warm, collective)?;
         self.has_warm_start = false;
-        let mut run = Run { state: self, rho: method.scaling().relaxation, collective, sweep };
+        // Of the last run nothing is known here that ranks agree on.
+        self.log_marginal.fill(0.0);
+        let max_lost_share = arithmetic.unit_roundoff.min(MAX_LOST_SHARE);
+        let rho = method.scaling().relaxation;
+        let mut run = Run { state: self, rho, max_lost_share, collective, sweep };
         let mut row_span = 0.0;
         let (iterations, global) = match *method {
             Method::Softmax(_) => {
@@ -156,8 +166,11 @@ impl FixedPoint {
                 (0, run.evaluate(Pass::Write)?)
             }
             Method::Centered(m) => {
-                for (a, c) in run.state.log_weights.iter_mut().zip(&run.state.center) {
-                    *a = -c / m.temperature();
+                run.state.log_weights.copy_from_slice(&run.state.center);
+                // What all have in common says nothing, and would cost the quotients digits.
+                center_gauge(&mut run.state.log_weights, &run.state.log_marginal);
+                for a in &mut run.state.log_weights {
+                    *a /= -m.temperature();
                 }
                 // By all ranks alike, as they have one centre.
                 check_state("center/temperature", &run.state.log_weights, run.state.center.len())?;
@@ -226,6 +239,7 @@ pub fn check_state(what: &'static str, values: &[f64], expected: usize) -> Resul
 struct Run<'a, S> {
     state: &'a mut FixedPoint,
     rho: f64,
+    max_lost_share: f64,
     collective: &'a dyn Collective,
     sweep: &'a mut S,
 }
@@ -252,6 +266,7 @@ impl<S: Sweep> Run<'_, S> {
         // Of the first pass nothing says how fast it goes.
         let (mut best, mut last_distance) = (f64::INFINITY, 0.0);
         let (mut milestone, mut since_milestone) = (f64::INFINITY, 0);
+        let (mut lately, mut since_lately, mut is_flat) = (f64::INFINITY, 0, false);
         let mut pass = Pass::Sweep;
         let mut count = first;
         let max_count = isize::try_from(target.max_sweeps).unwrap_or(isize::MAX);
@@ -268,11 +283,18 @@ impl<S: Sweep> Run<'_, S> {
             if merit <= 0.75 * milestone {
                 (milestone, since_milestone) = (merit, 0);
             }
+            since_lately += 1;
+            if since_lately > target.patience() {
+                let now = best.min(merit);
+                is_flat = now > (1.0 - FLAT) * lately;
+                (lately, since_lately) = (now, 0);
+            }
             // What rounding may add is more than is asked for: then nothing is gained below it.
             let rounding = target.rounding(self.state);
             let is_out_of_reach = rounding >= target.tolerance && merit <= 0.1 * rounding;
             let noise = target.noise().max(rounding);
-            let stalled = is_out_of_reach || (since_milestone > target.patience() && best < noise);
+            let is_noise = since_milestone > target.patience() && best < noise;
+            let stalled = is_out_of_reach || is_noise || is_flat;
             if converged {
                 // Summing while writing rounds differently; if that undoes it, the iteration goes on.
                 pass = Pass::Write;
@@ -342,7 +364,7 @@ impl<S: Sweep> Run<'_, S> {
 
     /// One pass at the current weights: sets `log_marginal`.
     fn evaluate(&mut self, pass: Pass) -> Result<Global, S::Error> {
-        center_gauge(&mut self.state.log_weights);
+        center_gauge(&mut self.state.log_weights, &self.state.log_marginal);
         if self.state.domain == Domain::Linear {
             if let Some(global) = self.evaluate_linear(pass)? {
                 return Ok(global);
@@ -375,7 +397,7 @@ impl<S: Sweep> Run<'_, S> {
         if failures > 0.0 {
             return Err(Error::PeerFailed.into());
         }
-        let floor = (lost_mass / MAX_LOST_SHARE).max(f64::MIN_POSITIVE * batch);
+        let floor = (lost_mass / self.max_lost_share).max(f64::MIN_POSITIVE * batch);
         // Where nothing underflowed, a column without mass is one that every row forbids.
         let is_forbidden = |sum: f64| sum == 0.0 && lost_mass == 0.0;
         let is_sure = |sum: f64| (sum >= floor && sum < f64::INFINITY) || is_forbidden(sum);
@@ -437,6 +459,9 @@ impl<S: Sweep> Run<'_, S> {
             } else {
                 *g = rho * (a - l);
                 *f = *g - a;
+                if certificate::is_lost(*f, a, l, 1.0) {
+                    (*g, *f) = (a, 0.0);
+                }
             }
         }
     }
@@ -470,23 +495,5 @@ impl<S: Sweep> Run<'_, S> {
             *sum = max + sum.ln();
         }
         Ok(())
-    }
-}
-
-/// Shifts `a` so that its largest and smallest value are of equal magnitude: the widest range an arithmetic's exponents can hold.
-pub(crate) fn center_gauge(log_weights: &mut [f64]) {
-    // Comparisons instead of min and max, which mind NaN and so do not vectorise; weights are finite.
-    let (mut low, mut high) = ([f64::INFINITY; 8], [f64::NEG_INFINITY; 8]);
-    for chunk in log_weights.chunks(8) {
-        for ((low, high), &a) in low.iter_mut().zip(&mut high).zip(chunk) {
-            *low = if a < *low { a } else { *low };
-            *high = if a > *high { a } else { *high };
-        }
-    }
-    let low = low.into_iter().fold(f64::INFINITY, f64::min);
-    let high = high.into_iter().fold(f64::NEG_INFINITY, f64::max);
-    let middle = 0.5 * (low + high);
-    for a in log_weights {
-        *a -= middle;
     }
 }

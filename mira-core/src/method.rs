@@ -26,15 +26,16 @@ pub enum StopRule {
         /// The bound to reach, [`rounding_allowance`](crate::Certificate::rounding_allowance) included; `None` is the arithmetic's default: 1e-5 in f32,
         /// 1e-10 in f64. Rounding alone adds `8u/(1−β)`, with u = 2⁻²⁴ in f32: 1.4e-6 at β = 2/3, and more than 1e-5 above β = 0.952. In f64 log weights in
         /// the hundreds (logits of ±1e4, say) add more than 1e-10. Out of reach, the iteration ends where it is as near as rounding lets it be, with
-        /// [`Status::MaxIterations`](crate::Status::MaxIterations).
+        /// [`Status::MaxIterations`](crate::Status::MaxIterations). To a marginal error rounding adds `8u`.
         tolerance: Option<f64>,
         /// Cap on the sweeps.
         max_sweeps: usize,
     },
     /// Stop when the duality gap is at most `tolerance`, at the latest after `max_sweeps`.
     DualityGap {
-        /// The gap to reach, in nats. Rounding of the labels is not in it: below some 1e-14 in f32 it is that of the computed weights, not of what was
-        /// written, which [`verify`](crate::verify()) judges.
+        /// The gap to reach, in nats (Sinkhorn–Knopp: in units of the logits). Rounding is not in it: it is that of the computed weights, not of what was
+        /// written, which [`verify`](crate::verify()) judges. In f32 that matters below some 1e-14 for MIRA, whose gap is of second order, and for
+        /// Sinkhorn–Knopp, whose gap is of first order in the marginal, below some 1e-6 of the span of the potentials and logits.
         tolerance: f64,
         /// Cap on the sweeps.
         max_sweeps: usize,
@@ -155,6 +156,8 @@ impl Default for Mira {
 /// Minimises `−(1/B) Σ w_ij S_ij + (ε/B) Σ w_ij log w_ij` over rows on the simplex with marginal `w̄_j = 1/K`.
 /// The iteration starts at `1/column sums of exp(S/ε)`, which counts as the first sweep; the last step normalises the rows,
 /// so after few sweeps the marginal is still off, by [`Certificate::marginal_error`](crate::Certificate::marginal_error).
+///
+/// Logits of −∞ may leave no plan with equal usage, as where a prototype is forbidden in every row: the iteration then ends where it stands still, not converged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "raw::Sinkhorn", into = "raw::Sinkhorn"))]
@@ -240,6 +243,9 @@ impl Softmax {
 /// The centre `c` (K values, 0 at first) is state and lives in the backend's workspace: keep one workspace per stream of
 /// batches and save its state in checkpoints. An assignment uses the centre of *before* its batch, as the published code does. A prototype that is
 /// forbidden (−∞) in a row of the batch, or whose logits' sum is beyond f64, keeps its centre.
+///
+/// DINO centres both global views of a step alike and moves the centre once a step: stack their rows into one batch of 2B and assign that. View by view, the
+/// second would be centred by the first. [`Assigner::assign`](crate::Assigner::assign) keeps no state: there the centre is 0, and this is softmax.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "raw::Centered", into = "raw::Centered"))]

@@ -6,7 +6,10 @@ use std::marker::PhantomData;
 
 use num_traits::AsPrimitive;
 
-use crate::certificate::{Certificate, exponents_allowance, log_sum_exp, sum};
+use crate::certificate::{
+    Certificate, exponents_allowance, largest_exponent, log_sum_exp, rounding_allowance, sum,
+};
+use crate::fixed_point::center_gauge;
 use crate::{
     Arithmetic, Assigner, Error, Matrix, Method, Report, Shape, Status, StopRule, Summary,
 };
@@ -110,7 +113,7 @@ impl<T: AsPrimitive<f64>> Assigner for Reference<T> {
         }
         let certificate = ws.certificate(&problem, &self.method);
         ws.report = Some(Report {
-            status: status(&self.method, &certificate),
+            status: ws.status(&self.method, &certificate),
             iterations,
             passes,
             certificate,
@@ -243,6 +246,9 @@ pub(crate) fn log_marginal(log_w: &[f64], out: &mut [f64]) {
     }
 }
 
+/// Passes in which a marginal that still moves moves noticeably.
+const PATIENCE: usize = 40;
+
 impl ReferenceWorkspace {
     fn evaluate<T: AsPrimitive<f64>>(&mut self, problem: &Problem<'_, T>) {
         problem.log_assignment(&self.log_weights, &mut self.log_w, &mut self.log_rows);
@@ -254,6 +260,7 @@ impl ReferenceWorkspace {
         for (a, l) in self.log_weights.iter_mut().zip(&self.log_marginal) {
             *a = if *l == f64::NEG_INFINITY { 0.0 } else { rho * (*a - l) };
         }
+        center_gauge(&mut self.log_weights, &self.log_marginal);
     }
 
     /// Leaves weights, log-probabilities and marginal of the answer; returns the published iteration count and the passes.
@@ -270,8 +277,11 @@ impl ReferenceWorkspace {
                 return (0, 1);
             }
             Method::Centered(m) => {
-                for (a, c) in self.log_weights.iter_mut().zip(&self.center) {
-                    *a = -c / m.temperature();
+                self.log_weights.copy_from_slice(&self.center);
+                self.log_marginal.fill(0.0);
+                center_gauge(&mut self.log_weights, &self.log_marginal);
+                for a in &mut self.log_weights {
+                    *a /= -m.temperature();
                 }
                 self.evaluate(problem);
                 return (0, 1);
@@ -288,10 +298,13 @@ impl ReferenceWorkspace {
                     let log_sum = log_sum_exp(column.into_iter());
                     self.log_weights[j] = if log_sum == f64::NEG_INFINITY { 0.0 } else { -log_sum };
                 }
+                self.log_marginal.fill(0.0);
+                center_gauge(&mut self.log_weights, &self.log_marginal);
                 1
             }
         };
         let mut passes = 1;
+        let mut lately = f64::INFINITY;
         loop {
             self.evaluate(problem);
             passes += 1;
@@ -299,8 +312,16 @@ impl ReferenceWorkspace {
                 StopRule::Sweeps(n) => count >= n,
                 StopRule::Tolerance { max_sweeps, .. }
                 | StopRule::DualityGap { max_sweeps, .. } => {
+                    let certificate = self.certificate(problem, method);
+                    let mut stands_still = false;
+                    if matches!(method, Method::Sinkhorn(_)) && passes % PATIENCE == 0 {
+                        // Where no plan has equal usage, the marginal ends at another one.
+                        stands_still = certificate.marginal_error > (1.0 - 1e-6) * lately;
+                        lately = certificate.marginal_error;
+                    }
                     count >= max_sweeps
-                        || status(method, &self.certificate(problem, method)) == Status::Converged
+                        || stands_still
+                        || self.status(method, &certificate) == Status::Converged
                 }
             };
             if done {
@@ -339,24 +360,30 @@ pub(crate) fn row_span<T: AsPrimitive<f64>>(logits: Matrix<'_, T>) -> f64 {
         .fold(0.0, f64::max)
 }
 
-fn status(method: &Method, certificate: &Certificate) -> Status {
-    let default = Arithmetic::F64.default_tolerance;
-    let within = match (method, method.stop()) {
-        (Method::Softmax(_) | Method::Centered(_), _) => true,
-        (_, StopRule::DualityGap { tolerance, .. }) => certificate.duality_gap <= tolerance,
-        (method, stop) => {
-            let tolerance = match stop {
-                StopRule::Tolerance { tolerance, .. } => tolerance.unwrap_or(default),
-                _ => default,
-            };
-            let distance = match method {
-                Method::Sinkhorn(_) => certificate.marginal_error,
-                _ => certificate.log_ratio_bound + certificate.rounding_allowance,
-            };
-            distance <= tolerance
-        }
-    };
-    if within { Status::Converged } else { Status::MaxIterations }
+impl ReferenceWorkspace {
+    fn status(&self, method: &Method, certificate: &Certificate) -> Status {
+        let exponent = largest_exponent(&self.log_weights, &self.log_marginal);
+        let default = Arithmetic::F64.default_tolerance;
+        let within = match (method, method.stop()) {
+            (Method::Softmax(_) | Method::Centered(_), _) => true,
+            (_, StopRule::DualityGap { tolerance, .. }) => certificate.duality_gap <= tolerance,
+            (method, stop) => {
+                let tolerance = match stop {
+                    StopRule::Tolerance { tolerance, .. } => tolerance.unwrap_or(default),
+                    _ => default,
+                };
+                let distance = match method {
+                    Method::Sinkhorn(_) => {
+                        certificate.marginal_error
+                            + rounding_allowance(0.0, Arithmetic::F64.unit_roundoff, exponent)
+                    }
+                    _ => certificate.log_ratio_bound + certificate.rounding_allowance,
+                };
+                distance <= tolerance
+            }
+        };
+        if within { Status::Converged } else { Status::MaxIterations }
+    }
 }
 
 /// `−Σ_j w̄_j log w̄_j`.

@@ -34,11 +34,13 @@ pub struct Verification {
 
 /// Sweeps [`verify`] makes at most to find a good dual point.
 const MAX_SWEEPS: usize = 500;
+/// Sweeps in which an error must fall noticeably.
+const STALL: usize = 5;
 
 /// Certifies `assignment` as an answer of `method` to `logits`, with a dual point of the verifier's own: plain f64 sweeps that
 /// start at the assignment's marginal.
 ///
-/// Elements below 256 times the smallest normal number of `A` count as underflown and are not compared by ratio.
+/// Elements below 256 times the smallest normal number of `A` (of f16: below that number, 6.1e-5) count as underflown and are not compared by ratio.
 ///
 /// # Errors
 /// Shapes that differ, invalid logits, [`Error::NotAnAssignment`] for rows that are negative, not finite or do not sum to 1 within
@@ -94,6 +96,13 @@ pub fn verify_at<L: AsPrimitive<f64>, A: Float + AsPrimitive<f64>>(
         judge.look_at(log_weights);
     }
     Ok(judge.verdict(method))
+}
+
+/// The logarithm of what may be all that underflow on the way leaves of an element: 256 times the smallest normal number, but of half precision, which reaches
+/// up to ordinary labels and is what labels are stored in, not computed in, that number itself.
+fn log_floor<A: Float + AsPrimitive<f64>>() -> f64 {
+    let smallest: f64 = A::min_positive_value().as_();
+    (if smallest < 1e-30 { 256.0 * smallest } else { smallest }).ln()
 }
 
 struct Judge<'a, L> {
@@ -154,7 +163,7 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
             given_log_marginal: vec![0.0; k],
             row_sum_error,
             log_row_sum,
-            log_floor: (256.0 * A::min_positive_value().as_()).ln(),
+            log_floor: log_floor::<A>(),
             log_weights: vec![0.0; k],
             log_w: vec![0.0; shape.len()],
             log_rows: vec![0.0; shape.batch()],
@@ -172,7 +181,9 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
         let active = self.log_marginal.iter().map(|l| *l > f64::NEG_INFINITY);
         let mut of_active: Vec<f64> =
             log_weights.iter().zip(active.clone()).filter(|(_, is)| *is).map(|(a, _)| *a).collect();
-        center_gauge(&mut of_active);
+        let marginal = self.log_marginal.iter().copied();
+        let of_active_marginal: Vec<f64> = marginal.filter(|l| *l > f64::NEG_INFINITY).collect();
+        center_gauge(&mut of_active, &of_active_marginal);
         let mut next = of_active.into_iter();
         let weights: Vec<f64> =
             active.map(|is| if is { next.next().unwrap_or(0.0) } else { 0.0 }).collect();
@@ -214,9 +225,20 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
 
     fn find_sinkhorn_dual(&mut self) {
         let uniform = 1.0 / self.log_weights.len() as f64;
-        for _ in 0..MAX_SWEEPS {
+        let row_span = row_span(self.problem.logits) / self.problem.epsilon;
+        let mut errors = Vec::with_capacity(MAX_SWEEPS);
+        for sweep in 0..MAX_SWEEPS {
             self.step(1.0);
-            if self.log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum::<f64>() <= 1e-14 {
+            let error: f64 = self.log_marginal.iter().map(|l| (l.exp() - uniform).abs()).sum();
+            // Every sweep lowers it, until rounding is all that is left.
+            let is_noise = sweep >= STALL && error < 1e-10 && error > 0.9 * errors[sweep - STALL];
+            if error <= 1e-14 || is_noise {
+                return;
+            }
+            errors.push(error);
+            // How far the dual point is from the best one, beside how far the labels are: from time to time, for that takes as long as a sweep.
+            let dual_kl = 0.5 * error * (span(self.log_weights.iter().copied()) + row_span);
+            if sweep % STALL == STALL - 1 && dual_kl <= 1e-4 * self.mean_row_kl() {
                 return;
             }
         }
@@ -244,11 +266,13 @@ impl<'a, L: AsPrimitive<f64>> Judge<'a, L> {
     /// ```
     ///
     /// The last term is at most `‖w* − W(u)‖₁ max |log W(u) − log w|`, and the mean of those norms at most `√(2 dual_kl)` (Pinsker,
-    /// Jensen). Elements that have underflown on both sides count nothing, as in the deviation.
+    /// Jensen). Of elements that have underflown on both sides those given as 0 count nothing, as none does in the deviation.
     fn reverse_kl(&self, dual_kl: f64) -> f64 {
         let not_underflown =
             |(w, g): &(&f64, &f64)| !(**w <= self.log_floor && **g <= self.log_floor);
-        let pairs = || self.log_w.iter().zip(&self.given).filter(not_underflown);
+        // One that is there is a number that counts, however small.
+        let counts = |pair: &(&f64, &f64)| not_underflown(pair) || *pair.1 > f64::NEG_INFINITY;
+        let pairs = || self.log_w.iter().zip(&self.given).filter(counts);
         let kl = certificate::kl_divergence(pairs().map(|(w, _)| *w), pairs().map(|(_, g)| *g));
         // 0 · ∞ is none.
         let deviation = self.deviation();

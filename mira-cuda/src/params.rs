@@ -124,6 +124,7 @@ pub struct Control {
     best: f64,
     last_distance: f64,
     milestone: f64,
+    lately: f64,
     best_middle: f64,
     previous_middle: f64,
     inverse_mass: f64,
@@ -144,6 +145,8 @@ pub struct Control {
     pub(crate) done: c_int,
     last: c_int,
     since_milestone: c_int,
+    since_lately: c_int,
+    flat: c_int,
     filled: c_int,
     next: c_int,
     primed: c_int,
@@ -165,6 +168,7 @@ pub struct Summary {
     rounding_allowance: f64,
     marginal_entropy: f64,
     weight_term: f64,
+    largest_exponent: f64,
     /// As [`mira_core::Outcome::mean_log_partition`], if that was asked for.
     pub(crate) mean_log_partition: f64,
 }
@@ -179,6 +183,7 @@ impl From<Summary> for mira_core::Summary {
             rounding_allowance,
             marginal_entropy,
             weight_term,
+            largest_exponent,
             mean_log_partition: _,
         } = summary;
         let certificate = Certificate {
@@ -188,6 +193,6 @@ impl From<Summary> for mira_core::Summary {
             marginal_error,
             rounding_allowance,
         };
-        Self { certificate, marginal_entropy, weight_term }
+        Self { certificate, marginal_entropy, weight_term, largest_exponent }
     }
 }

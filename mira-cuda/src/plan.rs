@@ -415,7 +415,7 @@ fn method_params(method: &Method) -> Params {
         temperature,
         momentum,
         amplification: (1.0 - beta).recip(),
-        tolerance: target.tolerance,
+        tolerance: target.tolerance_less_rounding(),
         unit_roundoff: Arithmetic::F32.unit_roundoff,
         noise: target.noise(),
         method: code,

@@ -271,13 +271,14 @@ fn restored_weights_have_no_report() {
 /// A tolerance below what rounding adds is out of reach, which is no reason to go on until the sweeps run out.
 #[test]
 fn what_is_out_of_reach_is_not_chased() {
-    let large = Array2::from_shape_fn((64, 30), |(_, j)| 1e4 * (j as f64).sin());
-    let assigner = CpuAssigner::<f64>::new(Mira::default());
-    let (_, in_f64) = assigner.assign(large.view()).expect("valid");
+    let wave = Array2::from_shape_fn((64, 30), |(i, j)| ((i * j) as f64).sin());
+    let stop = StopRule::Tolerance { tolerance: Some(1e-15), max_sweeps: 1000 };
+    let assigner = CpuAssigner::<f64>::new(Mira::default().with_stop(stop).expect("valid"));
+    let (_, in_f64) = assigner.assign(wave.view()).expect("valid");
     let small = Array2::from_shape_fn((256, 30), |(i, j)| to_f32(((i * j) as f64).sin()));
     let assigner = CpuAssigner::<f32>::new(Mira::new(0.225, 0.96).expect("valid"));
     let (_, in_f32) = assigner.assign(small.view()).expect("valid");
-    for (report, tolerance) in [(in_f64, 1e-10), (in_f32, 1e-5)] {
+    for (report, tolerance) in [(in_f64, 1e-15), (in_f32, 1e-5)] {
         let Certificate { log_ratio_bound, rounding_allowance, .. } = report.certificate;
         assert!(rounding_allowance >= tolerance, "{report:?} is within reach");
         assert_eq!(report.status, Status::MaxIterations, "{report:?}");
@@ -400,6 +401,44 @@ fn the_centrings_labels_are_as_near_as_said() {
             );
         }
     }
+}
+
+/// What the centres of all prototypes have in common costs no digits.
+#[test]
+fn a_common_centre_costs_nothing() {
+    for (common, apart) in [(10.0, 0.04), (1e4, 0.05), (1e8, 0.0625)] {
+        let method = mira_core::Centered::new(0.07, 0.9).expect("valid");
+        let assigner = CpuAssigner::<f64>::new(method);
+        let mut workspace = assigner.workspace(shape(1, 2)).expect("memory");
+        let center = [common, common + apart];
+        workspace.set_center(&center).expect("a centre");
+        let logits = ndarray::array![[center[0], center[1]]];
+        let mut assignment = Array2::zeros((1, 2));
+        assigner.assign_into(logits.view(), assignment.view_mut(), &mut workspace).expect("valid");
+        let said = assigner.report(&workspace).expect("assigned").certificate;
+        let bound = said.log_ratio_bound + said.rounding_allowance;
+        for w in &assignment {
+            let error = (w.ln() - 0.5f64.ln()).abs();
+            assert!(error <= bound && error < 1e-14, "{common}: {error:e} of {bound:e}");
+        }
+    }
+}
+
+/// Elements of 1e-297, of which underflow takes more than rounding does.
+#[test]
+fn what_underflow_takes_is_less_than_rounding() {
+    let far = [682.1607, 705.2094, 705.3934, 705.3110, 705.2967, 705.3810, 705.3784, 705.2046];
+    let logits: Vec<f64> = far.iter().flat_map(|far| [0.0, -far]).collect();
+    let stop = StopRule::Tolerance { tolerance: Some(1e-12), max_sweeps: 1000 };
+    let method = Mira::new(1.0, 0.005).and_then(|m| m.with_stop(stop)).expect("valid").into();
+    let ours = F64::assign(method, shape(8, 2), &logits).expect("valid logits");
+    let theirs = oracle::answer(method, shape(8, 2), &logits);
+    let error = (ours.assignment[1].ln() - theirs.assignment[1].ln()).abs();
+    let bound = |answer: &crate::support::Answer| {
+        let certificate = answer.report.certificate;
+        certificate.log_ratio_bound + certificate.rounding_allowance
+    };
+    assert!(error <= bound(&ours) + bound(&theirs), "{error:e} of {:e}", bound(&ours));
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct Summary {
     /// The objective's term of log weights `a` and marginal `w̄`: `Σ_j w̄_j a_j` for Sinkhorn–Knopp, `log Σ_j exp(−a_j (1−β)/β)` over the
     /// prototypes with `w̄_j > 0` for MIRA with β > 0, otherwise 0.
     pub weight_term: f64,
+    /// The largest magnitude of the logarithms that the labels are made of, as [`largest_exponent`](crate::largest_exponent) has it.
+    pub largest_exponent: f64,
 }
 
 impl Summary {
@@ -52,7 +54,12 @@ impl Summary {
                 a.iter().zip(m).map(|(a, m)| m.exp() * a).sum(),
             ),
         };
-        Self { certificate, marginal_entropy: marginal_entropy(m), weight_term }
+        Self {
+            certificate,
+            marginal_entropy: marginal_entropy(m),
+            weight_term,
+            largest_exponent: certificate::largest_exponent(a, m),
+        }
     }
 }
 
@@ -118,12 +125,15 @@ impl FixedPoint {
 impl Outcome {
     /// Status, certificate and statistics.
     pub fn report(&self) -> Report {
-        let Summary { certificate, marginal_entropy, .. } = self.summary;
+        let Summary { certificate, marginal_entropy, largest_exponent, .. } = self.summary;
         let target = Target::new(&self.method, self.arithmetic, self.row_span);
         let within = match (self.method, self.method.stop()) {
             (Method::Softmax(_) | Method::Centered(_), _) => true,
             (_, StopRule::DualityGap { tolerance, .. }) => certificate.duality_gap <= tolerance,
-            (Method::Sinkhorn(_), _) => certificate.marginal_error <= target.tolerance,
+            (Method::Sinkhorn(_), _) => {
+                certificate.marginal_error + target.marginal_rounding(largest_exponent)
+                    <= target.tolerance
+            }
             _ => certificate.log_ratio_bound + certificate.rounding_allowance <= target.tolerance,
         };
         Report {

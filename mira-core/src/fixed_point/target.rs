@@ -69,7 +69,7 @@ impl Target {
                 let (a, m) = (&state.log_weights, &state.log_marginal);
                 certificate::sinkhorn_certificate(epsilon, row_span, a, m, 0.0).duality_gap
             }
-            Kind::Sinkhorn { .. } => merit,
+            Kind::Sinkhorn { .. } => merit + self.rounding(state),
         }
     }
 
@@ -82,8 +82,27 @@ impl Target {
                 certificate::rounding_allowance(beta, self.unit_roundoff, exponent)
                     + state.exponents_allowance()
             }
+            Kind::Sinkhorn { .. } if !self.on_gap => self.marginal_rounding(
+                certificate::largest_exponent(&state.log_weights, &state.log_marginal),
+            ),
             _ => 0.0,
         }
+    }
+
+    /// What rounding may add to the marginal error of labels as they are written, which is no more than to any of them: of Sinkhorn–Knopp, whose
+    /// tolerance is one of it.
+    pub(super) fn marginal_rounding(&self, largest_exponent: f64) -> f64 {
+        match self.kind {
+            Kind::Mira { .. } => 0.0,
+            Kind::Sinkhorn { .. } => {
+                certificate::rounding_allowance(0.0, self.unit_roundoff, largest_exponent)
+            }
+        }
+    }
+
+    /// The tolerance for a driver that adds no rounding to a marginal error but that of logarithms.
+    pub fn tolerance_less_rounding(&self) -> f64 {
+        if self.on_gap { self.tolerance } else { self.tolerance - self.marginal_rounding(0.0) }
     }
 
     /// Whether the steps that follow the next plain one cannot move any log-probability by more than rounding may anyway: all of them

@@ -49,6 +49,7 @@ struct Certifier {
         over_block<Sum>(context.exchange, sums, totals);
         Summary summary = {};
         summary.marginal_entropy = fmax(-totals[2], 0.0);
+        summary.largest_exponent = fmax(highest[EXPONENT], 0.0);
         // The centring's weights are a quotient, which is rounded, and logits are added to them.
         summary.rounding_allowance = 8.0 * params.unit_roundoff + (params.method == CENTERED ? 8.0 * UNIT_ROUNDOFF_F64 * fmax(highest[EXPONENT], 0.0) : 0.0);
         if (is_mira) {
@@ -80,9 +81,11 @@ struct Certifier {
         const double log_u = -a * relaxation, residual = is_mira ? m - log_u : m;
         raise(MARGINAL, m);
         raise(LOG_U, log_u);
-        raise(EXPONENT, fmax(fabs(a), fabs(m)));
-        raise(RESIDUAL_HIGH, residual);
-        raise(NEGATIVE_RESIDUAL, -residual);
+        if (m > LOG_NO_LABEL) raise(EXPONENT, fmax(fabs(a), fabs(m)));
+        if (!is_mira || !is_lost(residual, log_u, m, m)) {
+            raise(RESIDUAL_HIGH, residual);
+            raise(NEGATIVE_RESIDUAL, -residual);
+        }
         raise(ACTIVE_WEIGHT, a);
         raise(NEGATIVE_ACTIVE_WEIGHT, -a);
     }

@@ -263,8 +263,12 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
         const bool active = log_marginal > -INFINITY_F64;
         // Sinkhorn–Knopp's map moves all weights by log K at its fixed point: that is taken out, so that residuals vanish.
         const double gauge = params.method == SINKHORN ? params.log_columns : 0.0;
-        const double image = active ? params.rho * (a - log_marginal) - gauge : 0.0;
-        const double residual = active ? image - a : 0.0;
+        double image = active ? params.rho * (a - log_marginal) - gauge : 0.0;
+        double residual = active ? image - a : 0.0;
+        if (is_lost(residual, a, log_marginal, log_marginal)) {
+            image = a;
+            residual = 0.0;
+        }
         const History history = context.history(j);
         if (ahead) {
             tell_weight<Words>(context, j, image, control.tag + 1, control.middle + control.drift);
@@ -280,7 +284,9 @@ template <bool OVER_RANKS, class Words> struct ColumnPhase {
             no_more_than(HIGHEST_RESIDUAL, residual);
             no_less_than(LOWEST_IMAGE, image);
             no_more_than(HIGHEST_IMAGE, image);
-            no_more_than(LARGEST_EXPONENT, fmax(fabs(a - control.middle), fabs(log_marginal)));
+            // Linear passes are relative to the middle of the weights, logarithms to nothing.
+            const double exponent = control.domain == LINEAR ? a - control.middle : a;
+            if (log_marginal > LOG_NO_LABEL) no_more_than(LARGEST_EXPONENT, fmax(fabs(exponent), fabs(log_marginal)));
         }
         marginal_error += fabs(marginal - params.inverse_columns);
         if (params.stop == STOP_SWEEPS) return;

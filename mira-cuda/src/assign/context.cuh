@@ -5,6 +5,15 @@
 #include "exp.cuh"
 #include "params.cuh"
 
+// The logarithm of a marginal below which no label is a number; see mira-core's largest_exponent.
+constexpr double LOG_NO_LABEL = -800.0;
+
+// What of such a prototype is no more than rounding, and so not known; as mira-core has it.
+DEVICE bool is_lost(double difference, double log_weight, double log_marginal, double scaled) {
+    constexpr double EIGHT_STEPS = 8.0 * 2.220446049250313e-16;
+    return log_marginal < LOG_NO_LABEL && fabs(difference) <= EIGHT_STEPS * fmax(fabs(log_weight), fabs(scaled));
+}
+
 constexpr double LOG2_E = 1.44269504088896340736;
 constexpr double UNIT_ROUNDOFF_F64 = 1.1102230246251565e-16; // 2⁻⁵³
 

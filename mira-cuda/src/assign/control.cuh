@@ -8,6 +8,7 @@ constexpr double MOST_BITS = 63.0;      // of weights; the kernel's elements hav
 constexpr double MOST_BITS_OF_TOTAL = 31.0; // of a row's, beside those of weights: 2³⁰ elements at most (plan.rs), each less than 2
 constexpr double MARGIN = 6.0;          // bits above the smallest normal number that a written element must keep
 constexpr double STUCK = 0.999;         // as fixed_point.rs has it
+constexpr double FLAT = 1e-6;           // likewise
 constexpr float NEAR = 4.0f;            // nats that a foretold middle of the weights may be off by
 constexpr int MOST_AHEAD = 32;          // sweeps, since all of them may have to be made again
 constexpr double REGULARISATION = 1e-10;
@@ -202,16 +203,18 @@ struct Decision {
 
     DEVICE double span_of_residuals() const { return fmax(reduced[HIGHEST_RESIDUAL] - reduced[LOWEST_RESIDUAL], 0.0); }
 
+    DEVICE double rounding_of_logarithms() const { return 4.0 * UNIT_ROUNDOFF_F64 * reduced[LARGEST_EXPONENT]; }
+
     DEVICE double rounding_allowance() const {
-        const double of_logarithms = 4.0 * UNIT_ROUNDOFF_F64 * reduced[LARGEST_EXPONENT];
-        return (8.0 * params.unit_roundoff + of_logarithms) * params.amplification; // 1 + β/(1 − β)
+        return (8.0 * params.unit_roundoff + rounding_of_logarithms()) * params.amplification; // 1 + β/(1 − β)
     }
 
     // What is held against the tolerance. MIRA's gap is β KL(w̄ ‖ u) ≤ β span²/8 (Hoeffding's lemma), of which the report gives
     // the exact value.
     DEVICE double distance(double merit) const {
         if (params.method == SINKHORN) {
-            if (params.stop != STOP_GAP) return merit;
+            // The tolerance has the rounding of labels taken from it.
+            if (params.stop != STOP_GAP) return merit + rounding_of_logarithms();
             const double span = params.epsilon * (reduced[HIGHEST_WEIGHT] - reduced[LOWEST_WEIGHT]);
             return merit == 0.0 || params.columns == 1 ? 0.0 : 0.5 * merit * (span + control.row_span);
         }
@@ -240,10 +243,16 @@ struct Decision {
             forget_history();
             return;
         }
+        if (++control.since_lately > params.patience) {
+            const double now = fmin(control.best, merit);
+            control.flat = now > (1.0 - FLAT) * control.lately;
+            control.lately = now;
+            control.since_lately = 0;
+        }
         // What rounding may add is more than is asked for: then nothing is gained below it.
         const double rounding = params.method == SINKHORN || params.stop == STOP_GAP ? 0.0 : rounding_allowance();
         const bool out_of_reach = rounding >= params.tolerance && merit <= 0.1 * rounding;
-        const bool stalled = out_of_reach || (control.since_milestone > params.patience && control.best < larger(params.noise, rounding));
+        const bool stalled = out_of_reach || control.flat || (control.since_milestone > params.patience && control.best < larger(params.noise, rounding));
         if (stalled || control.count >= params.max_sweeps || control.passes >= params.max_passes - 2) {
             if (merit > control.best) {
                 control.action = TAKE_BEST;

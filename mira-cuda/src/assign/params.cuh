@@ -125,7 +125,7 @@ struct Control {
     double middle; // of the log weights: weights are relative to it
     double drift; // of the middle, to the next sweep's, where sweeps go ahead
     double last_span; // of residuals, at the last judgement of a fixed number of sweeps
-    double best, last_distance, milestone;
+    double best, last_distance, milestone, lately;
     double best_middle, previous_middle;
     double inverse_mass;
     double batch, inverse_batch; // of all ranks
@@ -137,7 +137,7 @@ struct Control {
     int passes;
     int pass, domain, action;
     int built, done, last;
-    int since_milestone;
+    int since_milestone, since_lately, flat;
     int filled, next, primed;
     int ahead;     // sweeps that will go on without being judged
     int unjudged;  // those that have, since the last one that was
@@ -150,5 +150,6 @@ struct Summary {
     double duality_gap, label_kl_bound, log_ratio_bound, marginal_error, rounding_allowance;
     double marginal_entropy;
     double weight_term;        // Σ w̄ a for Sinkhorn–Knopp, log Σ e^(−a (1−β)/β) for MIRA
+    double largest_exponent;   // as mira-core has it
     double mean_log_partition; // over rows, of log Σ e^(s/τ), if log_partition has followed the run
 };

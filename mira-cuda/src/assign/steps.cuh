@@ -23,7 +23,7 @@ template <class Words> DEVICE void begin(Context& context) {
         control.middle = middle;
         control.batch = params.batch;
         control.inverse_batch = params.inverse_batch;
-        control.bad = control.best = control.milestone = INFINITY_F64;
+        control.bad = control.best = control.milestone = control.lately = INFINITY_F64;
         control.pass = params.method == SINKHORN ? PASS_COLUMNS : PASS_SWEEP;
         control.count = params.warm ? 0 : -1;
         control.tag = (u32)load_relaxed(context.kept_tag()) + 1;

@@ -1,6 +1,6 @@
 //! The edges: extreme logits, one row or column, forbidden prototypes, and logits that are none.
 
-use mira_core::{Centered, Error, Method, Shape, Softmax, Status, StopRule};
+use mira_core::{Centered, Error, Method, Mira, Shape, Sinkhorn, Softmax, Status, StopRule};
 use proptest::prelude::*;
 
 use crate::oracle;
@@ -224,6 +224,51 @@ pub(crate) fn a_prototype_that_nobody_likes_is_not_forbidden<B: Backend>() {
                 B::NAME
             );
         }
+    }
+}
+
+/// Code masks by the most negative number of its type as often as by −∞: labels of the other prototypes have nothing to do with which it is.
+pub(crate) fn a_prototype_masked_by_a_huge_number_spoils_no_other<B: Backend>() {
+    // One of four in every row, so that the rest is a problem of its own; most of five.
+    let three = [0.0, 0.5, 1.0, 0.1, 0.5, 1.2, 0.6, 0.0, 1.1].map(B::stored);
+    let of_two = [0.2, 0.9, 0.7, 0.1, 0.4, 0.5].map(B::stored);
+    let masked = |few: &[f64], width: usize, count: usize, mask: f64| -> Vec<f64> {
+        let row = |row: &[f64]| [row, &vec![mask; count]].concat();
+        few.chunks_exact(width).flat_map(row).collect()
+    };
+    for mask in [-1e4, -1e9, -1e17, -1e20, -1e30, f64::from(f32::MIN)].map(B::stored) {
+        for (few, width, count) in [(&three[..], 3, 1), (&of_two, 2, 3)] {
+            let (rows, k) = (few.len() / width, width + count);
+            let logits = masked(few, width, count, mask);
+            let mira = Mira::new(0.225, 2.0 / 3.0).expect("valid");
+            let published = mira.with_stop(StopRule::Sweeps(30)).expect("valid");
+            let softmax = Softmax::new(0.225).expect("valid");
+            for method in [mira.into(), published.into(), Method::from(softmax)] {
+                let ours = B::assign(method, shape(rows, k), &logits).expect("valid logits");
+                let theirs = oracle::answer(method, shape(rows, width), few);
+                let kept: Vec<f64> =
+                    ours.assignment.chunks_exact(k).flat_map(|row| row[..width].to_vec()).collect();
+                let tv = total_variation(&kept, &theirs.assignment, width);
+                assert!(tv <= 2e-5, "{}: {method:?}, {mask:e}: total variation {tv:e}", B::NAME);
+            }
+        }
+        // Equal usage must not depend on it, either: of four prototypes the last has as much of every row.
+        let logits = [0.0, 2.0, mask, 1.0, 0.0, mask, 0.0, 3.0, mask, 0.5, 1.0, mask];
+        let sinkhorn = Sinkhorn::new(1.0).expect("valid").into();
+        let ours = B::assign(sinkhorn, shape(4, 3), &logits).expect("valid logits");
+        if mask == f64::NEG_INFINITY {
+            assert_eq!(ours.report.status, Status::MaxIterations, "{}: no such plan", B::NAME);
+            continue;
+        }
+        let near = logits.map(|s| if s == mask { -1.0 } else { s });
+        let theirs = oracle::answer(sinkhorn, shape(4, 3), &near);
+        let tv = total_variation(&ours.assignment, &theirs.assignment, 3);
+        // Weights as large as that are not known to a nat; which is no reason to say that they are.
+        let is_right = tv <= 2e-5;
+        let status = ours.report.status;
+        assert!(is_right || status == Status::MaxIterations, "{}: {mask:e}: {tv:e}", B::NAME);
+        assert!(is_right || mask < -1e10, "{}: {mask:e}: total variation {tv:e}", B::NAME);
+        assert!(status == Status::Converged || mask < -1e5, "{}: {mask:e}: {ours:?}", B::NAME);
     }
 }
 

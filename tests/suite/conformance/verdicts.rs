@@ -6,7 +6,7 @@ use mira_core::{
 };
 use proptest::prelude::*;
 
-use crate::support::{Backend, Problem, Random, f64_noise, for_all, problems, shape};
+use crate::support::{Backend, Kind, Problem, Random, f64_noise, for_all, problems, shape};
 
 use super::assign;
 
@@ -24,7 +24,14 @@ pub(crate) fn the_status_says_what_the_certificate_says<B: Backend>() {
                 let c = report.certificate;
                 let distance = match (method, stop) {
                     (_, StopRule::DualityGap { .. }) => c.duality_gap,
-                    (Method::Sinkhorn(_), _) => c.marginal_error,
+                    // And the rounding of a marginal, which is checked by itself.
+                    (Method::Sinkhorn(_), _) if report.status == Status::Converged => {
+                        c.marginal_error + 8.0 * B::UNIT_ROUNDOFF
+                    }
+                    (Method::Sinkhorn(_), _) => {
+                        let of_logarithms = 2.0 * f64::EPSILON * 1e6;
+                        c.marginal_error + 8.0 * B::UNIT_ROUNDOFF + of_logarithms
+                    }
                     _ => c.log_ratio_bound + c.rounding_allowance,
                 };
                 prop_assert_eq!(
@@ -43,6 +50,48 @@ pub(crate) fn the_status_says_what_the_certificate_says<B: Backend>() {
         }
         Ok(())
     });
+}
+
+/// A marginal is computed, labels are rounded: `Converged` speaks of the labels.
+pub(crate) fn converged_marginals_are_those_of_the_labels<B: Backend>() {
+    let mut num_converged = 0;
+    for seed in 0..u64::from(B::cases(64)) {
+        let problem = Problem::new(Kind::Gaussian, shape(8, 4), 0.3, 0.5, seed, B::stored);
+        for tolerance in [100.0 * B::UNIT_ROUNDOFF, 10.0 * B::UNIT_ROUNDOFF, B::UNIT_ROUNDOFF] {
+            let stop = StopRule::Tolerance { tolerance: Some(tolerance), max_sweeps: 1000 };
+            let method = problem.sinkhorn(stop);
+            let answer = B::assign(method, problem.shape, &problem.logits).expect("valid logits");
+            if answer.report.status != Status::Converged {
+                continue;
+            }
+            num_converged += 1;
+            let marginal =
+                |j: usize| answer.assignment.iter().skip(j).step_by(4).sum::<f64>() / 8.0;
+            let error: f64 = (0..4).map(|j| (marginal(j) - 0.25).abs()).sum();
+            assert!(error <= tolerance, "{}, {seed}: {error:e} of {tolerance:e}", B::NAME);
+        }
+    }
+    assert!(num_converged > 0, "{}: none converged", B::NAME);
+}
+
+/// Forbidden entries may leave no plan with equal usage; then more sweeps are no remedy.
+pub(crate) fn without_a_plan_the_iteration_ends_where_it_stands_still<B: Backend>() {
+    let never = f64::NEG_INFINITY;
+    let mut one_column = Problem::new(Kind::Gaussian, shape(12, 7), 0.3, 0.5, 3, B::stored);
+    one_column.logits.iter_mut().skip(2).step_by(7).for_each(|s| *s = never);
+    // Three rows have but one prototype, of four.
+    let mut three_rows = Problem::new(Kind::Gaussian, shape(8, 4), 0.3, 0.5, 4, B::stored);
+    for row in three_rows.logits.chunks_exact_mut(4).take(3) {
+        row[1..].fill(never);
+    }
+    for problem in [one_column, three_rows] {
+        let stop = StopRule::Tolerance { tolerance: None, max_sweeps: 100_000 };
+        let method = problem.sinkhorn(stop);
+        let report = B::assign(method, problem.shape, &problem.logits).expect("valid").report;
+        assert_eq!(report.status, Status::MaxIterations, "{}: {report:?}", B::NAME);
+        assert!(report.certificate.marginal_error > 0.1, "{}: {report:?}", B::NAME);
+        assert!(report.iterations < 1000, "{}: {report:?}", B::NAME);
+    }
 }
 
 /// [`verify`] in the backend's own output type, which decides what counts as underflown.
