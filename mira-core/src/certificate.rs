@@ -289,7 +289,7 @@ pub fn sinkhorn_certificate(
         0.5 * marginal_error * (potential_span + row_span)
     };
     let amplification = sinkhorn_amplification(epsilon, row_span);
-    let residual = if log_marginal.contains(&f64::NEG_INFINITY) {
+    let residual = if log_marginal.contains(&f64::NEG_INFINITY) || marginal_error.is_infinite() {
         f64::INFINITY
     } else {
         span(log_marginal.iter().copied())
@@ -426,6 +426,37 @@ mod tests {
         assert!(one.duality_gap > 0.0);
         // But large numbers are rounded more coarsely.
         assert!(two.rounding_allowance > one.rounding_allowance);
+    }
+
+    /// A backend that returns no sums, or a transport that loses them, must not have its answer certified.
+    #[test]
+    fn sums_that_are_none_prove_nothing() {
+        let never = f64::NEG_INFINITY;
+        for marginal in [[never, never], [f64::INFINITY; 2], [f64::NAN; 2], [f64::NAN, -0.7]] {
+            for beta in [0.5, 0.9] {
+                let found = mira_certificate(beta, &[0.3, 0.0], &marginal, 0.0);
+                for bound in [found.duality_gap, found.label_kl_bound, found.log_ratio_bound] {
+                    assert_eq!(bound, f64::INFINITY, "{marginal:?}: {found:?}");
+                }
+            }
+            let found = sinkhorn_certificate(0.05, 1.0, &[0.0, 0.0], &marginal, 0.0);
+            let Certificate { duality_gap, label_kl_bound, log_ratio_bound, .. } = found;
+            let bounds = [duality_gap, label_kl_bound, log_ratio_bound, found.marginal_error];
+            assert!(bounds.iter().all(|bound| !bound.is_nan() && *bound > 0.0), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_label_shows_is_not_in_the_allowance_nor_in_the_bound() {
+        let (far, near) = ([0.1, 1e20, -0.1], [0.1, -0.1]);
+        let marginal = |l: f64| [0.4f64.ln(), l, 0.6f64.ln()];
+        let without = mira_certificate(0.5, &near, &[0.4f64.ln(), 0.6f64.ln()], 1e-8);
+        let with = mira_certificate(0.5, &far, &marginal(-1e20), 1e-8);
+        assert_eq!(with.log_ratio_bound, without.log_ratio_bound);
+        assert!((with.rounding_allowance - without.rounding_allowance).abs() < 1e-20);
+        // One that should be used, and whose weight says otherwise, is not overlooked.
+        let with = mira_certificate(0.5, &[0.1, -1e20, -0.1], &marginal(-1e20), 1e-8);
+        assert!(with.log_ratio_bound > 1e20, "{with:?}");
     }
 
     #[test]

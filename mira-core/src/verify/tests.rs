@@ -1,7 +1,7 @@
 //! Forgeries, and verdicts whose truth is known.
 
 use super::*;
-use crate::{Mira, Shape, Sinkhorn, Softmax};
+use crate::{Mira, Shape, Sinkhorn, Softmax, StopRule};
 
 /// Without preference the optimum is uniform, and its divergence from anything else is known.
 #[test]
@@ -132,5 +132,57 @@ fn the_objective_keeps_its_digits_at_any_temperature() {
         let method = Mira::new(temperature, 0.5).unwrap().into();
         let objective = verify(logits, hard, &method).unwrap().objective.unwrap();
         assert!((objective + 0.5 * 2f64.ln()).abs() < 1e-12, "{temperature:e}: {objective}");
+    }
+}
+
+/// Half precision holds no label below 6e-8, but those above 1e-4 as well as any other: two rows exchanged are no answer.
+#[test]
+fn half_precision_hides_no_forgery() {
+    let (k, shape) = (100, Shape::new(2, 100).unwrap());
+    let half = |row: usize, j: usize| if (j < k / 2) == (row == 0) { 0.5 } else { 0.0 };
+    let logits: Vec<f64> = (0..2 * k).map(|i| half(i / k, i % k)).collect();
+    let given = Matrix::new(&logits, shape).unwrap();
+    for method in [
+        Sinkhorn::new(1.0).unwrap().into(),
+        Softmax::new(1.0).unwrap().into(),
+        Method::from(Mira::new(1.0, 0.5).unwrap()),
+    ] {
+        let (right, _) = crate::Assigner::assign(&crate::Reference::new(method), given).unwrap();
+        let stored = |w: &[f64]| w.iter().map(|w| half::f16::from_f64(*w)).collect::<Vec<_>>();
+        let swapped = [&right[k..], &right[..k]].concat();
+        let truth: f64 =
+            right.iter().zip(&swapped).map(|(w, s)| w * (w / s).ln()).sum::<f64>() / 2.0;
+        let judged = |w: &[f64]| {
+            let w = stored(w);
+            verify(given, Matrix::new(&w, shape).unwrap(), &method).unwrap().certificate
+        };
+        let (forged, honest) = (judged(&swapped), judged(&right));
+        assert!(forged.label_kl_bound >= 0.999 * truth, "{method:?}: {forged:?}, truth {truth}");
+        assert!(forged.log_ratio_bound > 0.4, "{method:?}: {forged:?}");
+        assert!(honest.log_ratio_bound < 1e-2 && honest.label_kl_bound < 1e-3, "{honest:?}");
+    }
+}
+
+/// Labels of a few sweeps are judged about as well as after as many sweeps of the verifier as there may be: their divergence from the optimum's is bounded
+/// within a few per cent.
+#[test]
+fn sinkhorns_dual_point_is_found_as_well_as_is_needed() {
+    let (batch, k) = (24, 10);
+    let shape = Shape::new(batch, k).unwrap();
+    let logits: Vec<f64> = (0..batch * k).map(|i| (1.7 * i as f64).sin()).collect();
+    let given = Matrix::new(&logits, shape).unwrap();
+    let labels = |stop| {
+        let method = Sinkhorn::new(0.2).unwrap().with_stop(stop).unwrap();
+        crate::Assigner::assign(&crate::Reference::new(method), given).unwrap().0
+    };
+    let optimum = labels(StopRule::Tolerance { tolerance: Some(1e-14), max_sweeps: 5000 });
+    for sweeps in [1, 3, 8] {
+        let w = labels(StopRule::Sweeps(sweeps));
+        let truth = optimum.iter().zip(&w).map(|(o, w)| o * (o / w).ln()).sum::<f64>() / 24.0;
+        let method = Sinkhorn::new(0.2).unwrap().into();
+        let found = verify(given, Matrix::new(&w, shape).unwrap(), &method).unwrap();
+        let bound = found.certificate.label_kl_bound;
+        assert!(bound >= truth * (1.0 - 1e-9), "{sweeps}: {bound:e} < {truth:e}");
+        assert!(bound <= 1.1 * truth, "{sweeps}: {bound:e} for {truth:e}");
     }
 }
