@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Element-wise reductions over ranks, in rank order; every rank gets the same bits.
 ///
-/// All ranks must make the same calls with equal lengths. An implementation returns an error, and never hangs, when they do
+/// All ranks must make the same calls with equal lengths, in the same order, and each rank one at a time: where several threads of a rank assign at once, each needs a
+/// collective of its own, for nothing says which rank's call belongs to which of another's. An implementation returns an error, and never hangs, when they do
 /// not or when one is gone. After that every later call of every rank is an error: some ranks have made one call more than others, so what they bring
 /// next belongs to different steps, and nothing in the numbers shows it. It is the collective that must remember, and not an assigner: assigners
 /// are made anew for each step, share a collective, and are not all that sums over it.
@@ -93,6 +94,14 @@ pub enum CollectiveError {
         /// How the first call failed.
         first: Box<CollectiveError>,
     },
+    /// Two threads of a rank called at the same time: which of them meets which of another rank's calls, nobody knows.
+    #[error(
+        "two threads called the collective of rank {rank} at once; make one call after the other (assign a rank's views in turn), or give each thread a collective of its own"
+    )]
+    ConcurrentCalls {
+        /// The rank.
+        rank: usize,
+    },
     /// The numbers of all ranks do not fit where they were to be gathered.
     #[error(
         "what all ranks give has {expected} numbers, but there is room for {got}; make room for the number of ranks times each one's"
@@ -129,7 +138,7 @@ impl Collective for SingleProcess {
 
 /// Ranks that are threads of one process.
 ///
-/// After a [`Timeout`](CollectiveError::Timeout) or a [`Mismatch`](CollectiveError::Mismatch) all calls are
+/// After a [`Timeout`](CollectiveError::Timeout), a [`Mismatch`](CollectiveError::Mismatch) or [`ConcurrentCalls`](CollectiveError::ConcurrentCalls) all calls are
 /// [`OutOfStep`](CollectiveError::OutOfStep), on all ranks.
 ///
 /// ```
@@ -163,6 +172,8 @@ struct State {
     /// What each rank has brought to the current round; kept allocated between rounds.
     slots: Vec<Vec<f64>>,
     calls: Vec<Option<Operation>>,
+    /// Ranks with a thread in a call.
+    is_calling: Vec<bool>,
     /// Ranks that were dropped, in that order.
     left: Vec<usize>,
     result: Vec<f64>,
@@ -199,6 +210,7 @@ impl ThreadCollective {
             state: Mutex::new(State {
                 slots: vec![Vec::new(); world_size],
                 calls: vec![None; world_size],
+                is_calling: vec![false; world_size],
                 left: Vec::with_capacity(world_size),
                 result: Vec::new(),
                 verdict: None,
@@ -258,10 +270,27 @@ impl ThreadCollective {
     }
 
     fn reduce(&self, operation: Operation, values: &mut [f64]) -> Result<(), CollectiveError> {
-        let state = self.lock();
+        let mut state = self.lock();
         if let Some(first) = &state.broken {
             return Err(CollectiveError::OutOfStep { first: Box::new(first.clone()) });
         }
+        if std::mem::replace(&mut state.is_calling[self.rank], true) {
+            let error = CollectiveError::ConcurrentCalls { rank: self.rank };
+            state.broken = Some(error.clone());
+            self.shared.changed.notify_all();
+            return Err(error);
+        }
+        let result = self.meet(state, operation, values);
+        self.lock().is_calling[self.rank] = false;
+        result
+    }
+
+    fn meet(
+        &self,
+        state: MutexGuard<'_, State>,
+        operation: Operation,
+        values: &mut [f64],
+    ) -> Result<(), CollectiveError> {
         // A round ends when every rank has read its result; only then may the next one begin.
         let (mut state, ready) = self.wait(state, |s| s.readers == 0);
         ready?;
@@ -356,126 +385,4 @@ impl Drop for ThreadCollective {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs `work` on every rank and returns its results in rank order.
-    fn on_ranks<T: Send>(
-        world: Vec<ThreadCollective>,
-        work: impl Fn(ThreadCollective) -> T + Sync,
-    ) -> Vec<T> {
-        std::thread::scope(|scope| {
-            let handles: Vec<_> =
-                world.into_iter().map(|rank| scope.spawn(|| work(rank))).collect();
-            handles.into_iter().map(|h| h.join().expect("no panic")).collect()
-        })
-    }
-
-    #[test]
-    fn sums_in_rank_order_over_many_rounds() {
-        // 1e16 + 1 − 1e16 depends on the order; rank order gives 0.0 (1 is lost), whatever the arrival order.
-        let results = on_ranks(ThreadCollective::world(3), |rank| {
-            (0..200u32)
-                .map(|round| {
-                    if round as usize % 3 == rank.rank() {
-                        std::thread::yield_now();
-                    }
-                    let mut values = [[1e16, 1.0, -1e16][rank.rank()], f64::from(round)];
-                    rank.sum(&mut values).unwrap();
-                    let mut top = [rank.rank() as f64];
-                    rank.max(&mut top).unwrap();
-                    assert_eq!(values, [0.0, 3.0 * f64::from(round)]);
-                    top[0]
-                })
-                .sum::<f64>()
-        });
-        assert_eq!(results, [400.0; 3]);
-    }
-
-    #[test]
-    fn every_rank_gathers_all_in_rank_order() {
-        let results = on_ranks(ThreadCollective::world(3), |rank| {
-            let mine = [rank.rank() as f64 + 0.1, f64::NEG_INFINITY];
-            let mut all = [f64::NAN; 6];
-            rank.gather(&mine, &mut all).unwrap();
-            let short = rank.gather(&mine, &mut all[1..]).unwrap_err();
-            assert_eq!(short, CollectiveError::Length { expected: 6, got: 5 });
-            all
-        });
-        let none = f64::NEG_INFINITY;
-        assert_eq!(results, [[0.1, none, 1.1, none, 2.1, none]; 3]);
-    }
-
-    #[test]
-    fn disagreement_is_an_error_on_every_rank() {
-        let results =
-            on_ranks(ThreadCollective::world(2), |rank| rank.sum(&mut vec![0.0; 1 + rank.rank()]));
-        for result in results {
-            assert!(matches!(result, Err(CollectiveError::Mismatch { rank: 1, .. })), "{result:?}");
-        }
-    }
-
-    /// Rank 1 is a call behind: what it brings must not be added to what rank 0 brings next.
-    #[test]
-    fn after_a_timeout_or_a_mismatch_nothing_is_summed() {
-        let out_of_step = |first| {
-            let first = Box::new(first);
-            Err(CollectiveError::OutOfStep { first })
-        };
-        let world = ThreadCollective::world_with_timeout(3, Duration::from_millis(20));
-        let timeout = CollectiveError::Timeout { rank: 2, waited: Duration::from_millis(20) };
-        let waiting = std::thread::scope(|scope| {
-            [0, 1]
-                .map(|r| {
-                    scope.spawn({
-                        let rank = &world[r];
-                        || rank.sum(&mut [1.0])
-                    })
-                })
-                .map(|h| h.join().expect("no panic"))
-        });
-        assert!(waiting.contains(&Err(timeout.clone())), "{waiting:?}");
-        for rank in [2, 0, 1] {
-            assert_eq!(world[rank].sum(&mut [1.0]), out_of_step(timeout.clone()), "rank {rank}");
-        }
-        let results = on_ranks(ThreadCollective::world(2), |rank| {
-            let first = rank.sum(&mut vec![0.0; 1 + rank.rank()]);
-            (first, rank.sum(&mut [1.0]))
-        });
-        for (first, second) in results {
-            assert_eq!(second, out_of_step(first.expect_err("of other lengths")));
-        }
-    }
-
-    #[test]
-    fn patience_without_end_waits() {
-        let world = ThreadCollective::world_with_timeout(2, Duration::MAX);
-        let results = on_ranks(world, |rank| {
-            if rank.rank() == 1 {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let mut values = [1.0];
-            let summed = (rank.sum(&mut values), values);
-            // One that leaves is noticed all the same.
-            (summed, rank.rank() == 1 || rank.sum(&mut values).is_err())
-        });
-        for result in results {
-            assert_eq!(result, ((Ok(()), [2.0]), true));
-        }
-    }
-
-    #[test]
-    fn a_rank_that_leaves_or_sleeps_is_named() {
-        let results = on_ranks(ThreadCollective::world(3), |rank| {
-            if rank.rank() == 2 { Ok(()) } else { rank.sum(&mut [1.0]) }
-        });
-        assert_eq!(results[0], Err(CollectiveError::RankLeft { rank: 2 }));
-        let mut world = ThreadCollective::world_with_timeout(2, Duration::from_millis(20));
-        let asleep = world.pop();
-        assert_eq!(
-            world[0].sum(&mut [1.0]),
-            Err(CollectiveError::Timeout { rank: 1, waited: Duration::from_millis(20) })
-        );
-        drop(asleep);
-    }
-}
+mod tests;
