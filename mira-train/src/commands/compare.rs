@@ -68,7 +68,7 @@ pub fn run(args: &CompareArgs) -> Result<(ExitCode, String), Error> {
         return Ok((ExitCode::from(EXIT_INTERRUPTED), text));
     }
     let _ = writeln!(text, "everything is in {}", out.display());
-    let _ = writeln!(text, "open {}", out.join("results.html").display());
+    let _ = writeln!(text, "open {}", in_shell(out.join("results.html").display()));
     let code = if comparison.failures().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     Ok((code, text))
 }

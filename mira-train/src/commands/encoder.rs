@@ -26,8 +26,8 @@ pub(super) struct Encoder {
     pub(super) running: Vec<f32>,
     /// Which of the run's networks, where there are two.
     which: Option<Which>,
-    /// Steps made, of how many, where it is a run's.
-    trained: Option<(u64, u64)>,
+    /// Steps made, of how many, where that is known.
+    trained: Option<(u64, Option<u64>)>,
     pub(super) sources: Sources,
 }
 
@@ -40,7 +40,8 @@ impl Encoder {
         if let Device::Cuda(_) = args.device {
             return Err(Error::NoDevice { device: args.device.to_string() });
         }
-        let (mut which, mut run) = (None, None);
+        let which;
+        let (mut run, mut step) = (None, None);
         let (mut recipe, network, values, running) = if args.encoder.is_dir() {
             if let Some(recipe) = &args.recipe {
                 return Err(Error::Usage(format!(
@@ -53,14 +54,10 @@ impl Encoder {
             which = state.teacher.is_some().then_some(named);
             run = Some((step, meta));
             (recipe, network, values.to_vec(), running.to_vec())
-        } else if let Some(network) = args.network {
-            return Err(Error::Usage(format!(
-                "--network {} chooses one of a run's, but {} is one encoder; name the run's folder",
-                network.name(),
-                args.encoder.display()
-            )));
         } else {
-            from_weights(&args.encoder, args.recipe.as_deref())?
+            let file = from_weights(&args.encoder, args.recipe.as_deref(), args.network)?;
+            (which, step) = (file.which, file.step);
+            (file.recipe, file.network, file.values, file.running)
         };
         change(&mut recipe, args);
         super::run::set_threads(recipe.train.num_threads);
@@ -80,8 +77,9 @@ impl Encoder {
         }
         let trained = run.map(|(step, meta)| {
             let of_an_epoch = meta.get("steps_per_epoch").and_then(Value::as_u64);
-            (step, of_an_epoch.unwrap_or(0) * recipe.schedule.epochs as u64)
+            (step, of_an_epoch.map(|steps| steps * recipe.schedule.epochs as u64))
         });
+        let trained = trained.or(step.map(|step| (step, None)));
         let path = args.encoder.clone();
         Ok(Self { path, recipe, network, values, running, which, trained, sources })
     }
@@ -96,7 +94,7 @@ impl Encoder {
         report["fraction"] = data.label_fraction.or(all).into();
         report["label_list"] = data.label_list.as_ref().map(shown).into();
         report["step"] = self.trained.map(|(step, _)| step).into();
-        report["num_steps"] = self.trained.map(|(_, num_steps)| num_steps).into();
+        report["num_steps"] = self.trained.and_then(|(_, num_steps)| num_steps).into();
         report["image_size"] = train::image_size(&self.recipe).into();
         report["data"] = data.path.as_ref().map(shown).into();
     }
@@ -109,7 +107,7 @@ impl fmt::Display for Encoder {
         }
         write!(f, "{}", self.path.display())?;
         match self.trained {
-            Some((step, num_steps)) if step < num_steps => {
+            Some((step, Some(num_steps))) if step < num_steps => {
                 write!(f, ", of step {step} of {num_steps},")
             }
             _ => Ok(()),
@@ -159,13 +157,23 @@ pub(super) fn complain_of<'a>(images: impl IntoIterator<Item = &'a Quarantined>)
     }
 }
 
-/// Recipe, network, parameters and running statistics of a file of weights.
-fn from_weights(
-    path: &Path,
-    recipe: Option<&str>,
-) -> Result<(Recipe, Network, Vec<f32>, Vec<f32>), Error> {
+/// An encoder of a file of weights.
+struct OfFile {
+    recipe: Recipe,
+    network: Network,
+    values: Vec<f32>,
+    running: Vec<f32>,
+    /// What the file says of it.
+    which: Option<Which>,
+    step: Option<u64>,
+}
+
+/// What the tensors of a run's teacher are called, before their names, in a file of all of its tensors.
+const TEACHER: &str = "teacher.";
+
+fn from_weights(path: &Path, recipe: Option<&str>, asked: Option<Which>) -> Result<OfFile, Error> {
     // A recipe that is not there is said before a file that is.
-    let weights = Weights::read(path).map_err(train::Error::from)?;
+    let mut weights = Weights::read(path).map_err(train::Error::from)?;
     let Some(recipe) = recipe else { return Err(Error::RecipeNeeded { path: path.into() }) };
     let recipe = load_recipe(recipe)?;
     let hash = format!("{:016x}", recipe.hash());
@@ -176,10 +184,39 @@ fn from_weights(
         );
         crate::complain("warning", &text);
     }
+    let mut which = weights.metadata.get("network").and_then(|name| {
+        [Which::Student, Which::Teacher].into_iter().find(|which| which.name() == name)
+    });
+    let step = weights.metadata.get("step").and_then(|step| step.parse().ok());
+    if weights.iter().any(|(name, _)| name.starts_with(TEACHER)) {
+        // All of a run's tensors, the student's under their own names.
+        let chosen = asked.unwrap_or_else(|| Which::of(&recipe));
+        if chosen == Which::Teacher {
+            weights = of_teacher(&weights).map_err(train::Error::from)?;
+        }
+        which = Some(chosen);
+    } else if let Some(asked) = asked.filter(|asked| which != Some(*asked)) {
+        return Err(Error::Usage(format!(
+            "--network {} chooses one of a run's, but {} is one encoder; name the run's folder, or a file of `mira-train export --format safetensors`",
+            asked.name(),
+            path.display()
+        )));
+    }
     let network = Network::new(&recipe).map_err(train::Error::from)?;
     let mut values = network.parameters().initial_values(0);
     let mut running = network.parameters().initial_buffers();
     load_weights(&network, &weights, &mut values, &mut running, Network::is_encoder)
         .map_err(train::Error::from)?;
-    Ok((recipe, network, values, running))
+    Ok(OfFile { recipe, network, values, running, which, step })
+}
+
+/// The teacher's tensors under their own names.
+fn of_teacher(weights: &Weights) -> Result<Weights, crate::weights::Error> {
+    let mut teacher = Weights::default();
+    for (name, tensor) in weights.iter() {
+        if let Some(name) = name.strip_prefix(TEACHER) {
+            teacher.insert(name, &tensor.shape, tensor.values.clone())?;
+        }
+    }
+    Ok(teacher)
 }

@@ -250,13 +250,13 @@ fn summary(recipe: &Recipe, out: &Path, seconds: f64) -> Result<String, Error> {
     if metrics.num_skips > 0 {
         let _ = writeln!(
             text,
-            "{} of the steps were skipped, for their loss or gradient was not finite",
+            "{} of the steps were skipped, for their loss, gradient or batch norms were not finite",
             count(metrics.num_skips)
         );
     }
     let _ =
         writeln!(text, "{} in all; everything is in {}", train::hours_of(seconds), out.display());
-    let _ = writeln!(text, "open {}", out.join("report.html").display());
+    let _ = writeln!(text, "open {}", in_shell(out.join("report.html").display()));
     Ok(text)
 }
 

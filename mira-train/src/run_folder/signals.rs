@@ -3,15 +3,23 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::Error;
+use crate::terminal::tell;
 
 /// Exit code of a trainer that was asked to stop and has saved a checkpoint: `EX_TEMPFAIL` of `sysexits.h`, "try again", so that a job
 /// script can tell it from success (0), failure (1) and bad input (2) and run the same command with `--resume`.
 pub const EXIT_INTERRUPTED: u8 = 75;
+
+/// A SIGINT this soon after the first is not somebody's second thought.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Between looks for signals.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Exit code after a second Ctrl-C, which does not wait for a checkpoint: the shell's 128 + SIGINT.
 const EXIT_AT_ONCE: i32 = 130;
@@ -66,28 +74,57 @@ fn ignores_hang_up() -> bool {
 }
 
 impl StopRequest {
-    /// Listens for SIGINT, SIGTERM, SIGUSR1 and SIGHUP (Ctrl-C on Windows) from now to the process's end; a second SIGINT ends it at once, with
-    /// exit code 130. A SIGHUP that is ignored, as under `nohup`, stays so. To be called once, before threads are busy.
+    /// Listens for SIGINT, SIGTERM, SIGUSR1 and SIGHUP (Ctrl-C on Windows) from now to the process's end, and says so on stderr when one comes. A second
+    /// SIGINT, a second after the first or later, ends the process at once, with exit code 130: some programs send it twice in a row (`timeout -s INT`, to the
+    /// process and to its group). A SIGHUP that is ignored, as under `nohup`, stays so. To be called once, before threads are busy.
     ///
     /// # Errors
     /// [`Error::Signals`].
     pub fn install() -> Result<Self, Error> {
         let request = Self::never();
         let install = || {
-            // In this order: the first SIGINT finds the flag down and raises it.
             let interrupted = Arc::new(AtomicBool::new(false));
-            flag::register_conditional_shutdown(SIGINT, EXIT_AT_ONCE, Arc::clone(&interrupted))?;
-            flag::register(SIGINT, interrupted)?;
+            flag::register(SIGINT, Arc::clone(&interrupted))?;
             for (place, &(number, signal)) in SIGNALS.iter().enumerate() {
                 if signal == Signal::HangUp && ignores_hang_up() {
                     continue;
                 }
                 flag::register_usize(number, Arc::clone(&request.last), place + 1)?;
             }
+            let watched = request.clone();
+            let watch = move || watched.watch(&interrupted);
+            std::thread::Builder::new().name("signals".into()).spawn(watch)?;
             Ok(())
         };
         install().map_err(|source| Error::Signals { source })?;
         Ok(request)
+    }
+
+    /// Tells of the first of each signal in a row, and ends the process at the second SIGINT. Not in the handlers, which may do next to nothing.
+    fn watch(&self, interrupted: &AtomicBool) {
+        let (mut told, mut first) = (None, None::<Instant>);
+        loop {
+            std::thread::sleep(LOOK_EVERY);
+            let last = self.requested();
+            if let Some(signal) = last.filter(|_| last != told) {
+                let again = match signal {
+                    Signal::Interrupt => {
+                        "; once more, in a second or later, ends it at once, and nothing more is saved"
+                    }
+                    _ => "",
+                };
+                tell(&format!(
+                    "{signal}: stopping as soon as what is begun is done and saved{again}"
+                ));
+                told = last;
+            }
+            if interrupted.swap(false, Ordering::Relaxed)
+                && first.get_or_insert_with(Instant::now).elapsed() >= GRACE
+            {
+                tell("SIGINT again: ended at once, nothing more is saved");
+                signal_hook::low_level::exit(EXIT_AT_ONCE);
+            }
+        }
     }
 
     /// One that is never made: for callers that do not want to be interrupted.

@@ -44,9 +44,9 @@ pub enum Error {
         /// What differs, with both values.
         differences: String,
     },
-    /// Too many steps in a row without a finite loss and gradient, or such steps at a run's end.
+    /// Too many steps in a row without a finite loss, gradient and batch norms, or such steps at a run's end.
     #[error(
-        "{} had a loss or gradient that is not finite, the last at step {step}; nothing of that was applied. {}; \
+        "{} had a loss, a gradient or statistics of a batch norm that are not finite, the last at step {step}; nothing of that was applied. {}; \
          start another run with a lower optimizer.base_lr (now {base_lr:?}) or a longer schedule.warmup_epochs",
         if *count == 1 { "a step".into() } else { format!("{count} steps in a row") },
         last_checkpoint(checkpoint.as_ref())

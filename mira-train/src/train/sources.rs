@@ -42,12 +42,6 @@ impl Sources {
     /// # Errors
     /// Data that is not there or cannot be read.
     pub fn open(settings: &recipe::Data) -> Result<Self, Error> {
-        let format = settings.source;
-        let path = settings.path.as_deref();
-        if format == Format::Auto && path.is_none() {
-            let problem = "give the path of the data with --data";
-            return Err(data::Error::Format { format: format.name(), problem }.into());
-        }
         let train = open_split(settings, Split::Train)?;
         if train.num_classes().is_none() {
             let no_test = Some("the images have no labels".into());
@@ -78,6 +72,10 @@ impl Sources {
 /// # Errors
 /// Those of [`data::open`] and [`data::Subset::of`].
 pub fn open_split(settings: &recipe::Data, split: Split) -> Result<Arc<dyn Source>, data::Error> {
+    if settings.source == Format::Auto && settings.path.is_none() {
+        let problem = "give the path of the data (run and eval: with --data)";
+        return Err(data::Error::Format { format: settings.source.name(), problem });
+    }
     let source = data::open(settings.source, settings.path.as_deref(), split)?;
     let is_sorted = is_sorted_by_class(&*source);
     let Subset { classes, labels } = settings.subset();

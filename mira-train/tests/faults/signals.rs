@@ -91,7 +91,13 @@ fn only_a_second_interrupt_ends_at_once() {
         other.signal(name);
         assert_eq!(other.says().as_deref(), Some(said));
     }
+    // Nor is the same one, sent twice in a row, as `timeout -s INT` does.
     other.signal("INT");
+    other.signal("TERM");
+    assert_eq!(other.says().as_deref(), Some("SIGTERM"));
+    std::thread::sleep(Duration::from_millis(1500));
+    other.signal("INT");
+    assert_eq!(other.says().as_deref(), Some("SIGINT"));
     assert_eq!(other.says(), None);
     assert_eq!(other.exit_code(), Some(130));
 }

@@ -133,7 +133,7 @@ fn rows(views: &[View]) -> Vec<(usize, usize, [f32; 2], f32, f32)> {
 fn views_and_data_of_imagenet() {
     for run in imagenet() {
         let r = Recipe::builtin(run.name).unwrap();
-        assert_eq!((r.data.source, r.model.stem), (Format::ImageFolder, Stem::Imagenet));
+        assert_eq!((r.data.source, r.model.stem), (Format::Auto, Stem::Imagenet));
         assert_eq!(r.data.mean, [0.485, 0.456, 0.406], "{}", run.name);
         assert_eq!(r.data.std, [0.229, 0.224, 0.225], "{}", run.name);
         let low = if run.multicrop { 0.14 } else { 0.08 };

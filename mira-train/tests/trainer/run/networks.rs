@@ -113,7 +113,9 @@ fn the_network_that_is_evaluated_is_the_one_that_is_kept() {
                 ["eval", "knn", &out, "--recipe", &format!("{name}/recipe.toml"), "--json"];
             let of_file: Value =
                 serde_json::from_str(&succeeds(&mut sandbox.command(&of_file))).expect("JSON");
-            assert_eq!((&of_file["top1"], &of_file["network"]), (&json["top1"], &Value::Null));
+            for key in ["top1", "network", "step"] {
+                assert_eq!(of_file[key], json[key], "{out}: {key}");
+            }
         }
         let evaluated = sandbox.metrics(name, "eval");
         assert!(evaluated.iter().all(|e| e["settings"]["network"] == name), "{evaluated:?}");
@@ -135,6 +137,23 @@ fn the_network_that_is_evaluated_is_the_one_that_is_kept() {
         values("teacher-teacher.safetensors", "bn1.running_mean")
     );
 
+    // Of all tensors in one file, the network that the recipe has evaluated, or the one that is asked for.
+    let recipe = "teacher/recipe.toml";
+    for (more, run) in [
+        (&[][..], "teacher"),
+        (&["--network", "teacher"], "teacher"),
+        (&["--network", "student"], "student"),
+    ] {
+        let judged = |first: &[&str]| -> Value {
+            let command = [&["eval", "knn"], first, &["--json"], more].concat();
+            serde_json::from_str(&succeeds(&mut sandbox.command(&command))).expect("JSON")
+        };
+        let (file, folder) =
+            (judged(&["all.safetensors", "--recipe", recipe]), judged(&["teacher"]));
+        assert_eq!((&file["top1"], &file["network"]), (&folder["top1"], &run.into()));
+        assert_eq!(file["step"], folder["step"]);
+    }
+
     run("alone", &["--set", "teacher.ema=false"]);
     refused(
         &mut sandbox.command(&["eval", "knn", "alone", "--network", "teacher"]),
@@ -142,8 +161,8 @@ fn the_network_that_is_evaluated_is_the_one_that_is_kept() {
     );
     let file = "alone/encoder.safetensors";
     refused(
-        &mut sandbox.command(&["eval", "knn", file, "--network", "student", "--recipe", "default"]),
-        &["--network student", "one encoder", "the run's folder"],
+        &mut sandbox.command(&["eval", "knn", file, "--network", "teacher", "--recipe", "default"]),
+        &["--network teacher", "one encoder", "the run's folder"],
     );
     refused(
         &mut sandbox.command(&[
