@@ -4,17 +4,19 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `device` | `{"name", "multiprocessors"}` |
+//! | `device` | `{"name", "multiprocessors", "l2_bytes"}` |
 //! | `kernels` | `{"kernels"}`, their names |
 //! | `prepare KERNEL`: has the driver compile it, which is kept in its cache | `{"kernel", "seconds"}` |
 //! | `load B K f32\|bf16 FILE` (row-major, little-endian) | `{"ok"}` |
+//! | `rotate R`: from now on each run has the next of R pairs of logits and assignment, so that what is larger than L2 together does not lie there; 1 after `load` | `{"ok"}` |
 //! | `copy N`: N copies of the logits on the device, the floor of reading and writing them once | `{"milliseconds", "latency_milliseconds"}` |
 //! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "latency_milliseconds", "iterations", "passes", "log_ratio_bound"}` |
+//! | `repeat N METHOD`: how many elements of N further runs have other bits than the first's | `{"different", "finite"}` |
 //! | `timeline N METHOD`, of the last of N launches; after `diagnose` | `{"passes", "table"}`: cycles of half of the blocks, by what they did in each pass |
 //! | `diagnose DIR [PATIENCE]`: from now on with kernels that tell of themselves, which `dev/check_kernels --diagnose DIR` makes | `{"ok"}` |
 //! | `save FILE` (the last assignment, f32) | `{"ok"}` |
 //!
-//! Milliseconds are medians of N: of a launch among others, back to back, and of one alone on an idle stream, from before the host begins to enqueue it.
+//! Assignments are cleared before they are timed or repeated, so that nobody is given an earlier one's. Milliseconds are medians of N: of a launch among others, back to back, and of one alone on an idle stream, from before the host begins to enqueue it.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -45,6 +47,57 @@ enum Logits {
 struct Problem {
     logits: Logits,
     assignment: DeviceMatrix<f32>,
+    /// More of both, to go round.
+    others: Vec<(Logits, DeviceMatrix<f32>)>,
+}
+
+impl Problem {
+    fn clear(&mut self, stream: &Arc<CudaStream>) -> Result<(), Failure> {
+        stream.memset_zeros(&mut self.assignment.elements)?;
+        for (_, assignment) in &mut self.others {
+            stream.memset_zeros(&mut assignment.elements)?;
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, stream: &Arc<CudaStream>, count: usize) -> Result<(), Failure> {
+        self.others.clear();
+        for _ in 1..count {
+            let logits = match &self.logits {
+                Logits::F32(m) => Logits::F32(copied(stream, m)?),
+                Logits::Bf16(m) => Logits::Bf16(copied(stream, m)?),
+            };
+            self.others.push((logits, DeviceMatrix::zeros(stream, self.assignment.shape)?));
+        }
+        Ok(())
+    }
+}
+
+fn copied<T: Logit>(
+    stream: &Arc<CudaStream>,
+    from: &DeviceMatrix<T>,
+) -> Result<DeviceMatrix<T>, Failure> {
+    let mut to = DeviceMatrix::zeros(stream, from.shape)?;
+    stream.memcpy_dtod(&from.elements, &mut to.elements)?;
+    Ok(to)
+}
+
+/// The pairs of a problem whose logits are of a type.
+struct Pairs<'a, L: Logit>(Vec<(&'a DeviceMatrix<L>, &'a mut DeviceMatrix<f32>)>);
+
+macro_rules! pairs {
+    ($problem:expr, $kind:ident) => {{
+        let Problem { logits, assignment, others } = $problem;
+        let first = std::iter::once((&*logits, assignment));
+        let all = first.chain(others.iter_mut().map(|(logits, assignment)| (&*logits, assignment)));
+        Pairs(
+            all.filter_map(|(logits, assignment)| match logits {
+                Logits::$kind(logits) => Some((logits, assignment)),
+                _ => None,
+            })
+            .collect(),
+        )
+    }};
 }
 
 fn main() {
@@ -73,7 +126,12 @@ fn answer() -> Result<(), Failure> {
             (["device"], _) => {
                 use mira_cuda::cudarc::driver::sys::CUdevice_attribute as Attribute;
                 let attribute = Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-                json!({ "name": context.name()?, "multiprocessors": context.attribute(attribute)? })
+                let l2 = Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
+                json!({
+                    "name": context.name()?,
+                    "multiprocessors": context.attribute(attribute)?,
+                    "l2_bytes": context.attribute(l2)?,
+                })
             }
             (["kernels"], _) => json!({ "kernels": kernel_names().collect::<Vec<_>>() }),
             (["prepare", kernel], _) => {
@@ -88,22 +146,36 @@ fn answer() -> Result<(), Failure> {
                 problem = Some(load(&stream, shape, dtype, file)?);
                 json!({ "ok": true })
             }
-            (["copy", n], Some(Problem { logits, .. })) => {
+            (["rotate", count], Some(problem)) => {
+                problem.rotate(&stream, count.parse()?)?;
+                json!({ "ok": true })
+            }
+            (["copy", n], Some(problem)) => {
                 let n = n.parse()?;
-                let times = match logits {
-                    Logits::F32(m) => copy(&stream, m, n)?,
-                    Logits::Bf16(m) => copy(&stream, m, n)?,
+                let times = match &problem.logits {
+                    Logits::F32(_) => copy(&stream, &pairs!(problem, F32), n)?,
+                    Logits::Bf16(_) => copy(&stream, &pairs!(problem, Bf16), n)?,
                 };
                 json!({
                     "milliseconds": times.milliseconds,
                     "latency_milliseconds": times.latency_milliseconds,
                 })
             }
-            (["time", n, method @ ..], Some(Problem { logits, assignment })) => {
+            (["time", n, method @ ..], Some(problem)) => {
                 let (n, method) = (n.parse()?, request::method(method)?);
+                problem.clear(&stream)?;
+                match &problem.logits {
+                    Logits::F32(_) => time(&stream, method, pairs!(problem, F32), n)?,
+                    Logits::Bf16(_) => time(&stream, method, pairs!(problem, Bf16), n)?,
+                }
+            }
+            (["repeat", n, method @ ..], Some(problem)) => {
+                let (n, method) = (n.parse()?, request::method(method)?);
+                problem.clear(&stream)?;
+                let Problem { logits, assignment, .. } = problem;
                 match logits {
-                    Logits::F32(logits) => time(&stream, method, logits, assignment, n)?,
-                    Logits::Bf16(logits) => time(&stream, method, logits, assignment, n)?,
+                    Logits::F32(logits) => repeat(&stream, method, logits, assignment, n)?,
+                    Logits::Bf16(logits) => repeat(&stream, method, logits, assignment, n)?,
                 }
             }
             (["diagnose", folder, patience @ ..], _) => {
@@ -112,7 +184,7 @@ fn answer() -> Result<(), Failure> {
                 let is_first = unsafe { diagnosis::take_kernels_from(Path::new(folder), patience) };
                 json!({ "ok": is_first })
             }
-            (["timeline", n, method @ ..], Some(Problem { logits, assignment })) => {
+            (["timeline", n, method @ ..], Some(Problem { logits, assignment, .. })) => {
                 let (n, method) = (n.parse()?, request::method(method)?);
                 match logits {
                     Logits::F32(logits) => timeline(&stream, method, logits, assignment, n)?,
@@ -121,7 +193,10 @@ fn answer() -> Result<(), Failure> {
             }
             (["save", file], Some(problem)) => {
                 let values = problem.assignment.to_host()?;
-                let bytes: Vec<u8> = values.iter().flat_map(|w| w.to_le_bytes()).collect();
+                let mut bytes = vec![0; size_of_val(&values[..])];
+                for (to, w) in bytes.as_chunks_mut().0.iter_mut().zip(&values) {
+                    *to = w.to_le_bytes();
+                }
                 std::fs::write(file, bytes)?;
                 json!({ "ok": true })
             }
@@ -153,7 +228,8 @@ fn load(
         }
         other => return Err(format!("expected f32 or bf16, got {other}").into()),
     };
-    Ok(Problem { logits, assignment: DeviceMatrix::zeros(stream, shape)? })
+    let assignment = DeviceMatrix::zeros(stream, shape)?;
+    Ok(Problem { logits, assignment, others: Vec::new() })
 }
 
 /// Medians.
@@ -211,23 +287,29 @@ fn event(stream: &Arc<CudaStream>) -> Result<CudaEvent, DriverError> {
 
 fn copy<T: Logit>(
     stream: &Arc<CudaStream>,
-    logits: &DeviceMatrix<T>,
+    pairs: &Pairs<'_, T>,
     n: usize,
 ) -> Result<Times, Failure> {
-    let mut target = DeviceMatrix::<T>::zeros(stream, logits.shape)?;
-    measured(stream, n, || Ok(stream.memcpy_dtod(&logits.elements, &mut target.elements)?))
+    let new = |_| Ok(DeviceMatrix::<T>::zeros(stream, pairs.0[0].0.shape)?);
+    let mut targets: Vec<_> = (0..pairs.0.len()).map(new).collect::<Result<_, Failure>>()?;
+    let mut next = (0..pairs.0.len()).cycle();
+    measured(stream, n, || {
+        let i = next.next().unwrap_or(0);
+        Ok(stream.memcpy_dtod(&pairs.0[i].0.elements, &mut targets[i].elements)?)
+    })
 }
 
 fn time<L: Logit>(
     stream: &Arc<CudaStream>,
     method: Method,
-    logits: &DeviceMatrix<L>,
-    assignment: &mut DeviceMatrix<f32>,
+    Pairs(mut pairs): Pairs<'_, L>,
     n: usize,
 ) -> Result<Value, Failure> {
     let assigner = CudaAssigner::<L, f32>::new(method, stream)?;
-    let mut workspace = assigner.workspace(logits.shape)?;
+    let mut workspace = assigner.workspace(pairs[0].0.shape)?;
+    let mut next = (0..pairs.len()).cycle();
     let times = measured(stream, n, || {
+        let (logits, assignment) = &mut pairs[next.next().unwrap_or(0)];
         Ok(assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace)?)
     })?;
     let report = assigner.report(&workspace)?;
@@ -238,6 +320,29 @@ fn time<L: Logit>(
         "passes": report.passes,
         "log_ratio_bound": report.certificate.log_ratio_bound,
     }))
+}
+
+/// What depends on timing, as a race does, changes from run to run.
+fn repeat<L: Logit>(
+    stream: &Arc<CudaStream>,
+    method: Method,
+    logits: &DeviceMatrix<L>,
+    assignment: &mut DeviceMatrix<f32>,
+    n: usize,
+) -> Result<Value, Failure> {
+    let assigner = CudaAssigner::<L, f32>::new(method, stream)?;
+    let mut workspace = assigner.workspace(logits.shape)?;
+    let mut run = || -> Result<Vec<f32>, Failure> {
+        assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace)?;
+        Ok(assignment.to_host()?)
+    };
+    let first = run()?;
+    let mut different = 0;
+    for _ in 0..n {
+        let pairs = first.iter().zip(run()?);
+        different += pairs.filter(|(one, other)| one.to_bits() != other.to_bits()).count();
+    }
+    Ok(json!({ "different": different, "finite": first.iter().all(|w| w.is_finite()) }))
 }
 
 fn timeline<L: Logit>(

@@ -5,18 +5,21 @@ Usage: gpu_compare.py --worker FILE [--seconds 240] [--repeats 20] [--json FILE]
 
 FILE is the built `gpu_worker` (benches/gpu_worker.rs). Without PyTorch the columns of PyTorch stay empty; where PyTorch fails, those of that row. `copy`
 reads and writes the logits once on the device: no assignment can be faster. (Of bf16 logits it writes 2 bytes an element, an assignment 4.) What fits in L2
-stays there between runs, for copy, mira and PyTorch alike: at 512x3000 `copies` are not those of DRAM. Times are medians of --repeats samples, each of as many runs back to back as take 2 ms,
+stays there between runs, for copy, mira and PyTorch alike, as what a network has just computed does: at 512x3000 `copies` are not those of DRAM. So each case
+of inputs that fit is timed again, as `cold`, going round as many of them as are three times L2. Times are medians of --repeats samples, each of as many runs back to back as take 2 ms,
 after 0.3 s of them; in the JSON there is the latency of one alone on an idle stream, too. torch.compile comes last, when all else is there; with
 --only-compile it is added to the rows that an earlier run has left in the JSON. With --timeline a table a case says what blocks did in each pass
 instead, in cycles, half of the blocks as long or less: `weights`, `sums` and `scalars` are waited for, `rows`, `images`, `decision` and `telling` are work. DIR is
 one that `dev/check_kernels --diagnose` made; telling takes some 4 % of a run at 512x3000. Nothing is begun after --seconds; what there is is written after
 each case. A worker that ends, or says nothing for --patience seconds, costs a case and is started anew.
-Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total variation, or a case had no bound or no answer.
+Exit code 1 if an assignment differs from PyTorch's by more than 1e-5 in total variation, or from run to run in any bit, or a case had no bound, a
+certified one a bound above 1e-5, or no answer.
 """
 
 import argparse
 import array
 import ctypes
+import itertools
 import json
 import math
 import os
@@ -113,6 +116,12 @@ SAMPLE = 0.002
 COMPILE = 10
 
 
+def going_round(run, inputs):
+    """A run on the next of some inputs each time."""
+    turns = itertools.cycle(inputs)
+    return lambda: run(next(turns))
+
+
 def timed(torch, run, repeats):
     """Median milliseconds of a run among others, back to back, and of one alone, as the worker has them."""
     start = time.monotonic()
@@ -191,7 +200,7 @@ def cell(value, form):
 
 
 def ratio(value, mine):
-    return "-" if value is None or mine is None else f"{value / mine:.1f}x"
+    return "-" if value is None or not mine else f"{value / mine:.1f}x"
 
 
 class Comparison:
@@ -244,7 +253,7 @@ class Comparison:
         self.device = self.worker.ask("device")
         torch, repeats = self.torch, self.options.repeats
         print(f"{self.device['name']}, {self.device['multiprocessors']} multiprocessors; " + (f"PyTorch {torch.__version__}" if torch else "no PyTorch with CUDA"))
-        head = f"{'shape':>11} {'logits':<6} {'data':<8} {'method':<21}{'mira ms':>9}{'alone':>9}{'copies':>8}{'eager':>9}{'ratio':>7}{'passes':>8}{'a pass':>9}{'bound':>9}{'max TV':>9}"
+        head = f"{'shape':>11} {'logits':<6} {'data':<8} {'method':<21}{'mira ms':>9}{'alone':>9}{'copies':>8}{'eager':>9}{'ratio':>7}{'cold':>9}{'copies':>8}{'eager':>9}{'ratio':>7}{'passes':>8}{'a pass':>9}{'bound':>9}{'max TV':>9}"
         print(head + "\n" + "-" * len(head), flush=True)
         for batch, num_prototypes, dtype, data in self.problems():
             (logits, is_there), floor = self.inputs((batch, num_prototypes, dtype, data), file), None
@@ -272,7 +281,7 @@ class Comparison:
                 if logits is not None:
                     try:
                         with torch.inference_mode():
-                            saved = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.float32)
+                            saved = torch.from_file(str(file), size=batch * num_prototypes, dtype=torch.float32)
                             saved = saved.to("cuda").reshape(batch, num_prototypes)
                             distance = float((saved - reference(torch, logits)).abs().sum(dim=1).max() / 2)
                             del saved
@@ -284,19 +293,50 @@ class Comparison:
                 mine, bound = ours["milliseconds"], ours["log_ratio_bound"]
                 if bound is None:  # infinite, or no number
                     self.failed.append(f"{what}: no bound")
+                elif "certified" in request and not bound <= 1e-5:
+                    self.failed.append(f"{what}: bound {bound:.1e}")
+                cold, floor_cold, eager_cold = self.cold(what, (batch, num_prototypes), request, reference, logits)
                 row = dict(batch=batch, num_prototypes=num_prototypes, logits=dtype, data=data, method=name, copy_milliseconds=floor, **ours)
                 finite = distance if distance is None or math.isfinite(distance) else str(distance)
+                row.update(cold_milliseconds=cold, copy_cold_milliseconds=floor_cold, eager_cold_milliseconds=eager_cold)
                 self.rows.append(dict(row, eager_milliseconds=eager, eager_latency_milliseconds=alone, compiled_milliseconds=None, max_tv=finite))
                 self.write()
                 print(
                     f"{f'{batch}x{num_prototypes}':>11} {dtype:<6} {data:<8} {name:<21}{mine:>9.4f}{ours['latency_milliseconds']:>9.4f}{f'{mine / floor:.1f}x':>8}"
-                    f"{cell(eager, '.3f'):>9}{ratio(eager, mine):>7}{ours['passes']:>8}{mine / max(ours['passes'], 1):>9.4f}{cell(bound, '.1e'):>9}{cell(distance, '.1e'):>9}",
+                    f"{cell(eager, '.3f'):>9}{ratio(eager, mine):>7}{cell(cold, '.4f'):>9}{ratio(cold, floor_cold):>8}{cell(eager_cold, '.3f'):>9}{ratio(eager_cold, cold):>7}{ours['passes']:>8}{mine / max(ours['passes'], 1):>9.4f}{cell(bound, '.1e'):>9}{cell(distance, '.1e'):>9}",
                     flush=True,
                 )
             kept.unlink()
             file.unlink(missing_ok=True)
         # It holds memory that PyTorch may need.
         self.worker.stop()
+
+    def cold(self, what, shape, request, reference, logits):
+        """Milliseconds of mira, of a copy and of eager PyTorch where inputs and outputs do not lie in L2; None where they never do."""
+        num_bytes = 8 * shape[0] * shape[1]
+        turns = math.ceil(3 * self.device["l2_bytes"] / num_bytes) + 1
+        if turns <= 2 or self.is_over(f"{what}, cold", 2):
+            return None, None, None
+        try:
+            self.worker.ask(f"rotate {turns}")
+            floor = self.worker.ask(f"copy {self.options.repeats}")["milliseconds"]
+            cold = self.worker.ask(f"time {self.options.repeats} {request}")["milliseconds"]
+            self.worker.ask("rotate 1")
+            found = self.worker.ask(f"repeat 5 {request}")
+            if found["different"] or not found["finite"]:
+                self.fail(f"{what}, again", f"{found['different']} elements have other bits, finite: {found['finite']}")
+        except NoAnswer as error:
+            self.fail(f"{what}, cold", error)
+            return None, None, None
+        eager = None
+        if logits is not None:
+            try:
+                with self.torch.inference_mode():
+                    inputs = [logits.clone() for _ in range(turns)]
+                    eager, _ = timed(self.torch, going_round(lambda x: reference(self.torch, x), inputs), self.options.repeats)
+            except Exception as error:
+                self.fail(f"{what}, cold, eager", first_line(error))
+        return cold, floor, eager
 
     def timelines(self, file, kernels):
         for batch, num_prototypes, dtype, data in self.problems():

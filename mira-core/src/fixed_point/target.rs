@@ -64,12 +64,11 @@ impl Target {
                 certificate::mira_certificate(beta, &state.log_weights, &state.log_marginal, 0.0)
                     .duality_gap
             }
-            Kind::Mira { .. } => merit + self.rounding(state),
             Kind::Sinkhorn { epsilon, row_span } if self.on_gap => {
                 let (a, m) = (&state.log_weights, &state.log_marginal);
                 certificate::sinkhorn_certificate(epsilon, row_span, a, m, 0.0).duality_gap
             }
-            Kind::Sinkhorn { .. } => merit + self.rounding(state),
+            Kind::Mira { .. } | Kind::Sinkhorn { .. } => merit + self.rounding(state),
         }
     }
 

@@ -21,13 +21,14 @@ use crate::stream::{Key, Moment, Stream, Work};
 /// What a kernel may have without asking.
 const SHARED_MEMORY_UNASKED: usize = 48 * 1024;
 /// `CUdevice_attribute`
-const ATTRIBUTES: [(i32, i32); 6] = [
-    (1, 1024), // MAX_THREADS_PER_BLOCK
-    (10, 32),  // WARP_SIZE
-    (75, 9),   // COMPUTE_CAPABILITY_MAJOR
-    (76, 0),   // COMPUTE_CAPABILITY_MINOR
-    (95, 1),   // COOPERATIVE_LAUNCH
-    (115, 1),  // MEMORY_POOLS_SUPPORTED
+const ATTRIBUTES: [(i32, i32); 7] = [
+    (38, 1 << 20), // L2_CACHE_SIZE
+    (1, 1024),     // MAX_THREADS_PER_BLOCK
+    (10, 32),      // WARP_SIZE
+    (75, 9),       // COMPUTE_CAPABILITY_MAJOR
+    (76, 0),       // COMPUTE_CAPABILITY_MINOR
+    (95, 1),       // COOPERATIVE_LAUNCH
+    (115, 1),      // MEMORY_POOLS_SUPPORTED
 ];
 const MULTIPROCESSOR_COUNT: i32 = 16;
 /// `MAX_SHARED_MEMORY_PER_MULTIPROCESSOR`, less what the system takes, and `MAX_SHARED_MEMORY_PER_BLOCK_OPTIN`.
