@@ -2,6 +2,7 @@
 //! call. Fails where there is neither, for then nothing was tested; so only with the feature `device-tests`.
 
 mod flight;
+mod forms;
 mod graph;
 mod hot_path;
 #[path = "../opening.rs"]
