@@ -104,8 +104,8 @@ fn main() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("threads");
         pool.broadcast(|_| ()); // all have started, so what that allocates is not counted below
         pool.install(|| methods().into_iter().for_each(cpu));
-        let labels = ndarray::Array2::<f32>::zeros((1000, 3));
-        mira::cpu::usage(labels.view()).expect("no NaN");
+        let labels = ndarray::Array2::<f32>::from_elem((1000, 4), 0.25);
+        mira::cpu::usage(labels.view()).expect("an assignment");
         // Outside of it, neither has started rayon's global pool: it can still be set up.
         rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("not started before");
     }

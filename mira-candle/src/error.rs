@@ -104,7 +104,7 @@ pub enum Error {
     SharedMemory,
     /// Tensors on a CUDA device, which this build has no backend for.
     #[error(
-        "{what} are on CUDA device {gpu_id}, and mira-candle was built without its feature `cuda`; turn it on, or use `logits.to_device(&Device::Cpu)` and an assignment on the CPU"
+        "{what} are on CUDA device {gpu_id}, and mira-candle was built without its feature `cuda` (of the crate `mira`: `candle-cuda`; `cuda` and `candle` together are not it); turn that on, or use `logits.to_device(&Device::Cpu)` and an assignment on the CPU"
     )]
     NoCuda {
         /// Which argument.
@@ -187,6 +187,16 @@ pub enum Error {
         index: usize,
         /// The type of view 0.
         expected: DType,
+        /// Its type.
+        got: DType,
+    },
+    /// Targets that are no probabilities.
+    #[error(
+        "target {index} is {got:?}; expected probabilities in f16, bf16, f32 or f64: what an assignment writes, not labels' numbers"
+    )]
+    TargetDType {
+        /// Which target, from 0.
+        index: usize,
         /// Its type.
         got: DType,
     },

@@ -19,10 +19,11 @@ use crate::Error;
 /// | `targets` | T tensors of B × K, rows on the simplex | `targets[t]` is the assignment of view t; no gradient flows into it |
 /// | `temperature` | τ > 0, finite, and so is 1/τ | the student's |
 ///
-/// Returns a scalar in f32, or f64 for f64 logits. In nats. It is infinite only where the type holds nothing as large.
+/// Returns a scalar in f32, or f64 for f64 logits. In nats. It is infinite only where the type holds nothing as large, and NaN where logits or targets are: nothing on
+/// the device is looked at, for that would wait for it.
 ///
 /// # Errors
-/// [`Error::NoPairs`], [`Error::Rank`], [`Error::LossShape`] and [`Error::LossDType`] for views and targets that do not fit together, [`Error::LogitsDType`],
+/// [`Error::NoPairs`], [`Error::Rank`], [`Error::LossShape`], [`Error::LossDType`] and [`Error::TargetDType`] for views and targets that do not fit together, [`Error::LogitsDType`],
 /// [`mira_core::Error::InvalidTemperature`], [`Error::LossTemperature`] where 1/τ is infinite in the loss's type, and candle's own, as for tensors on different devices.
 ///
 /// # Example
@@ -124,6 +125,9 @@ fn check_shapes(logits: &[Tensor], targets: &[Tensor]) -> Result<(), Error> {
             let got = tensors[index].dims().to_vec();
             return Err(Error::LossShape { what, index, expected: expected.to_vec(), got });
         }
+    }
+    if let Some(index) = targets.iter().position(|target| !target.dtype().is_float()) {
+        return Err(Error::TargetDType { index, got: targets[index].dtype() });
     }
     let expected = logits[0].dtype();
     match logits.iter().enumerate().find(|(_, view)| view.dtype() != expected) {

@@ -171,6 +171,9 @@ fn losses_without_pairs_or_with_unequal_shapes() {
     let of_types =
         matches!(error, Error::LossDType { index: 1, expected: DType::F32, got: DType::F64 });
     assert!(of_types, "{error}");
+    // Numbers of classes, as other losses take them.
+    let error = loss([one(), one()], zeros((4, 3), DType::U32), 0.1);
+    assert!(matches!(error, Error::TargetDType { index: 0, got: DType::U32 }), "{error}");
     for temperature in [0.0, -0.1, f64::NAN, f64::INFINITY] {
         let error = loss([one(), one()], one(), temperature);
         assert!(matches!(error, Error::Core(CoreError::InvalidTemperature { .. })), "{error}");

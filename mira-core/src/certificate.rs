@@ -87,7 +87,7 @@ impl Certificate {
 /// A model, not a proof: an element passes through about eight roundings (exponential, weight, row sum, division), a marginal is a
 /// mean of many such with independent signs, and the bound multiplies two marginals' errors by β/(1−β). Logarithms of weights and marginals are
 /// kept in f64, which rounds them in proportion to their size; that shows in f64 only. It takes the exponents `S/ε` for exact, as the CPU
-/// backend's kernel has them; oracle and log domain, which compute them in f64, add [`exponents_allowance`].
+/// backend's kernel has them; oracle and log domain, which compute them in f64, add `4 · 2⁻⁵³ e` for those, e at most 745.
 /// Independent signs are what the model assumes, which holds of rows that differ: a backend must not round sums of equal rows all in the same direction.
 /// The soundness check (`just certificate-soundness`) holds it against the f64 oracle on many random problems.
 pub fn rounding_allowance(beta: f64, unit_roundoff: f64, largest_exponent: f64) -> f64 {

@@ -64,7 +64,7 @@ impl<'a, T> Matrix<'a, T> {
     /// Row `i` as a slice of `K` elements.
     ///
     /// # Panics
-    /// If `i ≥ B`, as slice indexing does.
+    /// If the row lies beyond the data, as it does for `i ≥ B` where the data ends with the last row.
     pub fn row(&self, i: usize) -> &'a [T] {
         &self.data[i * self.row_stride..][..self.shape.num_prototypes()]
     }

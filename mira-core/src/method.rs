@@ -29,6 +29,7 @@ pub enum StopRule {
         /// [`Status::MaxIterations`](crate::Status::MaxIterations). To a marginal error rounding adds `8u`.
         tolerance: Option<f64>,
         /// Cap on the sweeps.
+        #[cfg_attr(feature = "serde", serde(default = "default_max_sweeps"))]
         max_sweeps: usize,
     },
     /// Stop when the duality gap is at most `tolerance`, at the latest after `max_sweeps`.
@@ -38,8 +39,14 @@ pub enum StopRule {
         /// Sinkhorn–Knopp, whose gap is of first order in the marginal, below some 1e-6 of the span of the potentials and logits.
         tolerance: f64,
         /// Cap on the sweeps.
+        #[cfg_attr(feature = "serde", serde(default = "default_max_sweeps"))]
         max_sweeps: usize,
     },
+}
+
+#[cfg(feature = "serde")]
+const fn default_max_sweeps() -> usize {
+    StopRule::DEFAULT_MAX_SWEEPS
 }
 
 impl StopRule {
@@ -447,5 +454,8 @@ mod tests {
         );
         let misspelt = r#"{"mira": {"temperature": 0.2, "bta": 0.5}}"#;
         assert!(serde_json::from_str::<Method>(misspelt).is_err());
+        let short = r#"{"tolerance":{"tolerance":1e-5}}"#;
+        let expected = StopRule::tolerance(1e-5);
+        assert_eq!(serde_json::from_str::<StopRule>(short).unwrap(), expected);
     }
 }

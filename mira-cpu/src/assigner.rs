@@ -31,7 +31,7 @@ use crate::{CpuWorkspace, Error, memory};
 /// # Ok::<(), mira_cpu::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct CpuAssigner<L = f32, A = L> {
+pub struct CpuAssigner<L: Logit = f32, A = <L as Logit>::Wide> {
     method: Method,
     warm_start: bool,
     objective: bool,

@@ -18,7 +18,7 @@ const BLOCK: usize = 64;
 /// Ties go to the lowest index, so labels do not depend on threads or instruction sets.
 ///
 /// # Errors
-/// [`mira_core::Error::NotAnAssignment`] for a row with NaN, naming it.
+/// [`mira_core::Error::EmptyShape`]; [`mira_core::Error::NotAnAssignment`] for a row with NaN, naming it.
 ///
 /// # Example
 /// ```
@@ -27,6 +27,7 @@ const BLOCK: usize = 64;
 /// # Ok::<(), mira_cpu::Error>(())
 /// ```
 pub fn argmax<A: Real>(assignment: ArrayView2<'_, A>) -> Result<Array1<usize>, Error> {
+    mira_core::Shape::new(assignment.nrows(), assignment.ncols())?;
     Ok(top_k(assignment, 1)?.0.remove_axis(ndarray::Axis(1)))
 }
 
@@ -125,7 +126,8 @@ pub struct Usage {
 /// Usage statistics of an assignment.
 ///
 /// # Errors
-/// [`mira_core::Error::EmptyShape`]; [`mira_core::Error::NotAnAssignment`] for a row with NaN.
+/// [`mira_core::Error::EmptyShape`]; [`mira_core::Error::NotAnAssignment`] for a row that has a NaN, an infinite or a negative entry, or does not sum to 1 within
+/// 1e-3, as logits do not.
 ///
 /// # Example
 /// ```
@@ -144,11 +146,21 @@ pub fn usage<A: Real>(assignment: ArrayView2<'_, A>) -> Result<Usage, Error> {
     }
     let mut marginal = Array1::<f64>::zeros(shape.num_prototypes());
     let mut row_entropy = 0.0;
-    for row in assignment.rows() {
-        for (sum, w) in marginal.iter_mut().zip(row) {
+    for (row, values) in assignment.rows().into_iter().enumerate() {
+        let mut total = 0.0;
+        for (column, (sum, w)) in marginal.iter_mut().zip(values).enumerate() {
             let w: f64 = w.as_();
+            if !(w >= 0.0 && w.is_finite()) {
+                let problem = format!("column {column} is {w}");
+                return Err(mira_core::Error::NotAnAssignment { row, problem }.into());
+            }
             *sum += w;
+            total += w;
             row_entropy += entropy_of(w);
+        }
+        if (total - 1.0).abs() > 1e-3 {
+            let problem = format!("it sums to {total}");
+            return Err(mira_core::Error::NotAnAssignment { row, problem }.into());
         }
     }
     let batch = shape.batch() as f64;
@@ -193,6 +205,19 @@ mod tests {
         let error = argmax(w.view()).unwrap_err().to_string();
         assert!(error.contains("row 1"), "{error}");
         assert!(usage(Array2::<f32>::zeros((0, 3)).view()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_assignment_has_no_usage() {
+        for row in [[0.9f32, -0.1, 0.2], [0.5, f32::INFINITY, 0.1], [3.0, 1.0, 0.5], [0.0; 3]] {
+            let found = usage(ndarray::array![[0.2, 0.3, 0.5], row].view());
+            let expected = mira_core::Error::NotAnAssignment { row: 1, problem: String::new() };
+            let Err(Error::Core(error)) = found else { panic!("{row:?}: {found:?}") };
+            assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&expected));
+            assert!(error.to_string().contains("row 1 "), "{error}");
+        }
+        let nothing = argmax(Array2::<f32>::zeros((4, 0)).view());
+        assert!(matches!(nothing, Err(Error::Core(mira_core::Error::EmptyShape { .. }))));
     }
 
     #[test]

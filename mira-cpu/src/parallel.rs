@@ -1,7 +1,7 @@
 //! Blocks of rows over threads: a team that stays together for one assignment.
 //!
 //! An assignment is tens of passes of a tenth of a millisecond; waking threads for each would cost as much as the passes. So helpers
-//! are woken once per assignment and wait for the next pass spinning. Blocks are claimed from a counter by whoever is free: the
+//! are woken once per assignment and wait for the next pass spinning (but where it takes long, as for another rank, they sleep). Blocks are claimed from a counter by whoever is free: the
 //! leader never waits for a helper that has not started, only for blocks a helper has claimed. Results go to places fixed
 //! by the block, so they do not depend on who computes what.
 //!
@@ -38,6 +38,10 @@ unsafe impl Sync for Team {}
 
 /// Busy rounds before a waiting thread starts giving up its time slices.
 const SPINS: u32 = 4000;
+/// Rounds, those included, before it sleeps between looks: some milliseconds, longer than what lies between passes.
+const YIELDS: u32 = 14_000;
+/// How long it sleeps, which the next pass may come late by.
+const NAP: std::time::Duration = std::time::Duration::from_micros(200);
 
 /// Runs `lead` with helpers, [`num_threads`] in all.
 pub(crate) fn with_team<R>(lead: impl FnOnce(&Team) -> R) -> R {
@@ -236,11 +240,12 @@ impl Team {
 }
 
 fn pause(spins: &mut u32) {
-    if *spins < SPINS {
-        *spins += 1;
-        std::hint::spin_loop();
-    } else {
-        std::thread::yield_now();
+    *spins = spins.saturating_add(1);
+    match *spins {
+        0..SPINS => std::hint::spin_loop(),
+        SPINS..YIELDS => std::thread::yield_now(),
+        // Not for a pass: for another rank, say, which may take a minute.
+        _ => std::thread::sleep(NAP),
     }
 }
 

@@ -21,7 +21,7 @@ unsafe impl DeviceRepr for Params {}
 ///
 /// [`assign_into`](Assigner::assign_into) enqueues one cooperative launch on the stream and returns: the passes, the
 /// acceleration and the stop rule run on the device. It allocates nothing and waits for nothing, and can be captured in
-/// a graph (disable event tracking first, see [`cudarc::driver::CudaContext::disable_event_tracking`]). Whether it starts warm is decided when it is captured: with
+/// a graph (on a stream of its own, for CUDA captures no `default_stream()`; disable event tracking first, see [`cudarc::driver::CudaContext::disable_event_tracking`]). Whether it starts warm is decided when it is captured: with
 /// [`with_warm_start`](Self::with_warm_start), assign once before; weights that are restored later have no part in replays of what was captured cold. [`report`](Assigner::report)
 /// has the device compute the certificate, waits, and fetches it; so it is there that invalid logits are told. The same device gives the same bits for the same batch. Over ranks
 /// ([`with_collective`](Self::with_collective)) it enqueues a launch and an exchange for every pass instead.
