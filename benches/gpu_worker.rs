@@ -11,6 +11,7 @@
 //! | `rotate R`: from now on each run has the next of R pairs of logits and assignment, so that what is larger than L2 together does not lie there; 1 after `load` | `{"ok"}` |
 //! | `copy N`: N copies of the logits on the device, the floor of reading and writing them once | `{"milliseconds", "latency_milliseconds"}` |
 //! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "latency_milliseconds", "iterations", "passes", "log_ratio_bound"}` |
+//! | `loss N TEMPERATURE`: cross-entropy of the logits against the last assignment, mean over rows, and its gradient | `{"milliseconds", "latency_milliseconds", "loss"}` |
 //! | `repeat N METHOD`: how many elements of N further runs have other bits than the first's | `{"different", "finite"}` |
 //! | `timeline N METHOD`, of the last of N launches; after `diagnose` | `{"passes", "table"}`: cycles of half of the blocks, by what they did in each pass |
 //! | `diagnose DIR [PATIENCE]`: from now on with kernels that tell of themselves, which `dev/check_kernels --diagnose DIR` makes | `{"ok"}` |
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use half::bf16;
 use mira::{Assigner, Method, Shape};
+use mira_cuda::cross_entropy::CrossEntropy;
 use mira_cuda::cudarc::driver::sys::CUevent_flags;
 use mira_cuda::cudarc::driver::{CudaEvent, CudaStream, DriverError};
 use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, device, diagnosis, kernel_names, prepare};
@@ -107,6 +109,7 @@ fn main() {
     }
 }
 
+#[allow(clippy::too_many_lines)] // some lines a request
 fn answer() -> Result<(), Failure> {
     let mut requests = std::io::stdin().lock().lines().peekable();
     if requests.peek().is_none() {
@@ -167,6 +170,14 @@ fn answer() -> Result<(), Failure> {
                 match &problem.logits {
                     Logits::F32(_) => time(&stream, method, pairs!(problem, F32), n)?,
                     Logits::Bf16(_) => time(&stream, method, pairs!(problem, Bf16), n)?,
+                }
+            }
+            (["loss", n, temperature], Some(problem)) => {
+                let (n, temperature) = (n.parse()?, temperature.parse()?);
+                let Problem { logits, assignment, .. } = problem;
+                match logits {
+                    Logits::F32(logits) => loss(&stream, logits, assignment, temperature, n)?,
+                    Logits::Bf16(logits) => loss(&stream, logits, assignment, temperature, n)?,
                 }
             }
             (["repeat", n, method @ ..], Some(problem)) => {
@@ -319,6 +330,27 @@ fn time<L: Logit>(
         "iterations": report.iterations,
         "passes": report.passes,
         "log_ratio_bound": report.certificate.log_ratio_bound,
+    }))
+}
+
+fn loss<L: Logit>(
+    stream: &Arc<CudaStream>,
+    logits: &DeviceMatrix<L>,
+    assignment: &DeviceMatrix<f32>,
+    temperature: f64,
+    n: usize,
+) -> Result<Value, Failure> {
+    let mut gradient = DeviceMatrix::<L>::zeros(stream, logits.shape)?;
+    let scale = (logits.shape.batch() as f64).recip();
+    let mut mean = CrossEntropy::<L, f32>::new(stream, logits.shape, temperature, scale)?;
+    let times = measured(stream, n, || {
+        let gradient = Some(&mut gradient.rows_mut());
+        Ok(mean.launch(&logits.rows(), &assignment.rows(), gradient)?)
+    })?;
+    Ok(json!({
+        "milliseconds": times.milliseconds,
+        "latency_milliseconds": times.latency_milliseconds,
+        "loss": mean.loss()?,
     }))
 }
 

@@ -64,6 +64,17 @@ def softmax(torch, logits):
     return torch.softmax(logits.float() / 0.225, dim=1)
 
 
+TEMPERATURE = 0.1
+
+
+def cross_entropy(torch, logits, labels):
+    """Mean cross-entropy against soft labels, and its gradient by the logits, as training computes them."""
+    logits = logits.detach().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(logits.float() / TEMPERATURE, labels)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    return loss, gradient
+
+
 CASES = [
     ("MIRA, certified 1e-5", mira, "mira-certified"),
     ("MIRA, 30 sweeps", mira, "mira-sweeps 30"),
@@ -306,10 +317,41 @@ class Comparison:
                     f"{cell(eager, '.3f'):>9}{ratio(eager, mine):>7}{cell(cold, '.4f'):>9}{ratio(cold, floor_cold):>8}{cell(eager_cold, '.3f'):>9}{ratio(eager_cold, cold):>7}{ours['passes']:>8}{mine / max(ours['passes'], 1):>9.4f}{cell(bound, '.1e'):>9}{cell(distance, '.1e'):>9}",
                     flush=True,
                 )
+            self.loss((batch, num_prototypes, dtype, data), file, floor, logits)
             kept.unlink()
             file.unlink(missing_ok=True)
         # It holds memory that PyTorch may need.
         self.worker.stop()
+
+    def loss(self, problem, file, floor, logits):
+        """The cross-entropy against the last labels, which training needs next, with its gradient."""
+        batch, num_prototypes, dtype, data = problem
+        what = f"{batch}x{num_prototypes} {dtype} {data} cross-entropy"
+        if floor is None or self.worker.process is None or self.is_over(what, 2):
+            return
+        try:
+            ours = self.worker.ask(f"loss {self.options.repeats} {TEMPERATURE}")
+        except NoAnswer as error:
+            return self.fail(what, error)
+        mine, eager, alone = ours["milliseconds"], None, None
+        if logits is not None and file.exists():
+            try:
+                labels = self.torch.from_file(str(file), size=batch * num_prototypes, dtype=self.torch.float32)
+                labels = labels.to("cuda").reshape(batch, num_prototypes)
+                theirs = float(cross_entropy(self.torch, logits, labels)[0])
+                if not abs(theirs - ours["loss"]) <= 1e-4 * abs(theirs):
+                    self.fail(what, f"{ours['loss']} is not PyTorch's {theirs}")
+                eager, alone = timed(self.torch, lambda: cross_entropy(self.torch, logits, labels), self.options.repeats)
+            except Exception as error:
+                self.fail(f"{what}, eager", first_line(error))
+        row = dict(batch=batch, num_prototypes=num_prototypes, logits=dtype, data=data, method="cross-entropy", copy_milliseconds=floor, **ours)
+        self.rows.append(dict(row, eager_milliseconds=eager, eager_latency_milliseconds=alone))
+        self.write()
+        print(
+            f"{f'{batch}x{num_prototypes}':>11} {dtype:<6} {data:<8} {'loss and gradient':<21}{mine:>9.4f}{ours['latency_milliseconds']:>9.4f}"
+            f"{f'{mine / floor:.1f}x':>8}{cell(eager, '.3f'):>9}{ratio(eager, mine):>7}",
+            flush=True,
+        )
 
     def cold(self, what, shape, request, reference, logits):
         """Milliseconds of mira, of a copy and of eager PyTorch where inputs and outputs do not lie in L2; None where they never do."""

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use half::bf16;
+use half::{bf16, f16};
 use mira_candle::{CandleAssigner, Error as CandleError, Workspace};
 use mira_core::{Assigner, Collective, Method, Shape};
 
@@ -109,12 +109,17 @@ fn as_f32(logit: f64) -> f64 {
     f64::from(to_f32(logit))
 }
 
+fn as_f16(logit: f64) -> f64 {
+    f16::from_f64(logit).to_f64()
+}
+
 fn as_bf16(logit: f64) -> f64 {
     bf16::from_f64(logit).to_f64()
 }
 
 distributed_backend!(F64, "candle cpu f64", F64, F64, IN_F64, |s: f64| s);
 distributed_backend!(F32, "candle cpu f32", F32, F32, IN_F32, as_f32);
+distributed_backend!(F16, "candle cpu f16", F16, F32, IN_F32, as_f16);
 distributed_backend!(Bf16, "candle cpu bf16", BF16, F32, IN_F32, as_bf16);
 
 #[cfg(feature = "candle-cuda")]
@@ -131,5 +136,6 @@ pub(crate) mod on_device {
     });
 
     candle_backend!(F32, "candle cuda f32", &DEVICE, F32, F32, IN_F32, as_f32);
+    candle_backend!(F16, "candle cuda f16", &DEVICE, F16, F32, IN_F32, as_f16);
     candle_backend!(Bf16, "candle cuda bf16", &DEVICE, BF16, F32, IN_F32, as_bf16);
 }

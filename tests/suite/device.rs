@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use half::bf16;
+use half::{bf16, f16};
 use mira::cuda::cudarc::driver::CudaStream;
 use mira::cuda::{
     CudaAssigner, CudaWorkspace, DeviceMatrix, Error as CudaError, Logit, ThroughHost, device,
@@ -109,4 +109,5 @@ macro_rules! device_backend {
 }
 
 device_backend!(F32, "cuda device f32", f32, to_f32);
+device_backend!(F16, "cuda device f16", f16, f16::from_f64);
 device_backend!(Bf16, "cuda device bf16", bf16, bf16::from_f64);

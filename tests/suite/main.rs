@@ -108,12 +108,17 @@ conforms!(cuda_f16: crate::emulated::F16);
 conforms!(cuda_bf16: crate::emulated::Bf16, distributed);
 conforms!(candle_f64: crate::candle::F64, distributed);
 conforms!(candle_f32: crate::candle::F32, distributed);
+conforms!(candle_f16: crate::candle::F16, distributed);
 conforms!(candle_bf16: crate::candle::Bf16, distributed);
 #[cfg(feature = "cuda")]
 conforms!(cuda_device_f32: crate::device::F32, distributed);
 #[cfg(feature = "cuda")]
+conforms!(cuda_device_f16: crate::device::F16, distributed);
+#[cfg(feature = "cuda")]
 conforms!(cuda_device_bf16: crate::device::Bf16, distributed);
 #[cfg(feature = "candle-cuda")]
 conforms!(candle_cuda_device_f32: crate::candle::on_device::F32);
+#[cfg(feature = "candle-cuda")]
+conforms!(candle_cuda_device_f16: crate::candle::on_device::F16);
 #[cfg(feature = "candle-cuda")]
 conforms!(candle_cuda_device_bf16: crate::candle::on_device::Bf16);

@@ -8,10 +8,14 @@ use mira_cuda::cudarc::driver::CudaStream;
 use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, Probability, Rows, RowsMut, ThroughHost};
 
 use crate::reference::Stored;
+use crate::shapes::hardware;
 use crate::stream;
 
-/// Columns of rows that a block has to itself, that blocks share, and, on a device of few multiprocessors, that do not stay on chip.
-const SHAPES: [(usize, usize); 3] = [(23, 150), (7, 4100), (3, 17_000)];
+/// Columns of rows that a block has to itself, that blocks share where there are several for a view, and more than all blocks of a view can share.
+fn shapes() -> [(usize, usize); 3] {
+    let blocks_of_a_view = hardware().multiprocessors as usize / 2;
+    [(23, 150), (7, 4100), (3, 4096 * blocks_of_a_view + 100)]
+}
 
 /// How much further rows lie apart than they are long.
 const APART: usize = 3;
@@ -122,7 +126,7 @@ fn right<L: Logit + Stored + Copy, A: Probability + Logit + Stored + Copy>(
 
 #[test]
 fn two_views_with_rows_apart_of_every_type() {
-    for (i, shape) in SHAPES.into_iter().enumerate() {
+    for (i, shape) in shapes().into_iter().enumerate() {
         let mira = Mira::default().into();
         right::<f32, f32>(shape, mira, false);
         right::<bf16, bf16>(shape, mira, false);
@@ -135,8 +139,8 @@ fn two_views_with_rows_apart_of_every_type() {
 
 #[test]
 fn two_views_over_ranks() {
-    for shape in SHAPES {
+    for shape in shapes() {
         right::<bf16, f32>(shape, Mira::default().into(), true);
     }
-    right::<f32, bf16>(SHAPES[0], Sinkhorn::new(0.5).expect("valid").into(), true);
+    right::<f32, bf16>(shapes()[0], Sinkhorn::new(0.5).expect("valid").into(), true);
 }

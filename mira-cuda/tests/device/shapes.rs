@@ -35,15 +35,21 @@ const SHAPES: [(usize, usize); 10] = [
     (3, 17_000),
 ];
 
+/// A row for as many blocks as there may be, on a device that has them.
+const WIDEST: (usize, usize, usize) = (2, 131_072, 33);
+
 /// Those above, and one with more columns than all blocks of the device can share, which they can of the last one above where there are more than four.
 fn shapes() -> Vec<(usize, usize)> {
     let too_long = 4096 * hardware().multiprocessors as usize + 616;
     let (_, last) = SHAPES[SHAPES.len() - 1];
-    SHAPES.into_iter().chain((too_long > last).then_some((3, too_long))).collect()
+    let (rows, columns, least) = WIDEST;
+    let has_room = hardware().multiprocessors as usize >= least;
+    let widest = has_room.then_some((rows, columns));
+    SHAPES.into_iter().chain(widest).chain((too_long > last).then_some((3, too_long))).collect()
 }
 
 /// As the backend finds it.
-fn hardware() -> Hardware {
+pub(crate) fn hardware() -> Hardware {
     use mira_cuda::cudarc::driver::sys::CUdevice_attribute as Attribute;
     let number = |attribute| {
         let number = crate::CONTEXT.attribute(attribute).expect("a device");
