@@ -49,6 +49,7 @@ cuda-toolchain *args:
 # What would be published of each crate
 check-packages:
     dev/check_packages
+    dev/check_dependent
 
 # Licences and sources of the dependencies (needs cargo-deny)
 deny:

@@ -26,6 +26,7 @@ pub(crate) use identity::other_images;
 pub use images::Normaliser;
 pub use monitor::{Evidence, Monitor, Sign};
 pub use progress::{Progress, hours, hours_of};
+pub(crate) use session::frozen_for_ever;
 pub use session::{Ending, Session, Start};
 pub use sources::{
     Sources, check_images, loader, loader_config, num_classes_used, open_split, view_specs,

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cli::run::{Device, RunArgs, check_flags, resolve, setting};
 use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
-use crate::recipe::{Cost, Recipe, dry_run};
+use crate::recipe::{Architecture, Cost, Recipe, dry_run};
 use crate::run_folder::{
     EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe, refuse_occupied,
 };
@@ -19,11 +19,15 @@ use crate::train::{
     write_report,
 };
 
-/// Images of the set that a recipe seems to be written for, where a dry run is not given the data: CIFAR's have 32 pixels a side.
+/// Images of the set that a recipe seems to be written for, where a dry run is not given the data: CIFAR's have 32 pixels a side, and who trains a
+/// ResNet-18 on larger ones does so on a hundred classes of ImageNet's.
 fn assumed(recipe: &Recipe) -> (&'static str, NumImages) {
     let is_small = recipe.views.first().is_some_and(|view| view.size <= 32);
-    let (name, train, test) =
-        if is_small { ("CIFAR", 50_000, 10_000) } else { ("ImageNet", 1_281_167, 50_000) };
+    let (name, train, test) = match recipe.model.architecture {
+        _ if is_small => ("CIFAR", 50_000, 10_000),
+        Architecture::Resnet18 => ("ImageNet-100", 126_689, 5_000),
+        _ => ("ImageNet", 1_281_167, 50_000),
+    };
     let train = recipe.data.max_train.map_or(train, |max| max.min(train));
     let test = recipe.data.max_test.map_or(test, |max| max.min(test));
     (name, NumImages { train, labelled: train, test })
@@ -182,7 +186,8 @@ fn command_of(args: &RunArgs, out: &Path) -> String {
 
 fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
     let (num_images, note) = images_to_count(recipe)?;
-    let note = note.map_or_else(String::new, |note| format!("# note         {note}\n"));
+    let notes = note.into_iter().chain(train::frozen_for_ever(recipe));
+    let note: String = notes.map(|note| format!("# note         {note}\n")).collect();
     let cost = cost(recipe, num_images, Some(measure_flops()?))?;
     Ok(note + &dry_run(recipe, &cost))
 }
@@ -276,6 +281,7 @@ mod tests {
         };
         for (name, more, expected, words) in [
             ("imagenet-r50-100ep", &[][..], (1_281_167, 50_000), "1,281,167 images of ImageNet"),
+            ("imagenet100-r18-400ep", &[], (126_689, 5_000), "126,689 images of ImageNet-100"),
             ("cifar100-r18-1000ep", &[], (50_000, 10_000), "50,000 images of CIFAR"),
             ("cifar10-small-cpu", &["data.max_train=512"], (512, 10_000), "512 images of CIFAR"),
         ] {

@@ -35,7 +35,7 @@ pub struct LinearSettings {
 }
 
 impl Default for LinearSettings {
-    /// The paper's: 100 epochs, 0.075·1024/256, batches of 1024, momentum 0.9, features as they are.
+    /// The paper's: 100 epochs, 0.075·1024/256, batches of 1024, momentum 0.9, features as they are. (Its code's cosine goes by epochs and its weights begin at random, N(0, 0.01); here it goes by steps and they begin at 0.)
     fn default() -> Self {
         Self {
             epochs: 100,

@@ -9,7 +9,8 @@
 //!
 //! Provenance: released code. Sizes of projector and prototypes are those of its defaults, but its projector has GELU and no batch norm where ours
 //! has batch norm and ReLU. Its warm-up of `τ_t`, off by default, is left out, and so is the clipping of gradients. The number of hidden layers does
-//! not count the bottleneck. The centre is f32. Prototypes start with length 1, where the code's start with about 0.58, which only SGD sees.
+//! not count the bottleneck. The centre is f32. Prototypes start with length 1, where the code's start with about 0.58, which only SGD sees; its residual
+//! blocks do not begin with γ = 0 (`model.zero_init_residual`).
 
 use candle_core::{D, DType, Device, Tensor};
 

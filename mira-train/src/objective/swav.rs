@@ -8,7 +8,7 @@
 //!
 //! With a queue the logits of earlier embeddings of the same view, against the present prototypes, are assigned together with the batch's;
 //! only the batch's rows are targets. It is filled from `queue_start_epoch` on, newest first, and used once full.
-//! Provenance: released code (3840 is its queue for batches of 256), against which loss, queue and schedule were checked. There a queue length that is no multiple of
+//! Provenance: released code (3840 is its queue for batches of 256), against which loss, queue and schedule were checked (but its warm-up of W steps goes from the first rate at step 0 to the peak at step W − 1, ours as MIRA's from just above the first to just below the peak). There a queue length that is no multiple of
 //! the batch is rounded down in silence; here it is an error. Its LARC gives biases and batch norms a trust ratio and decay, too, where `optimizer.kind = "lars"` gives them neither; it shortens
 //! prototypes to length 1 after each step, where ours are divided by their lengths in the loss; and its residual blocks do not begin with γ = 0 (`model.zero_init_residual`).
 

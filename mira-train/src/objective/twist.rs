@@ -11,7 +11,9 @@
 //! Nothing is stop-gradiented. Batch norm and means go over the samples of all ranks. With more than two views consistency is the mean over
 //! all pairs with a global view in them, the other two are means over all views.
 //! Provenance: released code, with `w_s = 1 + lam1 = 1` and `w_d = lam2 = 1`; of more views it takes all three terms over pairs, so that global views weigh more. Logarithms are exact (the code adds 1e-5 inside),
-//! and its batch norm is over groups of 256 samples, not over the whole batch.
+//! its batch norm is over groups of 256
+//! samples with all of their views together, where ours is of each view by itself, over the whole batch (which takes out what a view's mean has in common); and its residual blocks do not begin with γ = 0
+//! (`model.zero_init_residual`).
 
 use candle_core::{D, Tensor};
 

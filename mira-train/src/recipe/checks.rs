@@ -17,7 +17,7 @@ pub(super) fn check(recipe: &Recipe, origin: &str) -> Result<(), Error> {
                 "`schedule.warmup_epochs` is {}, expected fewer than the {} of `schedule.epochs`",
                 schedule.warmup_epochs, schedule.epochs
             ),
-            "shorten the warm-up or train for longer",
+            "shorten the warm-up (schedule.warmup_epochs=0 is none) or train for longer",
         );
     }
     if let (Some(_), Some(fraction)) = (&recipe.data.label_list, recipe.data.label_fraction) {

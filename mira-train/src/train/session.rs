@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::json;
 
-use recipe::{adopt, frozen_for_ever};
+use recipe::adopt;
+pub(crate) use recipe::frozen_for_ever;
 
 use super::evaluation::EvaluatedData;
 use super::identity::Identity;

@@ -28,7 +28,7 @@ pub(super) fn adopt(
 }
 
 /// What there is to say of prototypes that never move.
-pub(super) fn frozen_for_ever(recipe: &Recipe) -> Option<String> {
+pub(crate) fn frozen_for_ever(recipe: &Recipe) -> Option<String> {
     let (frozen, epochs) = (recipe.prototypes.as_ref()?.freeze_epochs, recipe.schedule.epochs);
     (frozen >= epochs as f64).then(|| {
         format!("prototypes.freeze_epochs is {frozen} of {epochs} epochs: the prototypes never move; lower it")

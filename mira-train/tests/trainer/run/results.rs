@@ -214,6 +214,9 @@ fn a_dry_run_is_a_recipe_and_writes_nothing() {
     let parts = succeeds(&mut sandbox.tiny("run", &parts));
     let said = "over 10 images of all views of one size, not over the 40 of a step: train.accumulation_steps is 4";
     assert!(parts.contains(said), "{parts}");
+    let frozen = ["--dry-run", "--set", "prototypes.freeze_epochs=4"];
+    let frozen = succeeds(&mut sandbox.tiny("run", &frozen));
+    assert!(frozen.contains("the prototypes never move; lower it"), "{frozen}");
 }
 
 #[test]
