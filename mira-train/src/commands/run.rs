@@ -187,7 +187,7 @@ fn command_of(args: &RunArgs, out: &Path) -> String {
 fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
     let (num_images, note) = images_to_count(recipe)?;
     let notes = note.into_iter().chain(train::frozen_for_ever(recipe));
-    let note: String = notes.map(|note| format!("# note         {note}\n")).collect();
+    let note = notes.fold(String::new(), |notes, note| notes + "# note         " + &note + "\n");
     let cost = cost(recipe, num_images, Some(measure_flops()?))?;
     Ok(note + &dry_run(recipe, &cost))
 }
