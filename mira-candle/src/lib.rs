@@ -42,7 +42,7 @@
 //! let assigner = CandleAssigner::new(Mira::default());
 //! let (first, report) = assigner.assign(&logits[0])?;
 //! let (second, _) = assigner.assign(&logits[1])?;
-//! assert!(report.certificate.log_ratio_bound < 1e-5); // no |log w − log w*| is larger
+//! assert!(report.certificate.log_ratio_bound < 1e-5); // no |log w − log w*| is larger, but by what rounding may add
 //!
 //! let loss = swapped_prediction_loss(&logits, &[first, second], 0.1)?;
 //! let gradients = loss.backward()?;

@@ -63,6 +63,18 @@ pub enum Error {
         /// Columns given.
         num_prototypes: usize,
     },
+    /// Memory that the system does not give.
+    #[error(
+        "{what} for {shape} takes {bytes} bytes of memory, which are not to be had; split the batch, or free some"
+    )]
+    OutOfMemory {
+        /// What was to be made: a workspace, an assignment.
+        what: &'static str,
+        /// For which shape.
+        shape: Shape,
+        /// How much it takes.
+        bytes: usize,
+    },
     /// More elements than memory can address.
     #[error(
         "{batch} rows × {num_prototypes} prototypes is more than memory can address; split the batch"

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! so a poor `u` can only make the verdict worse, never wrong. For Sinkhorn–Knopp the assignment is rounded to the transport
-//! polytope (Altschuler, Weed, Rigollet 2017, Algorithm 2) and the gap is `ε KL(rounded ‖ P(f))`, which equals primal − dual.
+//! polytope (Altschuler, Weed, Rigollet 2017, Algorithm 2) and the gap is `ε KL(rounded ‖ P(f))`, which equals primal − dual. It is one of the plan made
+//! of the labels, which for few rows may be good whatever the labels are: those are judged by `label_kl_bound` and `marginal_error`.
 
 use num_traits::{AsPrimitive, Float};
 

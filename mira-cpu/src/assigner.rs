@@ -113,7 +113,7 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
     }
 
     fn workspace(&self, shape: Shape) -> Result<CpuWorkspace<A>, Error> {
-        Ok(CpuWorkspace::new(shape))
+        Ok(CpuWorkspace::new(shape)?)
     }
 
     fn assign_into(
@@ -159,8 +159,12 @@ impl<L: Logit, A: Real> Assigner for CpuAssigner<L, A> {
 
     fn output(&self, shape: Shape) -> Result<Array2<A>, Error> {
         let dim = (shape.batch(), shape.num_prototypes());
-        Ok(Array2::from_shape_vec(dim, memory::zeroed(shape.len()))
-            .expect("as many elements as the shape has"))
+        let zeros = memory::zeroed(shape.len()).map_err(|_| mira_core::Error::OutOfMemory {
+            what: "an assignment",
+            shape,
+            bytes: size_of::<A>().saturating_mul(shape.len()),
+        })?;
+        Ok(Array2::from_shape_vec(dim, zeros).expect("as many elements as the shape has"))
     }
 
     fn as_assignment(output: &mut Array2<A>) -> ArrayViewMut2<'_, A> {

@@ -3,6 +3,7 @@
 use mira_core::{Error, FixedPoint, Shape};
 
 use crate::element::Real;
+use crate::memory;
 use crate::rows::BlockStats;
 use mira_simd::padded;
 
@@ -37,13 +38,22 @@ pub(crate) struct Memory<A> {
 }
 
 impl<A: Real> CpuWorkspace<A> {
-    pub(crate) fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Result<Self, Error> {
         // Block size depends on the shape alone, so results do not depend on the number of threads. Small batches get small
         // blocks to have some parallelism; large ones at most 64 rows, which bounds the error of their f32 sums.
         let block_rows = (shape.batch() / 8).clamp(8, 64);
         let num_blocks = shape.batch().div_ceil(block_rows);
         let k = shape.num_prototypes();
-        Self {
+        let of_k = size_of::<A>() * (num_blocks + 1) + size_of::<f64>() * (3 * num_blocks + 32);
+        let of_block = size_of::<BlockStats>() + size_of::<Option<Error>>();
+        let bytes = of_k
+            .saturating_mul(padded(k))
+            .saturating_add(of_block.saturating_mul(num_blocks))
+            .saturating_add(size_of::<f64>().saturating_mul(shape.batch()));
+        if !memory::is_there(bytes) {
+            return Err(Error::OutOfMemory { what: "a workspace", shape, bytes });
+        }
+        Ok(Self {
             shape,
             block_rows,
             fixed_point: FixedPoint::new(k),
@@ -56,7 +66,7 @@ impl<A: Real> CpuWorkspace<A> {
                 errors: vec![None; num_blocks],
                 log_domain: vec![0.0; (3 * num_blocks + 1) * k],
             },
-        }
+        })
     }
 
     /// The shape this memory is for.

@@ -403,6 +403,20 @@ fn the_centrings_labels_are_as_near_as_said() {
     }
 }
 
+#[test]
+fn memory_that_is_not_there_is_an_error() {
+    let huge = shape(1 << 40, 1 << 10);
+    let assigner = CpuAssigner::<f32>::new(Mira::default());
+    let errors = [assigner.workspace(huge).err(), assigner.output(huge).err()];
+    for (error, name) in errors.into_iter().zip(["a workspace", "an assignment"]) {
+        let is_it = matches!(
+            &error,
+            Some(CpuError::Core(Error::OutOfMemory { what, shape, .. })) if *what == name && *shape == huge
+        );
+        assert!(is_it, "{name}: {error:?}");
+    }
+}
+
 /// What the centres of all prototypes have in common costs no digits.
 #[test]
 fn a_common_centre_costs_nothing() {

@@ -221,6 +221,13 @@ impl AssignReport {
                 let remedy = if dtype == "f4" { "; f8 logits get an f8 answer" } else { "" };
                 format!("the solver converged, but for W as written the {short}{remedy}")
             }
+            StopRule::Tolerance { max_sweeps, .. }
+                if n < max_sweeps && self.method == "sinkhorn" && distance > 1e3 * allowance =>
+            {
+                format!(
+                    "not converged: the {short} and falls no more after {n} sweeps: with the prototypes that logits of −inf forbid, none has equal usage; forbid less, or take --method mira"
+                )
+            }
             StopRule::Tolerance { max_sweeps, .. } if n < max_sweeps => format!(
                 "not converged: the {short} after {n} sweeps, and rounding in {dtype} allows no better"
             ),
@@ -256,6 +263,9 @@ fn unit_roundoff(dtype: &str) -> f64 {
 /// Four significant digits, however small or large.
 fn significant(value: f64) -> String {
     let rounded = format!("{value:.3e}").parse().unwrap_or(value);
+    if value < 1.0 && rounded >= 1.0 {
+        return value.to_string(); // β = 0.9999999 is not 1
+    }
     if (1e-3..1e6).contains(&rounded.abs()) || rounded == 0.0 {
         rounded.to_string()
     } else {
@@ -301,7 +311,16 @@ impl fmt::Display for AssignReport {
             "KL(row ‖ optimal row)"
         };
         for (name, value, meaning) in [
-            ("log-ratio bound", c.log_ratio_bound, "no |log w − log optimal w| is larger"),
+            (
+                "log-ratio bound",
+                c.log_ratio_bound,
+                // No label of f64 is further from another.
+                if c.log_ratio_bound > 745.0 {
+                    "says nothing: for Sinkhorn–Knopp it grows with e^(span of a row/epsilon)"
+                } else {
+                    "no |log w − log optimal w| is larger"
+                },
+            ),
             (
                 "label KL bound",
                 c.label_kl_bound,
@@ -315,7 +334,12 @@ impl fmt::Display for AssignReport {
             writeln!(f, "{name:<16} {value:<9} {meaning}")?;
         }
         if let Some(objective) = self.objective {
-            writeln!(f, "{:<16} {objective:.6}", "objective")?;
+            let objective = if objective.abs() < 1e6 {
+                format!("{objective:.6}")
+            } else {
+                format!("{objective:.6e}")
+            };
+            writeln!(f, "{:<16} {objective}", "objective")?;
         }
         writeln!(
             f,

@@ -299,3 +299,32 @@ fn small_parameters_are_not_shown_as_none() {
     assert!(shown(&["--beta", "0.00012346"]).contains("beta 1.235e-4"));
     assert!(shown(&["--beta", "0"]).contains("beta 0, "));
 }
+
+/// Sentences are of the numbers that they stand beside.
+#[test]
+fn the_summary_says_what_its_numbers_mean() {
+    let shape = (20, 5);
+    let sandbox = Sandbox::new();
+    let logits: Vec<f64> = (0..100).map(|i| f64::from(i * 7919 % 1009) / 1009.0).collect();
+    sandbox.write("s.npy", &npy("<f8", Order::C, shape, &logits));
+    let without = |column: usize| {
+        let of = |(i, x): (usize, &f64)| if i % 5 == column { f64::NEG_INFINITY } else { *x };
+        logits.iter().enumerate().map(of).collect::<Vec<f64>>()
+    };
+    sandbox.write("never.npy", &npy("<f8", Order::C, shape, &without(2)));
+    // No plan uses a prototype as much as the others that no row may use: more sweeps are no remedy.
+    let ran = sandbox.run("never.npy", &["--method", "sinkhorn", "--epsilon", "0.5"]).succeeds();
+    assert!(ran.stderr.contains("none has equal usage"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--max-sweeps"), "{}", ran.stderr);
+    let sharp = sandbox.run("s.npy", &["--method", "sinkhorn", "--epsilon", "0.01"]).succeeds();
+    assert!(sharp.stdout.contains("says nothing"), "{}", sharp.stdout);
+    let soft = sandbox.run("s.npy", &["--method", "sinkhorn", "--epsilon", "1"]).succeeds();
+    assert!(soft.stdout.contains("no |log w"), "{}", soft.stdout);
+    let near_one = sandbox.run("s.npy", &["--beta", "0.9999999", "--iterations", "3"]).succeeds();
+    assert!(near_one.stdout.contains("beta 0.9999999,"), "{}", near_one.stdout);
+    let large: Vec<f64> = logits.iter().map(|x| 1e30 * x).collect();
+    sandbox.write("large.npy", &npy("<f8", Order::C, shape, &large));
+    let large = sandbox.run("large.npy", &["--iterations", "3"]).succeeds();
+    let objective = large.stdout.lines().find(|line| line.starts_with("objective")).expect("one");
+    assert!(objective.contains('e') && objective.len() < 40, "{objective}");
+}
