@@ -26,7 +26,7 @@ pub enum StopRule {
         /// The bound to reach, [`rounding_allowance`](crate::Certificate::rounding_allowance) included; `None` is the arithmetic's default: 1e-5 in f32,
         /// 1e-10 in f64. Rounding alone adds `8u/(1−β)`, with u = 2⁻²⁴ in f32: 1.4e-6 at β = 2/3, and more than 1e-5 above β = 0.952. In f64 log weights in
         /// the hundreds (logits of ±1e4, say) add more than 1e-10. Out of reach, the iteration ends where it is as near as rounding lets it be, with
-        /// [`Status::MaxIterations`](crate::Status::MaxIterations). To a marginal error rounding adds `8u`.
+        /// [`Status::Stalled`](crate::Status::Stalled). To a marginal error rounding adds `8u`.
         tolerance: Option<f64>,
         /// Cap on the sweeps.
         #[cfg_attr(feature = "serde", serde(default = "default_max_sweeps"))]

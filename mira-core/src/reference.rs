@@ -113,7 +113,12 @@ impl<T: AsPrimitive<f64>> Assigner for Reference<T> {
         }
         let certificate = ws.certificate(&problem, &self.method);
         ws.report = Some(Report {
-            status: ws.status(&self.method, &certificate),
+            status: Status::of(
+                ws.is_within(&self.method, &certificate),
+                iterations,
+                self.method.stop(),
+                false,
+            ),
             iterations,
             passes,
             certificate,
@@ -319,9 +324,7 @@ impl ReferenceWorkspace {
                         stands_still = certificate.marginal_error > (1.0 - 1e-6) * lately;
                         lately = certificate.marginal_error;
                     }
-                    count >= max_sweeps
-                        || stands_still
-                        || self.status(method, &certificate) == Status::Converged
+                    count >= max_sweeps || stands_still || self.is_within(method, &certificate)
                 }
             };
             if done {
@@ -361,10 +364,11 @@ pub(crate) fn row_span<T: AsPrimitive<f64>>(logits: Matrix<'_, T>) -> f64 {
 }
 
 impl ReferenceWorkspace {
-    fn status(&self, method: &Method, certificate: &Certificate) -> Status {
+    /// Whether the certificate is within the tolerance.
+    fn is_within(&self, method: &Method, certificate: &Certificate) -> bool {
         let exponent = largest_exponent(&self.log_weights, &self.log_marginal);
         let default = Arithmetic::F64.default_tolerance;
-        let within = match (method, method.stop()) {
+        match (method, method.stop()) {
             (Method::Softmax(_) | Method::Centered(_), _) => true,
             (_, StopRule::DualityGap { tolerance, .. }) => certificate.duality_gap <= tolerance,
             (method, stop) => {
@@ -381,8 +385,7 @@ impl ReferenceWorkspace {
                 };
                 distance <= tolerance
             }
-        };
-        if within { Status::Converged } else { Status::MaxIterations }
+        }
     }
 }
 

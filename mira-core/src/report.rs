@@ -1,6 +1,6 @@
 //! What an assigner says about its last answer.
 
-use crate::Certificate;
+use crate::{Certificate, StopRule};
 
 /// Whether the stop rule's tolerance was met.
 ///
@@ -9,11 +9,30 @@ use crate::Certificate;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Status {
     /// The certificate is within the tolerance.
     Converged,
-    /// The sweeps ran out, or the arithmetic's noise floor was reached first; the certificate says how far it got.
+    /// The sweeps ran out first; the certificate says how far they got. More sweeps, or a tolerance as stop rule instead of a fixed number, are the remedy.
     MaxIterations,
+    /// The iteration stood still above the tolerance, and ended with sweeps left; the certificate says where. No number of sweeps is a remedy: rounding
+    /// allows no better (f64 does, or a looser tolerance), or forbidden entries leave no assignment with equal usage (Sinkhorn–Knopp; MIRA always has one).
+    Stalled,
+}
+
+impl Status {
+    /// Of a run that was `within` its tolerance or not when it ended after so many iterations.
+    pub(crate) fn of(within: bool, iterations: usize, stop: StopRule, is_cut_short: bool) -> Self {
+        match stop {
+            _ if within => Self::Converged,
+            StopRule::Tolerance { max_sweeps, .. } | StopRule::DualityGap { max_sweeps, .. }
+                if iterations < max_sweeps && !is_cut_short =>
+            {
+                Self::Stalled
+            }
+            _ => Self::MaxIterations,
+        }
+    }
 }
 
 impl std::fmt::Display for Status {
@@ -21,6 +40,7 @@ impl std::fmt::Display for Status {
         f.write_str(match self {
             Self::Converged => "converged",
             Self::MaxIterations => "max_iterations",
+            Self::Stalled => "stalled",
         })
     }
 }
@@ -31,6 +51,7 @@ impl std::fmt::Display for Status {
 /// every rank.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Report {
     /// Whether the tolerance was met.
     pub status: Status,

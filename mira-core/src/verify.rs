@@ -21,6 +21,7 @@ use crate::{Error, Matrix, Method};
 /// What [`verify`] found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Verification {
     /// Bounds for the assignment given: `log_ratio_bound` for its elements as they are, what the rows' sums lack of 1 included, the others for its rows
     /// renormalised in f64. `rounding_allowance` is this verifier's own: a first-order worst case of its f64 arithmetic, to be added to `log_ratio_bound`.

@@ -360,6 +360,8 @@ impl Plan {
             arithmetic: Arithmetic::F32,
             iterations: count(control.count),
             passes: count(control.passes),
+            // The last decision is taken with two passes left, of which the log domain may need both.
+            is_cut_short: control.passes >= self.params.max_passes - 1,
             mean_log_row: control.mean_log_row,
             mean_log_partition: wanted.then_some(summary.mean_log_partition),
             row_span: control.row_span,

@@ -74,6 +74,8 @@ pub struct Outcome {
     pub iterations: usize,
     /// As [`Report::passes`].
     pub passes: usize,
+    /// Whether something else than the method's own rule limits the passes, and may have ended the run.
+    pub is_cut_short: bool,
     /// Mean over rows of `log Σ_l e^{a_l + S_il/ε}`, `a` being the log weights.
     pub mean_log_row: f64,
     /// Mean over rows of `log Σ_l exp(S_il/τ)` if MIRA's objective is wanted.
@@ -93,6 +95,7 @@ impl FixedPoint {
             arithmetic: finished.arithmetic,
             iterations: finished.iterations,
             passes: finished.passes,
+            is_cut_short: false,
             mean_log_row: finished.mean_log_row,
             mean_log_partition: finished.mean_log_partition,
             row_span: finished.row_span,
@@ -137,7 +140,7 @@ impl Outcome {
             _ => certificate.log_ratio_bound + certificate.rounding_allowance <= target.tolerance,
         };
         Report {
-            status: if within { Status::Converged } else { Status::MaxIterations },
+            status: Status::of(within, self.iterations, self.method.stop(), self.is_cut_short),
             iterations: self.iterations,
             passes: self.passes,
             certificate,

@@ -31,8 +31,9 @@ Examples:
   mira-train assign logits.npy --method sinkhorn --iterations 3 --report -
       SwAV's assignment; its certificate as JSON on stdout
 
-Exit codes: 0 done (an answer not proven to the tolerance has status max_iterations and a warning on stderr),
-1 failure inside, 2 input or flags to be corrected. An output file appears complete or not at all.";
+Exit codes: 0 done (an answer not proven to the tolerance has status max_iterations, or stalled
+where more sweeps are no remedy, and a warning on stderr), 1 failure inside, 2 input or flags to be corrected.
+An output file appears complete or not at all.";
 
 /// Flags of `mira-train assign`.
 #[derive(Args, Clone, Debug)]

@@ -182,10 +182,11 @@ impl AssignReport {
     fn judged(&self, slack: f64) -> Status {
         let slack = if slack <= self.tolerance { slack } else { 0.0 };
         let is_within = self.distance().1 <= self.tolerance + slack;
-        if is_within && self.allowance() <= self.tolerance {
-            Status::Converged
-        } else {
-            Status::MaxIterations
+        match self.stop {
+            _ if is_within && self.allowance() <= self.tolerance => Status::Converged,
+            StopRule::Sweeps(_) => Status::MaxIterations,
+            // The solver had converged; what it wrote cannot say more.
+            _ => Status::Stalled,
         }
     }
 
@@ -221,14 +222,16 @@ impl AssignReport {
                 let remedy = if dtype == "f4" { "; f8 logits get an f8 answer" } else { "" };
                 format!("the solver converged, but for W as written the {short}{remedy}")
             }
-            StopRule::Tolerance { max_sweeps, .. }
-                if n < max_sweeps && self.method == "sinkhorn" && distance > 1e3 * allowance =>
+            StopRule::Tolerance { .. }
+                if self.solver.status == Status::Stalled
+                    && self.method == "sinkhorn"
+                    && distance > 1e3 * allowance =>
             {
                 format!(
                     "not converged: the {short} and falls no more after {n} sweeps: with the prototypes that logits of −inf forbid, none has equal usage; forbid less, or take --method mira"
                 )
             }
-            StopRule::Tolerance { max_sweeps, .. } if n < max_sweeps => format!(
+            StopRule::Tolerance { .. } if self.solver.status == Status::Stalled => format!(
                 "not converged: the {short} after {n} sweeps, and rounding in {dtype} allows no better"
             ),
             StopRule::Tolerance { .. } if is_above => format!(

@@ -257,7 +257,7 @@ pub(crate) fn a_prototype_masked_by_a_huge_number_spoils_no_other<B: Backend>() 
         let sinkhorn = Sinkhorn::new(1.0).expect("valid").into();
         let ours = B::assign(sinkhorn, shape(4, 3), &logits).expect("valid logits");
         if mask == f64::NEG_INFINITY {
-            assert_eq!(ours.report.status, Status::MaxIterations, "{}: no such plan", B::NAME);
+            assert_eq!(ours.report.status, Status::Stalled, "{}: no such plan", B::NAME);
             continue;
         }
         let near = logits.map(|s| if s == mask { -1.0 } else { s });
@@ -266,7 +266,7 @@ pub(crate) fn a_prototype_masked_by_a_huge_number_spoils_no_other<B: Backend>() 
         // Weights as large as that are not known to a nat; which is no reason to say that they are.
         let is_right = tv <= 2e-5;
         let status = ours.report.status;
-        assert!(is_right || status == Status::MaxIterations, "{}: {mask:e}: {tv:e}", B::NAME);
+        assert!(is_right || status != Status::Converged, "{}: {mask:e}: {tv:e}", B::NAME);
         assert!(is_right || mask < -1e10, "{}: {mask:e}: total variation {tv:e}", B::NAME);
         assert!(status == Status::Converged || mask < -1e5, "{}: {mask:e}: {ours:?}", B::NAME);
     }
