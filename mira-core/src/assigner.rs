@@ -21,7 +21,7 @@ use crate::{Error, Method, Report, Shape};
 /// ```
 ///
 /// # Writing a backend
-/// Implement the types and required methods, then run the conformance suite (`tests/suite/conformance`) over it. For a
+/// Implement the types and required methods, then run the suite over it: the crate `mira-conformance` is all that every backend must do, as tests. For a
 /// backend driven from the host, [`FixedPoint`](crate::FixedPoint) provides the iteration: only one pass over the rows is left to write
 /// ([`Sweep`](crate::Sweep)).
 pub trait Assigner {

@@ -8,20 +8,13 @@ use half::{bf16, f16};
 use mira_candle::{CandleAssigner, Error as CandleError, Workspace};
 use mira_core::{Assigner, Collective, Method, Shape};
 
-use crate::support::{Answer, Backend, Distributed, Failure, IN_F32, IN_F64, Limits, to_f32};
+use mira_conformance::problem::to_f32;
+use mira_conformance::{Answer, Backend, Distributed, Failure, IN_F32, IN_F64, Limits};
 
-impl From<CandleError> for Failure {
-    fn from(error: CandleError) -> Self {
-        match error {
-            CandleError::Core(error) => Self::Core(error),
-            other => Self::Backend(other.to_string()),
-        }
-    }
-}
-
-impl From<candle_core::Error> for Failure {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Backend(error.to_string())
+fn failure(error: CandleError) -> Failure {
+    match error {
+        CandleError::Core(error) => Failure::Core(error),
+        other => Failure::Backend(other.to_string()),
     }
 }
 
@@ -32,7 +25,7 @@ fn one(
     shape: Shape,
     logits: &[f64],
     dtype: DType,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, CandleError> {
     let dims = (shape.batch(), shape.num_prototypes());
     // Rounded on the CPU, as `Backend::stored` says.
     let logits = Tensor::from_slice(logits, dims, &Device::Cpu)?.to_dtype(dtype)?;
@@ -78,7 +71,10 @@ macro_rules! candle_backend {
                 let mut workspace = assigner.workspace(shape).expect("memory for a small problem");
                 batches
                     .iter()
-                    .map(|logits| one(&assigner, &mut workspace, shape, logits, DType::$logits))
+                    .map(|logits| {
+                        one(&assigner, &mut workspace, shape, logits, DType::$logits)
+                            .map_err(failure)
+                    })
                     .collect()
             }
         }
@@ -98,8 +94,8 @@ macro_rules! distributed_backend {
                 collective: Arc<dyn Collective>,
             ) -> Result<Answer, Failure> {
                 let assigner = Self::assigner(method).with_collective(collective);
-                let mut workspace = assigner.workspace(shape)?;
-                one(&assigner, &mut workspace, shape, logits, DType::$logits)
+                let mut workspace = assigner.workspace(shape).map_err(failure)?;
+                one(&assigner, &mut workspace, shape, logits, DType::$logits).map_err(failure)
             }
         }
     };

@@ -10,25 +10,18 @@ use mira_core::{
 };
 use ndarray::{Array2, ArrayView2, s};
 
-use crate::oracle;
-use crate::support::{
-    Answer, Backend, Distributed, Failure, IN_F32, IN_F64, Kind, Limits, Problem, shape, to_f32,
-    total_variation,
-};
+use mira_conformance::definitions::total_variation;
+use mira_conformance::oracle;
+use mira_conformance::problem::{Kind, Problem, shape, to_f32};
+use mira_conformance::{Answer, Backend, Distributed, Failure, IN_F32, IN_F64, Limits};
 
 mod numbers;
 
-impl From<CpuError> for Failure {
-    fn from(error: CpuError) -> Self {
-        match error {
-            CpuError::Core(error) => Self::Core(error),
-            other => Self::Backend(other.to_string()),
-        }
+fn failure(error: CpuError) -> Failure {
+    match error {
+        CpuError::Core(error) => Failure::Core(error),
+        other => Failure::Backend(other.to_string()),
     }
-}
-
-fn backend_error(error: impl std::fmt::Display) -> Failure {
-    Failure::Backend(error.to_string())
 }
 
 /// A backend of logits `$logits` and assignments `$element`, `$from` and `$to` converting a logit from and to f64.
@@ -42,11 +35,10 @@ macro_rules! cpu_backend {
                 workspace: &mut <CpuAssigner<$logits, $element> as Assigner>::Workspace,
                 shape: Shape,
                 logits: &[f64],
-            ) -> Result<Answer, Failure> {
+            ) -> Result<Answer, CpuError> {
                 let (rows, columns) = (shape.batch(), shape.num_prototypes());
                 let logits: Vec<$logits> = logits.iter().map(|s| $from(*s)).collect();
-                let view =
-                    ArrayView2::from_shape((rows, columns), &logits).map_err(backend_error)?;
+                let view = ArrayView2::from_shape((rows, columns), &logits).expect("as many");
                 let mut assignment = Array2::<$element>::zeros((rows, columns));
                 assigner.assign_into(view, assignment.view_mut(), workspace)?;
                 Ok(Answer {
@@ -78,7 +70,9 @@ macro_rules! cpu_backend {
                 let mut workspace = assigner.workspace(shape).expect("memory for a small problem");
                 batches
                     .iter()
-                    .map(|logits| Self::one(&assigner, &mut workspace, shape, logits))
+                    .map(|logits| {
+                        Self::one(&assigner, &mut workspace, shape, logits).map_err(failure)
+                    })
                     .collect()
             }
         }
@@ -93,8 +87,8 @@ macro_rules! cpu_backend {
                 let assigner = CpuAssigner::<$logits, $element>::new(method)
                     .with_objective(true)
                     .with_collective(collective);
-                let mut workspace = assigner.workspace(shape)?;
-                Self::one(&assigner, &mut workspace, shape, logits)
+                let mut workspace = assigner.workspace(shape).map_err(failure)?;
+                Self::one(&assigner, &mut workspace, shape, logits).map_err(failure)
             }
         }
     };

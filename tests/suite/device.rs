@@ -9,7 +9,8 @@ use mira::cuda::{
 };
 use mira_core::{Assigner, Collective, Method, Mira, Shape, SingleProcess};
 
-use crate::support::{Answer, Backend, Distributed, Failure, IN_F32, Limits, shape, to_f32};
+use mira_conformance::problem::{shape, to_f32};
+use mira_conformance::{Answer, Backend, Distributed, Failure, IN_F32, Limits};
 
 static STREAM: LazyLock<Arc<CudaStream>> = LazyLock::new(|| {
     let context = device(0).unwrap_or_else(|e| panic!("feature `cuda` tests a device: {e}"));
@@ -24,12 +25,10 @@ static STREAM: LazyLock<Arc<CudaStream>> = LazyLock::new(|| {
 /// Users of all kernels of assignments, which so stay loaded: the driver takes seconds to compile them, and tests of ranks have deadlines.
 static KERNELS: OnceLock<(CudaAssigner, CudaWorkspace)> = OnceLock::new();
 
-impl From<CudaError> for Failure {
-    fn from(error: CudaError) -> Self {
-        match error {
-            CudaError::Core(error) => Self::Core(error),
-            other => Self::Backend(other.to_string()),
-        }
+fn failure(error: CudaError) -> Failure {
+    match error {
+        CudaError::Core(error) => Failure::Core(error),
+        other => Failure::Backend(other.to_string()),
     }
 }
 
@@ -39,9 +38,9 @@ fn assign<L: Logit>(
     stream: &Arc<CudaStream>,
     shape: Shape,
     batches: &[Vec<L>],
-) -> Result<Vec<Result<Answer, Failure>>, Failure> {
+) -> Result<Vec<Result<Answer, Failure>>, CudaError> {
     let mut workspace = assigner.workspace(shape)?;
-    let answers = batches.iter().map(|logits| {
+    let mut one = |logits: &Vec<L>| {
         let logits = DeviceMatrix::from_host(stream, shape, logits)?;
         let mut assignment = assigner.output(shape)?;
         assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace)?;
@@ -50,8 +49,8 @@ fn assign<L: Logit>(
             assignment: assignment.to_host()?.iter().map(|w| f64::from(*w)).collect(),
             log_weights: assigner.log_weights(&workspace, 0)?,
         })
-    });
-    Ok(answers.collect())
+    };
+    Ok(batches.iter().map(|logits| one(logits).map_err(failure)).collect())
 }
 
 macro_rules! device_backend {
@@ -97,11 +96,12 @@ macro_rules! device_backend {
                 logits: &[f64],
                 collective: Arc<dyn Collective>,
             ) -> Result<Answer, Failure> {
-                let stream = STREAM.context().new_stream().map_err(CudaError::from)?;
-                let assigner = CudaAssigner::<$logits, f32>::new(method, &stream)?
+                let stream = STREAM.context().new_stream().expect("a stream");
+                let assigner = CudaAssigner::<$logits, f32>::new(method, &stream)
+                    .map_err(failure)?
                     .with_collective(Arc::new(ThroughHost(collective)));
                 let logits: Vec<$logits> = logits.iter().map(|s| $store(*s)).collect();
-                let answers = assign(&assigner, &stream, shape, &[logits])?;
+                let answers = assign(&assigner, &stream, shape, &[logits]).map_err(failure)?;
                 answers.into_iter().next().expect("one batch")
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mira_core::{Arithmetic, Collective, FixedPoint, Method, Shape, SingleProcess};
 
 use crate::rows::Rows;
-use crate::support::{Answer, Backend, Distributed, Failure, IN_F64, Limits};
+use mira_conformance::{Answer, Backend, Distributed, Failure, IN_F64, Limits};
 
 pub(crate) struct Driven;
 

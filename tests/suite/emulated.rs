@@ -14,11 +14,10 @@ use mira_cuda::params::{self, Control, KVector};
 use mira_cuda::plan::{CERTIFY, Dtype, Hardware, LOG_PARTITION, Plan, Ranks};
 use mira_cuda_emulation::{Element, Guarded, launch};
 
-use crate::oracle;
-use crate::support::{
-    Answer, Backend, Distributed, Failure, IN_F32, Kind, Limits, Problem, shape, to_f32,
-    total_variation,
-};
+use mira_conformance::definitions::total_variation;
+use mira_conformance::oracle;
+use mira_conformance::problem::{Kind, Problem, shape, to_f32};
+use mira_conformance::{Answer, Backend, Distributed, Failure, IN_F32, Limits};
 
 /// Few blocks with little shared memory: some rows stay on chip, some do not, and blocks have several row blocks.
 const SMALL: Hardware = Hardware { multiprocessors: 3, shared_memory: 12 << 10, threads: 64 };

@@ -5,11 +5,12 @@ use mira_core::{
 };
 use proptest::prelude::*;
 
-use crate::optimum;
-use crate::support::{
-    Kind, Problem, Random, exp, f64_noise, for_all, kl, log_assignment, log_marginal, mean_kl,
-    mira_objective, problems_of, sinkhorn_dual, sinkhorn_objective, span,
+use mira_conformance::definitions::{
+    exp, f64_noise, kl, log_assignment, log_marginal, mean_kl, mira_objective, sinkhorn_dual,
+    sinkhorn_objective, span,
 };
+use mira_conformance::optimum;
+use mira_conformance::problem::{Kind, Problem, Random, for_all, problems_of};
 
 fn problems() -> impl Strategy<Value = Problem> {
     problems_of(&[Kind::Gaussian, Kind::Cosine, Kind::Clusters], 16, |s| s)
@@ -25,7 +26,7 @@ fn arbitrary_weights(problem: &Problem) -> Vec<f64> {
 /// `log u = −((1−β)/β) a`, normalised.
 fn log_u(beta: f64, a: &[f64]) -> Vec<f64> {
     let log_u: Vec<f64> = a.iter().map(|a| -a * (1.0 - beta) / beta).collect();
-    let mass = crate::support::log_sum_exp(&log_u);
+    let mass = mira_conformance::definitions::log_sum_exp(&log_u);
     log_u.iter().map(|l| l - mass).collect()
 }
 
@@ -89,7 +90,7 @@ fn mira_bounds_hold_at_arbitrary_weights() {
         let row_terms = log_p.chunks_exact(k).map(|row| {
             let terms: Vec<f64> =
                 row.iter().zip(&log_u).map(|(p, u)| p / (1.0 - beta) - gamma * u).collect();
-            crate::support::log_sum_exp(&terms)
+            mira_conformance::definitions::log_sum_exp(&terms)
         });
         let dual = -(1.0 - beta) * row_terms.sum::<f64>() / problem.shape.batch() as f64;
         let tolerance = slack(&problem) + 1e-12 * (span(&a) + span(&log_u));

@@ -5,8 +5,9 @@ use mira_core::{Assigner, Error, Mira, StopRule};
 use ndarray::Array2;
 
 use super::F64;
-use crate::oracle;
-use crate::support::{Backend, shape};
+use mira_conformance::Backend;
+use mira_conformance::oracle;
+use mira_conformance::problem::shape;
 
 /// A centre that is large against the temperature: weights of thousands, of which f64 rounds the thirteenth digit.
 #[test]
@@ -68,7 +69,7 @@ fn what_underflow_takes_is_less_than_rounding() {
     let ours = F64::assign(method, shape(8, 2), &logits).expect("valid logits");
     let theirs = oracle::answer(method, shape(8, 2), &logits);
     let error = (ours.assignment[1].ln() - theirs.assignment[1].ln()).abs();
-    let bound = |answer: &crate::support::Answer| {
+    let bound = |answer: &mira_conformance::Answer| {
         let certificate = answer.report.certificate;
         certificate.log_ratio_bound + certificate.rounding_allowance
     };

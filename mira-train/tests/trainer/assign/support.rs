@@ -214,7 +214,8 @@ impl Case {
 
 /// Every golden vector of the repository.
 pub(crate) fn golden() -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/assignments.json");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../mira-conformance/golden/assignments.json");
     let golden: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let numbers = |value: &Value| -> Vec<f64> {
         value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use mira_core::{Collective, CollectiveError, Error, Method, Softmax, StopRule, ThreadCollective};
 use proptest::prelude::*;
 
-use crate::support::{
-    Answer, Distributed, Failure, Problem, Random, f64_noise, for_all, problems, shape,
-    total_variation,
-};
+use crate::definitions::{f64_noise, total_variation};
+use crate::problem::{Problem, Random, for_all, problems, shape};
+use crate::{Answer, Distributed, Failure};
 
 /// Longer than any of these tests: a rank that waits this long has been left hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,7 +55,8 @@ fn split(problem: &Problem) -> Vec<Vec<f64>> {
     cuts.windows(2).map(|cut| problem.logits[cut[0] * k..cut[1] * k].to_vec()).collect()
 }
 
-pub(crate) fn ranks_together_are_one_batch<B: Distributed>() {
+/// Uneven parts on two or three ranks: the labels of the whole batch, and one report on all ranks.
+pub fn ranks_together_are_one_batch<B: Distributed>() {
     for_all(40, &problems::<B>(), |problem| {
         let (k, parts) = (problem.num_prototypes(), split(&problem));
         let methods = [
@@ -99,7 +99,8 @@ pub(crate) fn ranks_together_are_one_batch<B: Distributed>() {
     });
 }
 
-pub(crate) fn one_ranks_error_ends_all_ranks<B: Distributed>() {
+/// A NaN on one rank: an error on every rank, soon, and on that rank the one that says where.
+pub fn one_ranks_error_ends_all_ranks<B: Distributed>() {
     B::prepare();
     for_all(24, &(problems::<B>(), any::<bool>()), |(problem, keep_handles)| {
         let (k, mut parts) = (problem.num_prototypes(), split(&problem));
@@ -133,7 +134,7 @@ pub(crate) fn one_ranks_error_ends_all_ranks<B: Distributed>() {
 }
 
 /// Another number of prototypes or another method on one rank.
-pub(crate) fn ranks_that_disagree_are_told<B: Distributed>() {
+pub fn ranks_that_disagree_are_told<B: Distributed>() {
     B::prepare();
     let problem = Problem::random(11, B::stored);
     let wide: Vec<f64> = (0..12).map(|n| B::stored(f64::from(n) / 8.0)).collect();

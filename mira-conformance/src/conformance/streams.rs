@@ -3,14 +3,14 @@
 use mira_core::{Centered, Method, StopRule};
 use proptest::prelude::*;
 
-use crate::support::{
-    Backend, Problem, Random, exp, for_all, log_assignment, problems, total_variation,
-};
+use crate::Backend;
+use crate::definitions::{exp, log_assignment, total_variation};
+use crate::problem::{Problem, Random, for_all, problems};
 
 use super::{methods, tolerance};
 
 /// Also after an error; and the same batch gives the same bits.
-pub(crate) fn a_workspace_can_be_used_again<B: Backend>() {
+pub fn a_workspace_can_be_used_again<B: Backend>() {
     for_all(B::cases(32), &problems::<B>(), |problem| {
         let other = Problem { seed: !problem.seed, ..problem.clone() };
         let other = Problem::new(
@@ -35,7 +35,8 @@ pub(crate) fn a_workspace_can_be_used_again<B: Backend>() {
     });
 }
 
-pub(crate) fn a_warm_start_changes_the_work_not_the_answer<B: Backend>() {
+/// From the last answer's weights fewer sweeps lead to the same answer; a fixed number of sweeps ignores them.
+pub fn a_warm_start_changes_the_work_not_the_answer<B: Backend>() {
     for_all(B::cases(32), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let next: Vec<f64> = {
@@ -77,7 +78,7 @@ pub(crate) fn a_warm_start_changes_the_work_not_the_answer<B: Backend>() {
 }
 
 /// DINO, Eq. 4: `softmax((S − c)/τ)` with the centre of before, then `c ← m c + (1−m) mean S`.
-pub(crate) fn the_centre_follows_the_batches<B: Backend>() {
+pub fn the_centre_follows_the_batches<B: Backend>() {
     for_all(B::cases(32), &problems::<B>(), |problem| {
         let (batch, k, momentum) = (problem.shape.batch(), problem.num_prototypes(), 0.75);
         let method: Method = Centered::new(problem.temperature, momentum).expect("valid").into();

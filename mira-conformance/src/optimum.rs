@@ -1,14 +1,19 @@
 //! The true optimum, by Newton's method on the optimality condition: neither the library's iteration nor its certificates are involved.
 
-use crate::support::{Problem, log_assignment, log_marginal, sinkhorn_dual, span};
+use crate::definitions::{log_assignment, log_marginal, sinkhorn_dual, span};
+use crate::problem::Problem;
 
 /// A point whose distance from optimality is `residual`.
-pub(crate) struct Optimum {
-    pub(crate) log_weights: Vec<f64>,
-    pub(crate) log_w: Vec<f64>,
-    pub(crate) log_marginal: Vec<f64>,
+#[derive(Clone, Debug)]
+pub struct Optimum {
+    /// `a`, natural logarithms of the column weights.
+    pub log_weights: Vec<f64>,
+    /// `log W` there, B × K.
+    pub log_w: Vec<f64>,
+    /// `log w̄` there.
+    pub log_marginal: Vec<f64>,
     /// Span of the optimality condition's residual: 0 at the optimum, the arithmetic's noise where Newton's method has ended.
-    pub(crate) residual: f64,
+    pub residual: f64,
 }
 
 impl Optimum {
@@ -76,7 +81,7 @@ struct Condition {
 }
 
 /// MIRA's optimum for `0 < β < 1`. Plain sweeps contract from anywhere and Newton's method ends it, so this always arrives.
-pub(crate) fn mira(problem: &Problem) -> Optimum {
+pub fn mira(problem: &Problem) -> Optimum {
     let (beta, epsilon) = (problem.beta, problem.epsilon());
     let condition = Condition { slope: (1.0 - beta) / beta };
     let at = |a| Optimum::at(problem, epsilon, a, condition);
@@ -111,7 +116,7 @@ pub(crate) fn mira(problem: &Problem) -> Optimum {
 
 /// The best dual point of Sinkhorn–Knopp found by damped Newton steps along a falling ε. Where columns hardly compete
 /// (ε far below the logits' differences) the optimum may not be reached: `residual` tells.
-pub(crate) fn sinkhorn(problem: &Problem) -> Optimum {
+pub fn sinkhorn(problem: &Problem) -> Optimum {
     let condition = Condition { slope: 0.0 };
     let k = problem.num_prototypes();
     let target = problem.temperature;

@@ -6,12 +6,14 @@ use mira_core::{
 };
 use proptest::prelude::*;
 
-use crate::support::{Backend, Kind, Problem, Random, f64_noise, for_all, problems, shape};
+use crate::Backend;
+use crate::definitions::f64_noise;
+use crate::problem::{Kind, Problem, Random, for_all, problems, shape};
 
 use super::assign;
 
 /// Whatever the stop rule, also with tolerances below what rounding allows: the end is near, and `Converged` means it.
-pub(crate) fn the_status_says_what_the_certificate_says<B: Backend>() {
+pub fn the_status_says_what_the_certificate_says<B: Backend>() {
     for_all(B::cases(32), &(problems::<B>(), -20i32..0), |(problem, exponent)| {
         let (tolerance, max_sweeps) = (10f64.powi(exponent), 60);
         let stops = [
@@ -53,7 +55,7 @@ pub(crate) fn the_status_says_what_the_certificate_says<B: Backend>() {
 }
 
 /// A marginal is computed, labels are rounded: `Converged` speaks of the labels.
-pub(crate) fn converged_marginals_are_those_of_the_labels<B: Backend>() {
+pub fn converged_marginals_are_those_of_the_labels<B: Backend>() {
     let mut num_converged = 0;
     for seed in 0..u64::from(B::cases(64)) {
         let problem = Problem::new(Kind::Gaussian, shape(8, 4), 0.3, 0.5, seed, B::stored);
@@ -75,7 +77,7 @@ pub(crate) fn converged_marginals_are_those_of_the_labels<B: Backend>() {
 }
 
 /// Forbidden entries may leave no plan with equal usage; then more sweeps are no remedy.
-pub(crate) fn without_a_plan_the_iteration_ends_where_it_stands_still<B: Backend>() {
+pub fn without_a_plan_the_iteration_ends_where_it_stands_still<B: Backend>() {
     let never = f64::NEG_INFINITY;
     let mut one_column = Problem::new(Kind::Gaussian, shape(12, 7), 0.3, 0.5, 3, B::stored);
     one_column.logits.iter_mut().skip(2).step_by(7).for_each(|s| *s = never);
@@ -111,7 +113,8 @@ fn verified<B: Backend>(
     verification.map_err(|e| TestCaseError::fail(format!("{method:?}: {e}")))
 }
 
-pub(crate) fn the_verifier_accepts_answers_and_accuses_forgeries<B: Backend>() {
+/// `verify` finds an answer as good as its report says, and none as good that mass was moved in.
+pub fn the_verifier_accepts_answers_and_accuses_forgeries<B: Backend>() {
     for_all(B::cases(32), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let tight = B::tight(problem.beta);
@@ -143,7 +146,7 @@ pub(crate) fn the_verifier_accepts_answers_and_accuses_forgeries<B: Backend>() {
 }
 
 /// At the backend's own weights, in f64: no residual is larger than the bound and what it says rounding may add.
-pub(crate) fn the_allowance_covers_what_f64_finds<B: Backend>() {
+pub fn the_allowance_covers_what_f64_finds<B: Backend>() {
     for_all(B::cases(32), &(problems::<B>(), 1usize..8), |(problem, sweeps)| {
         for stop in [StopRule::Sweeps(sweeps), StopRule::default()] {
             // Of two ε: where the amplification is moderate the bound says something.
@@ -197,7 +200,7 @@ fn is_as_near_as_said<B: Backend>(
 
 /// As delivered, without renormalising: thousands of labels of a row that are alike, and sums of terms that are alike, which are all rounded the same way.
 /// Of rows that are the same the optimum is softmax.
-pub(crate) fn labels_that_are_alike_are_as_near_as_said<B: Backend>() {
+pub fn labels_that_are_alike_are_as_near_as_said<B: Backend>() {
     let (batch, k) = if B::cases(64) < 64 { (2, 300) } else { (64, 3000) };
     let mira = |beta| Method::from(Mira::new(0.225, beta).expect("valid"));
     let softmax = Method::from(Softmax::new(0.225).expect("valid"));
@@ -224,7 +227,7 @@ pub(crate) fn labels_that_are_alike_are_as_near_as_said<B: Backend>() {
 }
 
 /// Two rows that mirror each other have no weights in their optimum: `log w = −log(1 + e^d)` with `d` the logits' difference over ε.
-pub(crate) fn small_labels_are_as_near_as_said<B: Backend>() {
+pub fn small_labels_are_as_near_as_said<B: Backend>() {
     let largest = -(512.0 * B::SMALLEST_NORMAL).ln();
     for share in [0.31, 0.77, 0.99] {
         for (temperature, beta) in [(0.07, 0.0), (0.3, 0.3), (0.9, 2.0 / 3.0)] {

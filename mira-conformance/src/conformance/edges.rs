@@ -3,16 +3,15 @@
 use mira_core::{Centered, Error, Method, Mira, Shape, Sinkhorn, Softmax, Status, StopRule};
 use proptest::prelude::*;
 
+use crate::definitions::{exp, log_assignment, total_variation};
 use crate::oracle;
-use crate::support::{
-    Answer, Backend, Failure, Kind, Problem, Random, exp, for_all, log_assignment, problems,
-    problems_of, shape, total_variation,
-};
+use crate::problem::{Kind, Problem, Random, for_all, problems, problems_of, shape};
+use crate::{Answer, Backend, Failure};
 
 use super::{assign, methods, same_as_the_oracle, tolerance};
 
 /// ±1e4 logits, τ down to 0.02, β up to 0.99.
-pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
+pub fn extreme_logits_stay_finite_and_right<B: Backend>() {
     let extreme = problems_of(&[Kind::Extreme, Kind::Gaussian, Kind::Clusters], 12, B::stored);
     let betas = proptest::sample::select(vec![0.5, 0.9, 0.99]);
     let temperatures = proptest::sample::select(vec![0.02, 0.1, 1.0]);
@@ -54,7 +53,7 @@ pub(crate) fn extreme_logits_stay_finite_and_right<B: Backend>() {
 }
 
 /// From where all but the largest logits vanish to where all are alike; a forbidden prototype gets nothing even there.
-pub(crate) fn any_temperature_leaves_rows_that_sum_to_one<B: Backend>() {
+pub fn any_temperature_leaves_rows_that_sum_to_one<B: Backend>() {
     let temperatures = [1e-30, 1e-12, 1e-10, 1e-4, 1e4, 1e30, 1e38, 1e60];
     for (seed, temperature) in (0..).zip(temperatures) {
         for kind in [Kind::Extreme, Kind::Gaussian] {
@@ -78,7 +77,8 @@ pub(crate) fn any_temperature_leaves_rows_that_sum_to_one<B: Backend>() {
     }
 }
 
-pub(crate) fn one_prototype_takes_everything<B: Backend>() {
+/// K = 1: every label is 1, and nothing is left to prove.
+pub fn one_prototype_takes_everything<B: Backend>() {
     for batch in [1, 2, 33] {
         let problem = Problem::new(Kind::Extreme, shape(batch, 1), 0.02, 0.9, 7, B::stored);
         for method in methods(&problem) {
@@ -93,7 +93,8 @@ pub(crate) fn one_prototype_takes_everything<B: Backend>() {
     }
 }
 
-pub(crate) fn one_row_or_identical_rows_give_back_p<B: Backend>() {
+/// Rows that are all alike: MIRA gives back `softmax(S/τ)`, Sinkhorn–Knopp the uniform row.
+pub fn one_row_or_identical_rows_give_back_p<B: Backend>() {
     for_all(B::cases(48), &(problems::<B>(), 1usize..20), |(problem, copies)| {
         let k = problem.num_prototypes();
         let logits = problem.logits[..k].repeat(copies);
@@ -136,7 +137,8 @@ fn forbid(problem: &Problem) -> Problem {
     Problem { logits, ..problem.clone() }
 }
 
-pub(crate) fn forbidden_prototypes_get_nothing<B: Backend>() {
+/// Entries of −∞ get exactly 0, and a prototype that all rows forbid might as well not be there.
+pub fn forbidden_prototypes_get_nothing<B: Backend>() {
     for_all(B::cases(48), &problems::<B>(), |problem| {
         let problem = forbid(&problem);
         let k = problem.num_prototypes();
@@ -174,7 +176,7 @@ pub(crate) fn forbidden_prototypes_get_nothing<B: Backend>() {
 }
 
 /// It is no reason to leave the linear domain, which would cost a pass: nothing underflowed, so the others' sums can be relied on.
-pub(crate) fn a_prototype_that_every_row_forbids_costs_no_pass<B: Backend>() {
+pub fn a_prototype_that_every_row_forbids_costs_no_pass<B: Backend>() {
     for (batch, k) in [(1, 2), (12, 7), (40, 70)] {
         let few = Problem::new(Kind::Cosine, shape(batch, k - 1), 0.2, 0.6, 11, B::stored);
         let forbidden = k / 2;
@@ -207,7 +209,7 @@ pub(crate) fn a_prototype_that_every_row_forbids_costs_no_pass<B: Backend>() {
 
 /// A prototype whose labels all underflow is not one that every row forbids, though both have sums of 0 in the linear domain: its log weight
 /// follows its marginal.
-pub(crate) fn a_prototype_that_nobody_likes_is_not_forbidden<B: Backend>() {
+pub fn a_prototype_that_nobody_likes_is_not_forbidden<B: Backend>() {
     // Spans just below and far above what exponents hold, in single and double precision: by the logits, or by what a row's total adds to that.
     for span in [60.0, 85.0, 87.0, 95.0, 120.0, 690.0, 709.0, 760.0, 1500.0] {
         let (batch, k) = (9, 40);
@@ -228,7 +230,7 @@ pub(crate) fn a_prototype_that_nobody_likes_is_not_forbidden<B: Backend>() {
 }
 
 /// Code masks by the most negative number of its type as often as by −∞: labels of the other prototypes have nothing to do with which it is.
-pub(crate) fn a_prototype_masked_by_a_huge_number_spoils_no_other<B: Backend>() {
+pub fn a_prototype_masked_by_a_huge_number_spoils_no_other<B: Backend>() {
     // One of four in every row, so that the rest is a problem of its own; most of five.
     let three = [0.0, 0.5, 1.0, 0.1, 0.5, 1.2, 0.6, 0.0, 1.1].map(B::stored);
     let of_two = [0.2, 0.9, 0.7, 0.1, 0.4, 0.5].map(B::stored);
@@ -273,7 +275,7 @@ pub(crate) fn a_prototype_masked_by_a_huge_number_spoils_no_other<B: Backend>() 
 }
 
 /// The bound of Sinkhorn–Knopp has a factor that is infinite with forbidden entries, and one that may be 0: no NaN may come of it.
-pub(crate) fn certificates_with_forbidden_prototypes_are_numbers<B: Backend>() {
+pub fn certificates_with_forbidden_prototypes_are_numbers<B: Backend>() {
     let never = f64::NEG_INFINITY;
     let symmetric: [(Shape, &[f64]); 3] = [
         (shape(2, 2), &[0.5, never, never, 0.5]),
@@ -292,7 +294,8 @@ pub(crate) fn certificates_with_forbidden_prototypes_are_numbers<B: Backend>() {
     }
 }
 
-pub(crate) fn invalid_logits_are_named<B: Backend>() {
+/// NaN and +∞ are `NonFiniteLogit` at the first such place, a row of −∞ is `AllForbidden`.
+pub fn invalid_logits_are_named<B: Backend>() {
     for_all(B::cases(48), &problems::<B>(), |problem| {
         let (k, mut random) = (problem.num_prototypes(), Random::new(problem.seed));
         let (first, second) =

@@ -6,8 +6,10 @@ use std::sync::LazyLock;
 use mira_core::{Method, Mira, Sinkhorn, Softmax, StopRule};
 use serde::Deserialize;
 
+use crate::Backend;
+use crate::definitions::{marginal, total_variation};
 use crate::oracle;
-use crate::support::{Backend, marginal, shape, total_variation};
+use crate::problem::shape;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -72,15 +74,18 @@ impl Case {
     }
 }
 
-pub(crate) fn mira<B: Backend>() {
+/// MIRA: 291 assignments.
+pub fn mira<B: Backend>() {
     check::<B>("mira", 291);
 }
 
-pub(crate) fn sinkhorn<B: Backend>() {
+/// Sinkhorn–Knopp: 91 assignments.
+pub fn sinkhorn<B: Backend>() {
     check::<B>("sinkhorn", 91);
 }
 
-pub(crate) fn softmax<B: Backend>() {
+/// Softmax: 20 assignments.
+pub fn softmax<B: Backend>() {
     check::<B>("softmax", 20);
 }
 

@@ -9,14 +9,16 @@ mod verdicts;
 use mira_core::{Method, Shape, Softmax, StopRule};
 use proptest::prelude::*;
 
+use crate::definitions::{f64_noise, total_variation};
 use crate::oracle;
-use crate::support::{Answer, Backend, Problem, f64_noise, total_variation};
+use crate::problem::Problem;
+use crate::{Answer, Backend};
 
-pub(crate) use answers::*;
-pub(crate) use edges::*;
-pub(crate) use invariances::*;
-pub(crate) use streams::*;
-pub(crate) use verdicts::*;
+pub use answers::*;
+pub use edges::*;
+pub use invariances::*;
+pub use streams::*;
+pub use verdicts::*;
 
 type Checked = Result<(), TestCaseError>;
 

@@ -3,15 +3,18 @@
 use mira_core::{Method, Mira, StopRule};
 use proptest::prelude::*;
 
-use crate::optimum;
-use crate::support::{
-    Backend, Kind, Problem, exp, f64_noise, for_all, log_assignment, log_marginal, marginal,
-    mira_objective, problems, problems_of, sinkhorn_objective, span, total_variation,
+use crate::Backend;
+use crate::definitions::{
+    exp, f64_noise, log_assignment, log_marginal, marginal, mira_objective, sinkhorn_objective,
+    span, total_variation,
 };
+use crate::optimum;
+use crate::problem::{Kind, Problem, for_all, problems, problems_of};
 
 use super::{assign, methods, same_as_the_oracle, tolerance};
 
-pub(crate) fn rows_are_on_the_simplex_and_the_report_describes_them<B: Backend>() {
+/// Every row is a probability distribution; entropy, objective and log weights in the report are those of the assignment delivered.
+pub fn rows_are_on_the_simplex_and_the_report_describes_them<B: Backend>() {
     for_all(B::cases(48), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         for method in methods(&problem) {
@@ -51,7 +54,8 @@ pub(crate) fn rows_are_on_the_simplex_and_the_report_describes_them<B: Backend>(
     });
 }
 
-pub(crate) fn follows_the_oracle_sweep_by_sweep<B: Backend>() {
+/// After any fixed number of sweeps the assignment is the naive f64 oracle's.
+pub fn follows_the_oracle_sweep_by_sweep<B: Backend>() {
     for_all(B::cases(48), &(problems::<B>(), 0usize..12), |(problem, n)| {
         for method in [problem.mira(StopRule::Sweeps(n)), problem.sinkhorn(StopRule::Sweeps(n + 1))]
         {
@@ -62,7 +66,7 @@ pub(crate) fn follows_the_oracle_sweep_by_sweep<B: Backend>() {
 }
 
 /// `log w_ij = log k_ij − (β/(1−β)) log w̄_j + const_i` (Eq. 5), from the assignment alone.
-pub(crate) fn converged_answers_satisfy_the_optimality_condition<B: Backend>() {
+pub fn converged_answers_satisfy_the_optimality_condition<B: Backend>() {
     for_all(B::cases(48), &problems::<B>(), |problem| {
         let (k, gamma) = (problem.num_prototypes(), problem.beta / (1.0 - problem.beta));
         let tight = B::tight(problem.beta);
@@ -88,7 +92,8 @@ pub(crate) fn converged_answers_satisfy_the_optimality_condition<B: Backend>() {
     });
 }
 
-pub(crate) fn beta_zero_is_softmax_and_small_beta_is_near<B: Backend>() {
+/// MIRA without regularisation is `softmax(S/τ)`, after any number of sweeps; and continuous there.
+pub fn beta_zero_is_softmax_and_small_beta_is_near<B: Backend>() {
     for_all(B::cases(48), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let p = exp(&log_assignment(&problem.logits, problem.temperature, &vec![0.0; k]));
@@ -110,7 +115,7 @@ pub(crate) fn beta_zero_is_softmax_and_small_beta_is_near<B: Backend>() {
 }
 
 /// The kernel's ε is held while β → 1: the answers approach Sinkhorn–Knopp's in proportion to 1 − β.
-pub(crate) fn beta_towards_one_approaches_sinkhorn<B: Backend>() {
+pub fn beta_towards_one_approaches_sinkhorn<B: Backend>() {
     let small = problems_of(&[Kind::Cosine, Kind::Clusters], 8, B::stored);
     for_all(B::cases(24), &small, |problem| {
         let (k, epsilon) = (problem.num_prototypes(), problem.temperature.max(0.2));
@@ -132,7 +137,7 @@ pub(crate) fn beta_towards_one_approaches_sinkhorn<B: Backend>() {
 }
 
 /// One more sweep multiplies the bounded span by β at most.
-pub(crate) fn bounds_contract_by_beta<B: Backend>() {
+pub fn bounds_contract_by_beta<B: Backend>() {
     for_all(B::cases(48), &(problems::<B>(), 0usize..8), |(problem, n)| {
         let gamma = problem.beta / (1.0 - problem.beta);
         let bound = |n: usize| {

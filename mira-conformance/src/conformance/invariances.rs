@@ -3,11 +3,14 @@
 use mira_core::{Method, Softmax, StopRule};
 use proptest::prelude::*;
 
-use crate::support::{Backend, Random, for_all, problems, total_variation};
+use crate::Backend;
+use crate::definitions::total_variation;
+use crate::problem::{Random, for_all, problems};
 
 use super::{assign, methods, tolerance};
 
-pub(crate) fn permuting_rows_and_columns_permutes_the_answer<B: Backend>() {
+/// The order of rows and of prototypes is no part of the problem.
+pub fn permuting_rows_and_columns_permutes_the_answer<B: Backend>() {
     for_all(B::cases(32), &problems::<B>(), |problem| {
         let (batch, k) = (problem.shape.batch(), problem.num_prototypes());
         let mut random = Random::new(problem.seed);
@@ -35,7 +38,7 @@ pub(crate) fn permuting_rows_and_columns_permutes_the_answer<B: Backend>() {
 
 /// A constant added to a row changes no softmax and no converged answer; after few sweeps of Sinkhorn–Knopp only a constant
 /// added to everything does not, and the answers after few sweeps do differ otherwise.
-pub(crate) fn shifting_rows_changes_nothing<B: Backend>() {
+pub fn shifting_rows_changes_nothing<B: Backend>() {
     for_all(B::cases(48), &problems::<B>(), |problem| {
         let k = problem.num_prototypes();
         let mut random = Random::new(problem.seed);
