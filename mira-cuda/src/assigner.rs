@@ -33,6 +33,11 @@ unsafe impl DeviceRepr for Params {}
 /// [`new_stream`](cudarc::driver::CudaContext::new_stream) is not watched at all: make streams first. (Workspaces are: their streams wait for each other, but for
 /// captured ones.)
 ///
+/// # In a training step
+/// A launch takes every multiprocessor, so use one stream for assignments. `assign` allocates from the driver's pool, which by default gives memory back whenever somebody waits: in a loop,
+/// `assign_into`. The last assigner and workspace of a context wait for all of it when they are dropped, since only then may code be unloaded: drop them neither during a capture, which that
+/// would end, nor behind another library's collective that hangs.
+///
 /// # Example
 /// ```no_run
 /// use mira_core::{Assigner, Mira, Shape};
@@ -147,7 +152,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     }
 
     /// Passes over the rows that are enqueued for a batch over ranks when the method stops at a tolerance (default 32): at most so
-    /// many are made, and those after the stop cost an exchange each. Ignored without a collective and by [`StopRule::Sweeps`].
+    /// many are made, and those after the stop cost an exchange each, for which NCCL may start a thread of the host. Ignored without a collective and by [`StopRule::Sweeps`].
     #[must_use]
     pub fn with_max_passes(self, max_passes: usize) -> Self {
         Self { max_passes, ..self }

@@ -46,9 +46,11 @@ struct Patience {
     // `found`: what was there instead of `tag`, at `address`.
     DEVICE bool is_over(const void* address, u32 tag, u32 found) {
         Diagnosis& diagnosis = mira_diagnosis;
+        // Written before the launch, so it may lie in a cache. All threads would ask one word of memory otherwise, and what is timed here wait for that.
+        if (diagnosis.patience == 0) return false;
         const u64 both = load_relaxed((const u64*)&diagnosis.patience);
         const u32 patience = (u32)both, gave_up = (u32)(both >> 32);
-        if (gave_up == 0 && (patience == 0 || ++looks < patience)) return false;
+        if (gave_up == 0 && ++looks < patience) return false;
         if (atomicAdd(&diagnosis.gave_up, 1u) == 0) {
             diagnosis.address = (u64)address;
             diagnosis.block[0] = blockIdx.x;

@@ -26,15 +26,30 @@ DEVICE void grid_barrier(u32* arrivals) {
 DEVICE u64 tagged(u32 tag, u32 value) { return (u64)tag << 32 | value; }
 DEVICE u32 tag_of(u64 word) { return (u32)(word >> 32); }
 
+// One word, or two side by side in one access.
+DEVICE void look_at(const u64* word, u64 (&found)[1]) { found[0] = load_relaxed(word); }
+DEVICE void look_at(const u64* words, u64 (&found)[2]) { load_relaxed(words, found); }
+
+// 0 if all have this tag: an instruction a word, and no branch.
+template <int W> DEVICE u32 others_than(u32 tag, const u64 (&found)[W]) {
+    u32 bits = 0;
+#pragma unroll
+    for (int w = 0; w < W; w++) bits |= tag_of(found[w]) ^ tag;
+    return bits;
+}
+
 // Only where kernels are compiled for a diagnosis: with which of the places.
-template <int TOGETHER, int N, int W, class Place> DEVICE bool has_lost_patience(Patience& patience, int first, const u64 (&found)[N][W], u32 tag, Place place) {
+template <int PLACES, int N, int W, class Place> DEVICE bool has_lost_patience(Patience& patience, int first, const u64 (&found)[N][W], u32 tag, Place place) {
     const u64* missing = place(0);
     u32 instead = 0;
 #pragma unroll
-    for (int i = first; i < first + TOGETHER && i < N * W; i++) {
-        if (tag_of(found[i / W][i % W]) == tag) continue;
-        missing = place(i / W) + i % W;
-        instead = tag_of(found[i / W][i % W]);
+    for (int i = first; i < first + PLACES && i < N; i++) {
+#pragma unroll
+        for (int w = 0; w < W; w++) {
+            if (tag_of(found[i][w]) == tag) continue;
+            missing = place(i) + w;
+            instead = tag_of(found[i][w]);
+        }
     }
     return patience.is_over(missing, tag, instead);
 }
@@ -44,18 +59,20 @@ template <int TOGETHER, int N, int W, class Place> DEVICE bool has_lost_patience
 // those that are missing are looked at together again, and not one after the other, each a way to memory and back. TOGETHER: how many
 // at once, for which registers must be free.
 template <int TOGETHER, int N, int W, class Place> DEVICE void wait_for(u64 (&found)[N][W], u32 tag, Place place) {
+    constexpr int PLACES = TOGETHER / W;
+    static_assert(PLACES * W == TOGETHER, "whole places at once");
 #pragma unroll
-    for (int first = 0; first < N * W; first += TOGETHER) {
+    for (int first = 0; first < N; first += PLACES) {
         Patience patience;
         for (;;) {
-            bool all = true;
+            u32 missing = 0;
 #pragma unroll
-            for (int i = first; i < first + TOGETHER && i < N * W; i++) all = all && tag_of(found[i / W][i % W]) == tag;
-            if (all || has_lost_patience<TOGETHER>(patience, first, found, tag, place)) break;
+            for (int i = first; i < first + PLACES && i < N; i++) missing |= others_than(tag, found[i]);
+            if (missing == 0 || has_lost_patience<PLACES>(patience, first, found, tag, place)) break;
             spin_wait();
 #pragma unroll
-            for (int i = first; i < first + TOGETHER && i < N * W; i++) {
-                if (tag_of(found[i / W][i % W]) != tag) found[i / W][i % W] = load_relaxed(place(i / W) + i % W);
+            for (int i = first; i < first + PLACES && i < N; i++) {
+                if (others_than(tag, found[i]) != 0) look_at(place(i), found[i]);
             }
         }
     }
@@ -66,8 +83,7 @@ struct TaggedWords {
     using Word = u64;
     static constexpr bool WAITED_FOR = true;
     DEVICE static void tell(Word* word, u32 tag, float value) { store_relaxed(word, tagged(tag, __float_as_uint(value))); }
-    DEVICE static void look_at(const Word* word, Word (&found)[1]) { found[0] = load_relaxed(word); }
-    DEVICE static void look_at(const Word* words, Word (&found)[2]) { load_relaxed(words, found); }
+    template <int W> DEVICE static void look_at(const Word* words, Word (&found)[W]) { ::look_at(words, found); }
     DEVICE static Word absent(u32 tag) { return tagged(tag, 0); } // a zero that nobody tells, nor waits for
     template <int TOGETHER, int N, int W, class Place> DEVICE static void wait_for(Word (&found)[N][W], u32 tag, Place place) {
         ::wait_for<TOGETHER>(found, tag, place);

@@ -26,7 +26,7 @@ pub(super) const FLOAT64: c_int = 8;
 #[repr(C)]
 pub(super) struct UniqueId(pub(super) [u8; 128]);
 
-/// `ncclConfig_t` as of 2.17; later versions only add fields at its end.
+/// `ncclConfig_t` as of 2.17; later versions only add fields at its end, the first of them where this one is padded.
 #[repr(C)]
 pub(super) struct Config {
     size: usize,
@@ -38,6 +38,7 @@ pub(super) struct Config {
     max_ctas: c_int,
     net_name: *const c_char,
     split_share: c_int,
+    traffic_class: c_int,
 }
 
 impl Config {
@@ -54,6 +55,7 @@ impl Config {
             max_ctas: UNDEFINED,
             net_name: std::ptr::null(),
             split_share: UNDEFINED,
+            traffic_class: UNDEFINED,
         }
     }
 }

@@ -119,6 +119,9 @@ struct Poll {
     now: Now,
     /// They say which words are still missing, and came of the last look.
     predicates: Vec<u64>,
+    /// So do some of these; not those that words were looked at into since.
+    registers: Vec<u64>,
+    loaded: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -247,12 +250,17 @@ impl Clock {
     pub(crate) fn poll(&mut self, at: Spot, index: u32) {
         let warp = self.warp(at);
         if warp.waits.as_ref().is_none_or(|poll| poll.index != index) {
-            let predicates = warp.predicates.clone();
-            warp.waits = Some(Poll { index, now: warp.before, predicates });
+            let (predicates, registers) = (warp.predicates.clone(), warp.registers.clone());
+            let (now, loaded) = (warp.before, vec![]);
+            warp.waits = Some(Poll { index, now, predicates, registers, loaded });
         }
-        if let Some(poll) = &warp.waits {
+        if let Some(poll) = &mut warp.waits {
             warp.now = poll.now;
             warp.predicates.copy_from_slice(&poll.predicates);
+            for register in poll.loaded.drain(..) {
+                poll.registers[register as usize] = warp.registers[register as usize];
+            }
+            warp.registers.copy_from_slice(&poll.registers);
         }
     }
 
@@ -307,6 +315,9 @@ impl Clock {
         }
         for register in loads {
             warp.registers[*register as usize] = there;
+        }
+        if let Some(poll) = &mut warp.waits {
+            poll.loaded.extend(loads);
         }
         if is_strong && stores && memory != Named::Shared {
             let stored = warp.began + STORED;

@@ -102,23 +102,39 @@ fn words_come_when_they_were_stored() {
     }
 }
 
-/// Those that are missing are looked at again together, and which those are is known before. The reader answers, so there is one order of passes.
+/// Those that are missing are looked at again together. Which those are is known before, or worked out of what was found, by instructions one after the
+/// other. The reader answers, so there is one order of passes.
 #[test]
 fn words_that_are_looked_at_together_come_when_they_were_stored() {
+    let all = "and.pred %p3, %p4, %p5;\nand.pred %p3, %p3, %p6;\nand.pred %p3, %p3, %p7;\n";
+    looked_at_together(
+        |w| format!("setp.eq.u64 %p{}, %rd{w}, %rd10;\n", 4 + w),
+        all,
+        |_| String::new(),
+    );
+    let compare =
+        |w| format!("xor.b64 %rd{0}, %rd{w}, %rd10;\nor.b64 %rd9, %rd9, %rd{0};\n", 11 + w);
+    let again = |w| format!("setp.eq.u64 %p{}, %rd{}, 0;\n", 4 + w, 11 + w);
+    looked_at_together(compare, "setp.eq.u64 %p3, %rd9, 0;\nmov.u64 %rd9, 0;\n", again);
+}
+
+fn looked_at_together(
+    compare: impl Fn(usize) -> String,
+    all: &str,
+    is_there: impl Fn(usize) -> String,
+) {
     const PASSES: u64 = 3;
     let words = 0..4;
     let of_each = |text: &dyn Fn(usize) -> String| words.clone().map(text).collect::<String>();
     let message = |work: &str| {
         let store = |w| format!("st.relaxed.gpu.global.u64 [%out0+{}], %rd10;\n{work}", 8 * w);
         let look = |w| format!("ld.relaxed.gpu.global.u64 %rd{w}, [%out0+{}];\n", 8 * w);
-        let compare = |w| format!("setp.eq.u64 %p{}, %rd{w}, %rd10;\n", 4 + w);
-        let all = "and.pred %p3, %p4, %p5;\nand.pred %p3, %p3, %p6;\nand.pred %p3, %p3, %p7;\n";
-        let again = |w| format!("@%p{} bra HAS{w};\n{}HAS{w}:\n", 4 + w, look(w));
+        let again = |w| format!("{}@%p{} bra HAS{w};\n{}HAS{w}:\n", is_there(w), 4 + w, look(w));
         let answer = "st.relaxed.gpu.global.u64 [%out0+64], %rd10;\n";
         let wait = "WAIT:\nld.relaxed.gpu.global.u64 %rd5, [%out0+64];\nsetp.eq.u64 %p3, %rd5, %rd10;\n\
                     @%p3 bra NEXT;\nnanosleep.u32 32;\nbra.uni WAIT;\n";
         format!(
-            "mov.u32 %r1, %ctaid.x;\nsetp.ne.s32 %p1, %r1, 0;\nmov.u64 %rd10, 0;\nPASS:\nadd.s64 %rd10, %rd10, 1;\n@%p1 bra READ;\n\
+            "mov.u32 %r1, %ctaid.x;\nsetp.ne.s32 %p1, %r1, 0;\nmov.u64 %rd9, 0;\nmov.u64 %rd10, 0;\nPASS:\nadd.s64 %rd10, %rd10, 1;\n@%p1 bra READ;\n\
              {}{wait}READ:\n{}LOOK:\n{}{all}@%p3 bra ANSWER;\nnanosleep.u32 32;\n{}bra.uni LOOK;\n\
              ANSWER:\n{answer}NEXT:\nbar.sync 0;\nsetp.lt.u64 %p2, %rd10, {PASSES};\n@%p2 bra PASS;\nEND:",
             of_each(&store),
