@@ -10,7 +10,8 @@
 //! | `load B K f32\|bf16 FILE` (row-major, little-endian) | `{"ok"}` |
 //! | `rotate R`: from now on each run has the next of R pairs of logits and assignment, so that what is larger than L2 together does not lie there; 1 after `load` | `{"ok"}` |
 //! | `copy N`: N copies of the logits on the device, the floor of reading and writing them once | `{"milliseconds", "latency_milliseconds"}` |
-//! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "latency_milliseconds", "iterations", "passes", "log_ratio_bound"}` |
+//! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "quartiles", "latency_milliseconds", "iterations", "passes", "log_ratio_bound"}` |
+//! | `after N METHOD`: N runs, each right after kernels of other shapes and after more memory than L2 holds was written: neither inputs nor code lie in a cache, as in training, or worse | `{"milliseconds"}` |
 //! | `loss N TEMPERATURE`: cross-entropy of the logits against the last assignment, mean over rows, and its gradient | `{"milliseconds", "latency_milliseconds", "loss"}` |
 //! | `repeat N METHOD`: how many elements of N further runs have other bits than the first's | `{"different", "finite"}` |
 //! | `timeline N METHOD`, of the last of N launches; after `diagnose` | `{"passes", "table"}`: cycles of half of the blocks, by what they did in each pass |
@@ -25,11 +26,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use half::bf16;
-use mira::{Assigner, Method, Shape};
+use mira::{Assigner, Method, Mira, Shape};
 use mira_cuda::cross_entropy::CrossEntropy;
 use mira_cuda::cudarc::driver::sys::CUevent_flags;
-use mira_cuda::cudarc::driver::{CudaEvent, CudaStream, DriverError};
-use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, device, diagnosis, kernel_names, prepare};
+use mira_cuda::cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DriverError};
+use mira_cuda::{
+    CudaAssigner, CudaWorkspace, DeviceMatrix, Logit, device, diagnosis, kernel_names, prepare,
+};
 use serde_json::{Value, json};
 
 mod request;
@@ -172,6 +175,15 @@ fn answer() -> Result<(), Failure> {
                     Logits::Bf16(_) => time(&stream, method, pairs!(problem, Bf16), n)?,
                 }
             }
+            (["after", n, method @ ..], Some(problem)) => {
+                let (n, method) = (n.parse()?, request::method(method)?);
+                let mut others = Others::new(&stream)?;
+                let Problem { logits, assignment, .. } = problem;
+                match logits {
+                    Logits::F32(logits) => others.before(method, logits, assignment, n)?,
+                    Logits::Bf16(logits) => others.before(method, logits, assignment, n)?,
+                }
+            }
             (["loss", n, temperature], Some(problem)) => {
                 let (n, temperature) = (n.parse()?, temperature.parse()?);
                 let Problem { logits, assignment, .. } = problem;
@@ -247,6 +259,8 @@ fn load(
 struct Times {
     /// Of a run among others.
     milliseconds: f64,
+    /// A quarter of the samples are below the first, a quarter above the second.
+    quartiles: [f64; 2],
     /// Of one alone on an idle stream.
     latency_milliseconds: f64,
 }
@@ -275,7 +289,7 @@ fn measured(
         }
         runs *= 2;
     }
-    let mut median = |runs: u32| -> Result<f64, Failure> {
+    let mut sorted = |runs: u32| -> Result<Vec<f64>, Failure> {
         let mut times = Vec::with_capacity(n);
         for _ in 0..n.max(1) {
             let start = event(stream)?;
@@ -287,9 +301,14 @@ fn measured(
             times.push(f64::from(start.elapsed_ms(&end)?) / f64::from(runs));
         }
         times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2])
+        Ok(times)
     };
-    Ok(Times { milliseconds: median(runs)?, latency_milliseconds: median(1)? })
+    let (among, alone) = (sorted(runs)?, sorted(1)?);
+    Ok(Times {
+        milliseconds: among[among.len() / 2],
+        quartiles: [among[among.len() / 4], among[3 * among.len() / 4]],
+        latency_milliseconds: alone[alone.len() / 2],
+    })
 }
 
 fn event(stream: &Arc<CudaStream>) -> Result<CudaEvent, DriverError> {
@@ -326,11 +345,70 @@ fn time<L: Logit>(
     let report = assigner.report(&workspace)?;
     Ok(json!({
         "milliseconds": times.milliseconds,
+        "quartiles": times.quartiles,
         "latency_milliseconds": times.latency_milliseconds,
         "iterations": report.iterations,
         "passes": report.passes,
         "log_ratio_bound": report.certificate.log_ratio_bound,
     }))
+}
+
+/// What a device does between two assignments of a training step, as far as caches are concerned.
+struct Others {
+    stream: Arc<CudaStream>,
+    assigner: CudaAssigner<f32, f32>,
+    problems: Vec<(DeviceMatrix<f32>, DeviceMatrix<f32>, CudaWorkspace)>,
+    memory: CudaSlice<u8>,
+}
+
+impl Others {
+    /// A row on each multiprocessor, of widths that have kernels of their own.
+    fn new(stream: &Arc<CudaStream>) -> Result<Self, Failure> {
+        use mira_cuda::cudarc::driver::sys::CUdevice_attribute as Attribute;
+        let number = |attribute| -> Result<usize, Failure> {
+            Ok(usize::try_from(stream.context().attribute(attribute)?)?)
+        };
+        let rows = number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let l2 = number(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?;
+        let assigner = CudaAssigner::<f32, f32>::new(Mira::default(), stream)?;
+        let mut problems = Vec::new();
+        for columns in [1000, 4096] {
+            let shape = Shape::new(rows, columns)?;
+            let logits: Vec<f32> = (0..shape.len()).map(|i| (i as f32).sin()).collect();
+            let logits = DeviceMatrix::from_host(stream, shape, &logits)?;
+            let workspace = assigner.workspace(shape)?;
+            problems.push((logits, DeviceMatrix::zeros(stream, shape)?, workspace));
+        }
+        let memory = stream.alloc_zeros(4 * l2)?;
+        Ok(Self { stream: stream.clone(), assigner, problems, memory })
+    }
+
+    fn before<L: Logit>(
+        &mut self,
+        method: Method,
+        logits: &DeviceMatrix<L>,
+        assignment: &mut DeviceMatrix<f32>,
+        n: usize,
+    ) -> Result<Value, Failure> {
+        let assigner = CudaAssigner::<L, f32>::new(method, &self.stream)?;
+        let mut workspace = assigner.workspace(logits.shape)?;
+        assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace)?;
+        let mut times = Vec::with_capacity(n);
+        for _ in 0..n.max(1) {
+            for (logits, assignment, workspace) in &mut self.problems {
+                self.assigner.assign_into(logits.rows(), assignment.rows_mut(), workspace)?;
+            }
+            // Long enough for the host to have enqueued all of what follows.
+            self.stream.memset_zeros(&mut self.memory)?;
+            let start = event(&self.stream)?;
+            assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace)?;
+            let end = event(&self.stream)?;
+            end.synchronize()?;
+            times.push(f64::from(start.elapsed_ms(&end)?));
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(json!({ "milliseconds": times[times.len() / 2] }))
+    }
 }
 
 fn loss<L: Logit>(
