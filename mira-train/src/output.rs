@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::Error;
+use crate::run_folder::sync_folder;
 
 /// A destination found to be writable.
 #[derive(Debug)]
@@ -51,8 +52,7 @@ impl Destination {
             .map_err(|e| refuse(format!("its directory cannot be used: {e}")))?;
         let directory = resolved.parent().unwrap_or(Path::new("/")).to_path_buf();
         let destination = Self { given: path.into(), resolved, directory, flag };
-        destination
-            .temporary()
+        temporary_in(&destination.directory)
             .map_err(|e| refuse(format!("its directory cannot be used: {e}")))?;
         Ok(destination)
     }
@@ -75,25 +75,13 @@ impl Destination {
         Ok(())
     }
 
-    fn temporary(&self) -> io::Result<NamedTempFile> {
-        let mut builder = Builder::new();
-        builder.prefix(".mira-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            // What the umask leaves, as for any other new file.
-            use std::os::unix::fs::PermissionsExt as _;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        builder.tempfile_in(&self.directory)
-    }
-
     /// Writes the contents beside the destination and syncs them; nothing shows yet.
     pub(crate) fn stage(
         &self,
         write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
     ) -> Result<Staged<'_>, Error> {
         let staged = || {
-            let mut file = self.temporary()?;
+            let mut file = temporary_in(&self.directory)?;
             let mut out = BufWriter::new(file.as_file_mut());
             write(&mut out)?;
             out.flush()?;
@@ -120,12 +108,65 @@ impl Staged<'_> {
     /// Gives the file its name, and returns it as the caller wrote it.
     pub(crate) fn publish(self) -> Result<PathBuf, Error> {
         let destination = self.destination;
-        self.file.persist(&destination.resolved).map_err(|e| destination.failed(e.error))?;
-        // The rename itself outlives a power cut only if the directory is synced; where that is not possible, it is done.
-        #[cfg(unix)]
-        if let Ok(directory) = File::open(&destination.directory) {
-            let _ = directory.sync_all();
-        }
+        put_in_place(self.file, &destination.resolved, &destination.directory)
+            .map_err(|source| destination.failed(source))?;
         Ok(destination.given.clone())
+    }
+}
+
+/// Makes or replaces a file, complete or not at all; an error is the caller's to name the file in.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = temporary_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    put_in_place(file, path, folder)
+}
+
+/// Gives a file its name, in the same folder. After an error of the last step the name is there but may not outlive a power cut.
+fn put_in_place(file: NamedTempFile, path: &Path, folder: &Path) -> io::Result<()> {
+    file.persist(path).map_err(|e| e.error)?;
+    sync_folder(folder)
+}
+
+fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = Builder::new();
+    builder.prefix(".mira-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // What the umask leaves, as for any other new file.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::run_folder::with_fault;
+
+    #[test]
+    fn a_name_that_may_not_outlive_a_power_cut_is_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.npy");
+        let destination = Destination::new("--out", &path).unwrap();
+        let publish = |errno| {
+            let staged = destination.stage(|out| out.write_all(b"all of it")).unwrap();
+            with_fault(errno, || staged.publish())
+        };
+        let failure = publish(Errno::IO).unwrap_err();
+        let Error::WriteFailed { path: named, source } = &failure else { panic!("{failure:?}") };
+        assert_eq!((named, source.raw_os_error()), (&path, Some(Errno::IO.raw_os_error())));
+        assert_eq!(failure.exit_code(), 1);
+        assert_eq!(publish(Errno::INVAL).unwrap(), path);
+        for (errno, is_failure) in [(Errno::IO, true), (Errno::NOTSUP, false)] {
+            let written = with_fault(errno, || write_whole(&path, b"other"));
+            assert_eq!(written.is_err(), is_failure, "{errno}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"other");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
     }
 }

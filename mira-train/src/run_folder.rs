@@ -36,6 +36,8 @@ pub use mismatch::{Difference, MAY_CHANGE, check_resume, diff};
 pub use quarantine::Quarantine;
 pub use signals::{EXIT_INTERRUPTED, Signal, StopRequest};
 
+#[cfg(all(test, unix))]
+pub(crate) use disk::tests::with_fault;
 use disk::{Disk, System};
 pub(crate) use disk::{is_leftover, remove_leftovers, sync_folder, write_bytes_atomically};
 pub(crate) use lock::Lock;

@@ -16,7 +16,7 @@ use crate::cli::features::FeaturesArgs;
 use crate::data::{self, Source, Split};
 use crate::eval::{self, Stop};
 use crate::npy::Rows;
-use crate::run_folder::{EXIT_INTERRUPTED, StopRequest};
+use crate::run_folder::{EXIT_INTERRUPTED, StopRequest, sync_folder};
 use crate::text::{count, one_line};
 use crate::train::{self, ImageOf, Normaliser, each_representation, evaluation_config, open_split};
 
@@ -235,7 +235,7 @@ impl Folder {
             for name in names {
                 fs::rename(self.temporary.path().join(&name), self.given.join(&name))?;
             }
-            Ok(())
+            sync_folder(&self.given)
         };
         publish().map_err(failed(&self.given))?;
         self.is_published = true;
@@ -250,5 +250,27 @@ impl Drop for Folder {
             // Only where nothing else is in it.
             let _ = fs::remove_dir(&self.given);
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::run_folder::with_fault;
+
+    #[test]
+    fn names_that_may_not_outlive_a_power_cut_are_a_failure() {
+        let temporary = tempfile::tempdir().unwrap();
+        let publish = |name: &str, errno| {
+            let folder = Folder::new(&temporary.path().join(name)).unwrap();
+            folder.file(DESCRIPTION, |out| out.write_all(b"{}")).unwrap();
+            with_fault(errno, || folder.publish(DESCRIPTION))
+        };
+        let failure = publish("a", Errno::IO).unwrap_err();
+        assert!(matches!(&failure, Error::WriteFailed { path, .. } if path.ends_with("a")));
+        assert_eq!(failure.exit_code(), 1);
+        publish("b", Errno::NOTSUP).unwrap();
     }
 }

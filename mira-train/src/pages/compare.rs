@@ -14,8 +14,8 @@ pub use table::{csv, markdown, text};
 
 use super::Error;
 use super::metrics::Metrics;
-use super::plot::write_whole;
 use super::report::curves::eval_points;
+use crate::output::write_whole;
 
 /// A comparison as far as it is.
 #[derive(Clone, Debug)]

@@ -2,7 +2,6 @@
 
 mod table;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -16,6 +15,7 @@ use super::report::curves::{
     LEAST_SPAN, eval_points, log_k_line, log_prototypes, step_points, untrained_points,
 };
 use super::theme::Ink;
+use crate::output::write_whole;
 
 /// Pixels of a PNG for each of the drawing's: sharp on dense displays and paper.
 const PNG_SCALE: f32 = 2.0;
@@ -112,20 +112,6 @@ pub fn write(runs: &[Run], out: &Path) -> Result<(), Error> {
         _ => return Err(Error::UnknownPicture { path: out.to_owned() }),
     };
     write_whole(out, &bytes).map_err(|source| Error::WriteFailed { path: out.to_owned(), source })
-}
-
-/// Makes or replaces a file for people to look at; it appears complete or not at all.
-pub(crate) fn write_whole(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".mira-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // A temporary file is its owner's alone; a picture is to be looked at.
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    file.persist(out).map(|_| ()).map_err(|e| e.error)
 }
 
 fn title(runs: &[Run]) -> String {

@@ -57,13 +57,23 @@ impl Syncable for File {
 /// Makes renames in a folder outlive a power cut, where the system can.
 #[cfg(unix)]
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
-        // Some network file systems cannot sync a folder; then the rename is as safe as they make it.
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            Ok(())
-        }
+    let sync = || {
+        #[cfg(test)]
+        tests::fault()?;
+        File::open(path)?.sync_all()
+    };
+    match sync() {
+        Err(e) if cannot_be_synced(&e) => Ok(()),
         result => result,
     }
+}
+
+/// Whether a failure says that there is no way to sync a folder, rather than that it went wrong: some network file systems have none, and a
+/// folder may take files of somebody who may not read it. Then the rename is as safe as it can be.
+#[cfg(unix)]
+fn cannot_be_synced(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
 #[cfg(not(unix))]
@@ -136,4 +146,44 @@ pub(crate) fn remove_leftovers(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    thread_local! {
+        static FAULT: Cell<Option<Errno>> = const { Cell::new(None) };
+    }
+
+    /// What a sync of a folder by this thread is to fail with.
+    pub(super) fn fault() -> io::Result<()> {
+        FAULT.get().map_or(Ok(()), |errno| Err(errno.into()))
+    }
+
+    /// Does something while no folder can be synced.
+    pub(crate) fn with_fault<T>(errno: Errno, work: impl FnOnce() -> T) -> T {
+        FAULT.set(Some(errno));
+        let result = work();
+        FAULT.set(None);
+        result
+    }
+
+    #[test]
+    fn a_folder_that_there_is_no_way_to_sync_is_no_failure_and_one_that_is_not_synced_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let sync = |errno| with_fault(errno, || sync_folder(folder.path()));
+        for errno in [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::ACCESS] {
+            sync(errno).unwrap();
+        }
+        for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS] {
+            assert_eq!(sync(errno).unwrap_err().raw_os_error(), Some(errno.raw_os_error()));
+        }
+        sync_folder(folder.path()).unwrap();
+        assert!(sync_folder(&folder.path().join("gone")).is_err());
+    }
 }
