@@ -4,7 +4,7 @@
 //! then it is the last.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufReader, Write};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -31,8 +31,10 @@ pub struct MetricsLog {
 pub struct Resumed {
     /// Lines kept.
     pub num_kept: usize,
-    /// Lines of steps that are trained again.
+    /// Lines of steps that are trained again; cut off.
     pub num_dropped: usize,
+    /// The first of these steps.
+    pub dropped_from: Option<u64>,
     /// Lines that are no JSON objects of at most 1 MiB, such as a torn last one; dropped.
     pub num_damaged: usize,
     /// Whether the last line was torn, which is one of those.
@@ -48,6 +50,18 @@ pub struct Resumed {
 }
 
 impl Resumed {
+    /// What whoever resumes the run with step `step` is told of lines that were cut off; the log says the same in a record.
+    pub fn cut(&self, step: u64) -> Option<String> {
+        let from = self.dropped_from?;
+        let lines = match self.num_dropped {
+            1 => "1 line".into(),
+            n => format!("{} lines", count(n)),
+        };
+        Some(format!(
+            "{METRICS}: {lines} from step {from} on cut off, for the run goes on with step {step} and makes them again"
+        ))
+    }
+
     /// What the log is told, and whoever resumes it, of lines that were damaged; a torn last one is how a process ends that is killed.
     pub fn damage(&self) -> Option<String> {
         let lines = match self.num_damaged.saturating_sub(usize::from(self.is_torn)) {
@@ -93,40 +107,35 @@ impl MetricsLog {
     ///
     /// Kept are evaluations (`"kind": "eval"`) of steps up to and including `step`, for they are made between steps and after their
     /// checkpoint, what they warn of (`"of": "evaluation"`), a run's end, which is recorded after the last of them, what changed of the
-    /// recipe (`"recipe"`), and all other records of steps below it. A record without a step shares the fate of the last one with a step
-    /// before it; such a one is the warning that lines were damaged.
+    /// recipe (`"recipe"`), what was cut off before (`"resume"`), and all other records of steps below it. A record without a step shares
+    /// the fate of the last one with a step before it; such a one is the warning that lines were damaged. Where lines are cut off, a record
+    /// says from which step on, and how many.
     ///
     /// # Errors
     /// [`Error::Unreadable`], [`Error::WriteFailed`], after which the log is as it was.
     pub fn resume(folder: &RunFolder, step: u64) -> Result<(Self, Resumed), Error> {
-        let path = folder.path.join(METRICS);
-        let unreadable = |source| Error::Unreadable { path: path.clone(), source };
-        let open = || File::open(&path).map(BufReader::new);
-        let resumed = match open() {
-            Ok(file) => select(file, step, &mut |_| Ok(())).map_err(unreadable)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Resumed::default(),
-            Err(source) => return Err(unreadable(source)),
-        };
+        let resumed = look(folder, step)?;
         if resumed.num_dropped + resumed.num_damaged > 0 {
-            let warning =
-                resumed.damage().map(|damage| json!({ "kind": "warning", "message": damage }));
-            disk::write_atomically(&*folder.disk, &folder.path, METRICS, &mut |out| {
-                select(open()?, step, &mut |line| out.write_all(line))?;
-                warning.iter().try_for_each(|warning| writeln!(out, "{warning}"))
-            })
-            .map_err(|source| Error::WriteFailed { path: path.clone(), source })?;
+            rewrite(folder, step, &resumed, &mut |out| {
+                let log = BufReader::new(File::open(folder.path.join(METRICS))?);
+                select(log, step, &mut |line| out.write_all(line)).map(drop)
+            })?;
         }
         Ok((Self::create(folder)?, resumed))
     }
 
-    /// Empties the log of a run that has no checkpoint and starts again.
+    /// Cuts everything off the log of a run that has no checkpoint and starts again.
     ///
     /// # Errors
-    /// [`Error::WriteFailed`], after which the log is as it was.
-    pub fn restart(folder: &RunFolder) -> Result<Self, Error> {
-        disk::write_atomically(&*folder.disk, &folder.path, METRICS, &mut |_| Ok(()))
-            .map_err(|source| Error::WriteFailed { path: folder.path.join(METRICS), source })?;
-        Self::create(folder)
+    /// [`Error::Unreadable`], [`Error::WriteFailed`], after which the log is as it was.
+    pub fn restart(folder: &RunFolder) -> Result<(Self, Resumed), Error> {
+        let Resumed { num_kept, num_dropped, num_damaged, is_torn, .. } = look(folder, 0)?;
+        let num_dropped = num_kept + num_dropped;
+        let dropped_from = (num_dropped > 0).then_some(0);
+        let resumed =
+            Resumed { num_dropped, dropped_from, num_damaged, is_torn, ..Resumed::default() };
+        rewrite(folder, 0, &resumed, &mut |_| Ok(()))?;
+        Ok((Self::create(folder)?, resumed))
     }
 
     /// Appends one record as one line, with one write.
@@ -164,6 +173,36 @@ impl MetricsLog {
     }
 }
 
+/// What a resume with step `step` finds in a run's log, if there is one.
+fn look(folder: &RunFolder, step: u64) -> Result<Resumed, Error> {
+    let path = folder.path.join(METRICS);
+    let found = match File::open(&path) {
+        Ok(file) => select(BufReader::new(file), step, &mut |_| Ok(())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Resumed::default()),
+        Err(e) => Err(e),
+    };
+    found.map_err(|source| Error::Unreadable { path, source })
+}
+
+/// Replaces a run's log by what `keep` writes and what there is to say of the rest.
+fn rewrite(
+    folder: &RunFolder,
+    step: u64,
+    resumed: &Resumed,
+    keep: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    let warning = resumed.damage().map(|damage| json!({ "kind": "warning", "message": damage }));
+    let cut = resumed.dropped_from.map(|from| {
+        json!({ "kind": "resume", "step": step, "num_cut": resumed.num_dropped, "cut_from": from })
+    });
+    disk::write_atomically(&*folder.disk, &folder.path, METRICS, &mut |out| {
+        keep(out)?;
+        warning.iter().chain(&cut).try_for_each(|record| writeln!(out, "{record}"))
+    })
+    .map_err(|source| Error::WriteFailed { path: folder.path.join(METRICS), source })?;
+    Ok(())
+}
+
 /// Hands on the lines that stay when training goes on with step `resume`.
 pub(super) fn select(
     mut log: impl io::BufRead,
@@ -171,7 +210,7 @@ pub(super) fn select(
     keep: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Resumed> {
     let (mut resumed, mut line) = (Resumed::default(), Vec::new());
-    let mut keeps = true;
+    let (mut keeps, mut last) = (true, 0);
     while let Some(kind) = next_line(&mut log, &mut line)? {
         let record = if kind == Line::Whole { serde_json::from_slice(&line).ok() } else { None };
         let Some(Value::Object(record)) = record else {
@@ -182,6 +221,7 @@ pub(super) fn select(
         let sign = record.get("sign").and_then(Value::as_str).map(String::from);
         if let Some(step) = record.get("step").and_then(Value::as_u64) {
             keeps = step < resume || (step == resume && is_between_steps(&record));
+            last = step;
             if [0, resume].contains(&step) {
                 resumed.take(step, step == resume, record);
             }
@@ -194,6 +234,7 @@ pub(super) fn select(
             keep(&line)?;
         } else {
             resumed.num_dropped += 1;
+            resumed.dropped_from.get_or_insert(last);
         }
     }
     Ok(resumed)
@@ -202,7 +243,8 @@ pub(super) fn select(
 /// Whether a record is made after the steps before it, rather than in the one that it names.
 fn is_between_steps(record: &Map<String, Value>) -> bool {
     let has = |key: &str, value: &str| record.get(key).is_some_and(|found| found == value);
-    ["eval", "end", "recipe"].iter().any(|kind| has("kind", kind)) || has("of", "evaluation")
+    ["eval", "end", "recipe", "resume"].iter().any(|kind| has("kind", kind))
+        || has("of", "evaluation")
 }
 
 /// More than there are signs.

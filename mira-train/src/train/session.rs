@@ -169,13 +169,13 @@ impl Session {
                 last_good =
                     all.into_iter().find(|(step, _)| *step < last_done).map(|(_, path)| path);
                 (metrics, resumed) = MetricsLog::resume(&folder, state.step)?;
-                warnings.extend(resumed.damage());
             } else {
                 warnings
                     .push("the run has no checkpoint yet; it starts from its first step".into());
                 (state, last_checkpoint) = (State::new(&setup, &network)?, None);
-                metrics = MetricsLog::restart(&folder)?;
+                (metrics, resumed) = MetricsLog::restart(&folder)?;
             }
+            warnings.extend(resumed.damage());
             adopt(&folder, recipe, &mut metrics, state.step)?;
         } else {
             folder = RunFolder::create(out, &recipe.to_toml())?;
@@ -184,6 +184,7 @@ impl Session {
         }
         folder.set_keep(recipe.checkpoint.keep);
         let (step, evaluated_data) = (state.step, EvaluatedData::of(&sources));
+        let cut = resumed.cut(step);
         let num_steps = trainer.schedules().num_steps;
         let mut this = Self {
             quarantine: Quarantine::open(&folder)?,
@@ -215,6 +216,9 @@ impl Session {
             usage,
             found: None,
         };
+        if let Some(cut) = cut {
+            this.progress.say(&cut);
+        }
         this.was_finished = resumed.has_end && this.is_evaluated();
         if !this.was_finished {
             this.begin(matches!(start, Start::Resumed { .. }))?;

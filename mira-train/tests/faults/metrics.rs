@@ -72,20 +72,62 @@ fn a_resume_keeps_what_came_before_its_step() {
             fs::write(&path, lines().join("\n") + "\n" + torn).unwrap();
             let (mut log, resumed) = MetricsLog::resume(&folder, resume).unwrap();
             let kept = lines()[..num_kept].join("\n") + "\n";
-            assert_eq!(fs::read_to_string(&path).unwrap(), kept, "{resume} {torn}");
-            assert_eq!((resumed.num_kept, resumed.num_dropped), (num_kept, 14 - num_kept));
+            let text = fs::read_to_string(&path).unwrap();
+            let told =
+                text.strip_prefix(&kept).unwrap_or_else(|| panic!("{resume} {torn}: {text}"));
+            let num_cut = 14 - num_kept;
+            assert_eq!((resumed.num_kept, resumed.num_dropped), (num_kept, num_cut));
+            // Here what is made again begins with the step itself.
+            let record =
+                json!({ "kind": "resume", "step": resume, "num_cut": num_cut, "cut_from": resume });
+            let told_again: Vec<Value> =
+                told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!(told_again, vec![record; usize::from(num_cut > 0)], "{resume} {torn}");
+            assert_eq!(resumed.dropped_from, (num_cut > 0).then_some(resume));
+            let said = resumed.cut(resume).unwrap_or_default();
+            assert_eq!(said.contains(&format!("from step {resume} on")), num_cut > 0, "{said}");
             assert_eq!(resumed.num_damaged, usize::from(!torn.is_empty()));
             let steps: Vec<u64> = resumed.evaluations.iter().map(|logged| logged.step).collect();
             assert_eq!(steps, evaluated, "{resume}");
             assert!(resumed.evaluations.iter().all(|logged| logged.settings["k"] == logged.step));
             // What follows goes to the file of that name.
             log.append(&json!({ "step": resume })).unwrap();
-            let text = fs::read_to_string(&path).unwrap();
-            assert_eq!(text, kept + &format!("{{\"step\":{resume}}}\n"));
+            let appended = format!("{kept}{told}{{\"step\":{resume}}}\n");
+            assert_eq!(fs::read_to_string(&path).unwrap(), appended);
             let files = fs::read_dir(folder.path()).unwrap().count();
             assert_eq!(files, 4, "recipe, lock, checkpoints, metrics");
         }
     }
+}
+
+#[test]
+fn what_was_cut_off_is_told_of_as_long_as_it_is_so() {
+    let (_temporary, path, folder) = new_run();
+    let records = || -> Vec<Value> {
+        let text = fs::read_to_string(&path).unwrap();
+        let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        all.filter(|record| record["kind"] == "resume").collect()
+    };
+    let of = |step: u64, num_cut: usize, from: u64| json!({ "kind": "resume", "step": step, "num_cut": num_cut, "cut_from": from });
+    fs::write(&path, lines().join("\n") + "\n").unwrap();
+    let (_, resumed) = MetricsLog::resume(&folder, 6).unwrap();
+    let said = resumed.cut(6).unwrap();
+    assert!(
+        said.contains("3 lines from step 6 on") && said.contains("goes on with step 6"),
+        "{said}"
+    );
+    // The same step again, with nothing to be cut off, then an earlier one.
+    assert_eq!(MetricsLog::resume(&folder, 6).unwrap().1.cut(6), None);
+    assert_eq!(records(), [of(6, 3, 6)]);
+    MetricsLog::resume(&folder, 2).unwrap();
+    assert_eq!(records(), [of(2, 9, 2)]);
+    // From the beginning nothing is kept, be it made before the first step.
+    let (mut log, resumed) = MetricsLog::restart(&folder).unwrap();
+    assert_eq!((resumed.num_kept, resumed.num_dropped, resumed.dropped_from), (0, 4, Some(0)));
+    assert!(resumed.evaluations.is_empty());
+    log.append(&json!({ "kind": "eval", "step": 0 })).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!((records(), text.lines().count()), (vec![of(0, 4, 0)], 2));
 }
 
 #[test]

@@ -218,6 +218,32 @@ fn killed_in_an_evaluation_it_makes_only_what_is_missing() {
 }
 
 #[test]
+fn what_is_cut_off_the_log_is_told_of() {
+    let sandbox = Sandbox::new();
+    // Checkpoints of steps 12 and 24, which are evaluated.
+    succeeds(&mut sandbox.tiny("run", &["--quiet", "--set", "checkpoint.every_epochs=100"]));
+    let records = || [sandbox.metrics("run", "step"), sandbox.metrics("run", "eval")];
+    let whole = records();
+    for (checkpoint, step) in [("00000024", 12), ("00000012", 0)] {
+        let saved = sandbox.path("run/checkpoints");
+        std::fs::remove_file(saved.join(format!("step-{checkpoint}.mira"))).expect("a checkpoint");
+        if step == 0 {
+            std::fs::remove_file(saved.join("step-00000024.mira")).expect("a checkpoint");
+        }
+        let mut resume = sandbox.command(&["run", "--resume", "--out", "run"]);
+        let output = resume.output().expect("the binary");
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        let told = sandbox.metrics("run", "resume");
+        assert_eq!((told.len(), &told[0]["cut_from"]), (1, &step.into()));
+        let line =
+            format!("metrics.jsonl: {} lines from step {step} on cut off", told[0]["num_cut"]);
+        assert!(said.contains(&line), "expected {line:?} in: {said}");
+        assert_eq!(records(), whole, "made again as it was");
+    }
+}
+
+#[test]
 fn two_trainers_do_not_share_a_folder() {
     let sandbox = Sandbox::new();
     let mut child = started(
