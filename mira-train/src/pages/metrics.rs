@@ -183,6 +183,8 @@ pub struct Metrics {
     /// What a reader should know of the file itself: lines left out.
     pub notes: Vec<String>,
     pending: Option<(StepRecord, u64)>,
+    /// The last step and its epoch, whatever was averaged.
+    last: Option<(u64, f64)>,
 }
 
 impl Metrics {
@@ -264,6 +266,7 @@ impl Metrics {
             let keep = self.steps.partition_point(|s| s.step < record.step);
             self.steps.truncate(keep);
         }
+        self.last = Some((record.step, record.epoch));
         let per_record = self.steps_per_record.max(1);
         let (merged, count) = match self.pending.take() {
             Some((before, count)) => (before.running_mean(record, count), count + 1),
@@ -322,6 +325,16 @@ impl Metrics {
                 "Evaluations made with other settings than the last ones do not compare with them and were left out: {num_other}."
             ));
         }
+    }
+
+    /// Epochs made. A step's record has those before it, which of the first step alone do not say how many steps an epoch has.
+    pub fn epochs(&self) -> f64 {
+        let of_steps = self.last.map(|(step, epoch)| {
+            let num_steps = step as f64;
+            if step > 0 { epoch / num_steps * (num_steps + 1.0) } else { epoch }
+        });
+        let of_evals = self.evals.iter().map(|eval| eval.epoch);
+        of_evals.chain(of_steps).filter(|epoch| epoch.is_finite()).fold(0.0, f64::max)
     }
 
     fn flush(&mut self) {

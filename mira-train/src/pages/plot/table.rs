@@ -32,12 +32,10 @@ fn cells(runs: &[Run]) -> (Vec<String>, Vec<Vec<String>>) {
     }
     let rows = runs.iter().map(|run| {
         let metrics = &run.metrics;
-        let epochs =
-            metrics.steps.iter().map(|s| s.epoch).chain(metrics.evals.iter().map(|e| e.epoch));
         let loss = last_loss(metrics);
         let mut row = vec![
             run.name.clone(),
-            Format::Plain.value((epochs.fold(0.0, f64::max) * 10.0).round() / 10.0),
+            Format::Plain.value((metrics.epochs() * 10.0).round() / 10.0),
             loss.map_or("–".into(), |v| Format::Plain.value(v)),
         ];
         for metric in &measures {
@@ -211,7 +209,39 @@ pub(super) fn drawing(runs: &[Run], width: f32) -> Drawing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::metrics::StepRecord;
+    use crate::pages::metrics::{EvalRecord, StepRecord};
+
+    #[test]
+    fn epochs_are_those_made_with_the_last_step() {
+        let epochs = |num_steps: u64, steps_per_record: u64, evaluated: &[f64]| {
+            let mut metrics = Metrics::default();
+            metrics.steps_per_record = steps_per_record;
+            for step in 0..num_steps {
+                let epoch = step as f64 / 6.0;
+                metrics.push_step(StepRecord { step, epoch, ..StepRecord::default() });
+            }
+            for &epoch in evaluated {
+                metrics.push_eval(EvalRecord {
+                    step: 0,
+                    epoch,
+                    encoder: "trained".into(),
+                    metric: "knn_top1".into(),
+                    value: 0.5,
+                    settings: None,
+                });
+            }
+            let run = Run { name: "a".into(), metrics };
+            cells(&[run]).1[0][1].clone()
+        };
+        for (num_steps, expected) in [(12, "2"), (9, "1.5"), (6, "1"), (0, "0")] {
+            for steps_per_record in [1, 4] {
+                assert_eq!(epochs(num_steps, steps_per_record, &[]), expected, "{num_steps}");
+            }
+        }
+        // Evaluated after its last step, or before it.
+        assert_eq!(epochs(12, 1, &[1.0, 2.0]), "2");
+        assert_eq!(epochs(9, 1, &[1.0]), "1.5");
+    }
 
     #[test]
     fn the_final_loss_is_the_mean_of_the_last_epoch() {
