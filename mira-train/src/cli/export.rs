@@ -8,8 +8,10 @@ use crate::train::Which;
 
 const EXAMPLES: &str = "\
 Examples:
-  mira-train export runs/cifar --format torchvision --out resnet.safetensors
-      the encoder, to be loaded into torchvision's model of the same name
+  mira-train export runs/imagenet --format torchvision --out resnet50.safetensors
+      the encoder, to be loaded in Python into torchvision's or timm's model of the same name:
+          from safetensors.torch import load_file
+          model.load_state_dict(load_file(\"resnet50.safetensors\"), strict=False)  # it has no fc
   mira-train export runs/cifar --format safetensors --out all.safetensors
       student, teacher, projector and prototypes under this program's names";
 
@@ -29,7 +31,7 @@ pub struct ExportArgs {
     #[arg(long, value_enum, value_name = "NETWORK", hide_possible_values = true)]
     pub network: Option<Which>,
 
-    /// File to write; it appears complete or not at all
+    /// File to write, NAME.safetensors; it appears complete or not at all
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }

@@ -18,6 +18,13 @@ pub fn run(args: &ExportArgs) -> Result<String, Error> {
             which.name()
         )));
     }
+    if args.out.extension().is_none_or(|end| end != "safetensors") {
+        return Err(Error::Usage(format!(
+            "--out {} is to be a file of safetensors, which torch.load does not read; name it {}, and load it with safetensors.torch.load_file",
+            args.out.display(),
+            args.out.with_extension("safetensors").display()
+        )));
+    }
     let mut metadata = None;
     let mut weights = match args.format {
         ExportFormat::Torchvision => {

@@ -177,6 +177,11 @@ fn the_network_that_is_evaluated_is_the_one_that_is_kept() {
         ]),
         &["--format safetensors", "all networks"],
     );
+    for name in ["resnet.pth", "resnet", "resnet.safetensor"] {
+        let export = ["export", "student", "--format", "torchvision", "--out", name];
+        refused(&mut sandbox.command(&export), &[name, "name it resnet.safetensors", "load_file"]);
+        assert!(!sandbox.path(name).exists());
+    }
     let settings = ["--set", "teacher.ema=false", "--set", "teacher.evaluate=true"];
     refused(&mut sandbox.tiny("none", &settings), &["`teacher.evaluate` does not apply"]);
 }
