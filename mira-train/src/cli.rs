@@ -156,7 +156,6 @@ mod tests {
             ("mira-train data info --source jpg", "see 'mira-train data info --help'"),
             ("mira-train data preview --out a.svg", "see 'mira-train data preview --help'"),
             ("mira-train plot", "see 'mira-train plot --help'"),
-            ("mira-train compare", "see 'mira-train compare --help'"),
             ("mira-train compare a --objectives b", "see 'mira-train compare --help'"),
             ("mira-train compare a --seeds 0", "see 'mira-train compare --help'"),
             ("mira-train compare --objectives a --family tiny", "see 'mira-train compare --help'"),

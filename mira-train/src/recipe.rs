@@ -190,6 +190,11 @@ impl Recipe {
         toml::to_string(self).expect("structs of numbers, strings and tables are TOML")
     }
 
+    /// The recipe as JSON, for comparisons and records. Its numbers are those of [`Recipe::to_toml`]: 0.3 in single precision is 0.3.
+    pub fn to_json(&self) -> serde_json::Value {
+        toml::from_str(&self.to_toml()).unwrap_or_default()
+    }
+
     /// Whether there is a teacher that follows the student.
     pub fn has_teacher(&self) -> bool {
         self.teacher.as_ref().is_some_and(|teacher| teacher.ema)

@@ -32,7 +32,7 @@ const FAMILIES: [&str; 4] = ["small", "cifar10-small", "cifar10-r18", "imagenet-
 #[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
     /// Recipes to compare: names from `mira-train recipes`, or paths of .toml files
-    #[arg(value_name = "RECIPE", required_unless_present = "objectives", num_args = 1..)]
+    #[arg(value_name = "RECIPE", num_args = 1..)]
     pub recipes: Vec<String>,
 
     /// Objectives to compare, with commas between them, by the recipes FAMILY/OBJECTIVE; or `all`

@@ -128,7 +128,8 @@ fn resumed(args: &RunArgs) -> Result<(Recipe, Vec<String>), Error> {
         given.train.seed = args.seed.unwrap_or(given.train.seed);
         given
     };
-    let changed = check_resume(out, &value(&saved), &value(&given)).map_err(train::Error::from)?;
+    let changed =
+        check_resume(out, &saved.to_json(), &given.to_json()).map_err(train::Error::from)?;
     // Numbers of other settings do not compare; without a probe there are none of its own.
     let has_probe = given.eval.linear_epochs > 0;
     let is_measured = |key: &str| {
@@ -141,10 +142,6 @@ fn resumed(args: &RunArgs) -> Result<(Recipe, Vec<String>), Error> {
         format!("{change}: the untrained encoder is evaluated again with the new one, and what was evaluated with the old one since is no longer shown")
     });
     Ok((given, warnings.collect()))
-}
-
-pub(super) fn value(recipe: &Recipe) -> serde_json::Value {
-    serde_json::to_value(recipe).unwrap_or_default()
 }
 
 fn recipe_name(args: &RunArgs) -> String {

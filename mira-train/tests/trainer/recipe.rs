@@ -90,6 +90,16 @@ fn classes_and_labels_are_lists_or_shares() {
 }
 
 #[test]
+fn numbers_in_single_precision_are_told_as_they_were_written() {
+    let recipe = set(&minimal(), &["views.0.flip=0.3", "data.mean=[0.1, 0.2, 0.3]"]).unwrap();
+    let json = recipe.to_json();
+    assert_eq!(json["views"][0]["flip"].to_string(), "0.3");
+    assert_eq!(json["data"]["mean"].to_string(), "[0.1,0.2,0.3]");
+    assert_eq!(json["train"]["batch_size"].to_string(), "64");
+    assert_eq!(json["assignment"]["beta_end"].to_string(), "0.6666666666666666");
+}
+
+#[test]
 fn builtins_are_written_in_full() {
     for builtin in builtins() {
         let resolved: toml::Table =

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::compare::{CompareArgs, Compared, recipes};
-use crate::commands::run::value;
 use crate::pages::compare::{Comparison, Measured, Method, Run, State};
 use crate::pages::metrics::Metrics;
 use crate::recipe::Recipe;
@@ -19,6 +18,9 @@ const MAY_CHANGE: [&str; 5] =
     ["data.path", "data.num_workers", "data.prefetch", "data.read_timeout", "checkpoint"];
 /// As many seeds as the command line takes; a folder of another name is not a run's.
 const MAX_SEEDS: u64 = 1000;
+/// What to say where a command line names nothing.
+const NOTHING_TO_COMPARE: &str = "nothing to compare; name recipes, as in `mira-train compare default mine.toml`, or objectives, as in \
+    `mira-train compare --objectives mira,swav`; see 'mira-train compare --help'";
 /// How many differences an error lists.
 const MAX_LISTED: usize = 6;
 
@@ -54,9 +56,7 @@ impl Plan {
             .map(|(name, Compared { given, recipe })| Planned { name, given, recipe })
             .collect();
         let Some(first) = methods.first() else {
-            return Err(Error::Usage(
-                "there is nothing to compare; name recipes or objectives".into(),
-            ));
+            return Err(Error::Usage(NOTHING_TO_COMPARE.into()));
         };
         for other in &methods[1..] {
             check_equal(first, other)?;
@@ -132,7 +132,7 @@ impl Plan {
                 let text = read_recipe(&folder).map_err(train::Error::from)?;
                 let origin = folder.join("recipe.toml").display().to_string();
                 let saved = Recipe::from_toml(&text, &origin)?;
-                let differences = diff(&value(&saved), &value(&self.recipe(method, seed)));
+                let differences = diff(&saved.to_json(), &self.recipe(method, seed).to_json());
                 let serious: Vec<Difference> =
                     differences.into_iter().filter(|d| !is_below(&d.key, &MAY_CHANGE)).collect();
                 if !serious.is_empty() {
@@ -240,7 +240,7 @@ fn must_be_equal(key: &str) -> bool {
 
 /// Refuses recipes whose results would say something else than which method is better.
 fn check_equal(first: &Planned, other: &Planned) -> Result<(), Error> {
-    let mut differences = diff(&value(&first.recipe), &value(&other.recipe));
+    let mut differences = diff(&first.recipe.to_json(), &other.recipe.to_json());
     differences.retain(|d| must_be_equal(&d.key) && d.key != "train.seed");
     if differences.is_empty() {
         return Ok(());
@@ -273,7 +273,7 @@ fn dotted(key: &str) -> String {
 
 /// The settings of a method, as far as they are not those of the first.
 fn differences(first: &Recipe, other: &Recipe) -> String {
-    let mut differences = diff(&value(first), &value(other));
+    let mut differences = diff(&first.to_json(), &other.to_json());
     let equal = |key: &str| must_be_equal(key) || is_below(key, &["checkpoint"]);
     differences.retain(|d| !equal(&d.key));
     // What it is comes first.

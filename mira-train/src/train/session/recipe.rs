@@ -16,8 +16,7 @@ pub(super) fn adopt(
     let origin = folder.path().join("recipe.toml").display().to_string();
     let saved = Recipe::from_toml(&folder.recipe()?, &origin)
         .map_err(|error| Error::Recipe(Box::new(error)))?;
-    let value = |recipe| serde_json::to_value(recipe).unwrap_or_default();
-    let changes = check_resume(folder.path(), &value(&saved), &value(recipe))?;
+    let changes = check_resume(folder.path(), &saved.to_json(), &recipe.to_json())?;
     if changes.is_empty() {
         return Ok(());
     }

@@ -17,9 +17,28 @@ fn recipes_that_differ_where_they_must_not() {
     };
     let words = ["a.toml", "longer.toml", "schedule.epochs (2, 3)", "model.width (4, 8)", "--set"];
     refused(&mut compare(&[]), &words);
+    // As they are written, in single precision or not.
+    recipe(&sandbox, "flipped.toml", &["views.1.flip=0.3"]);
+    let mut flipped = sandbox.command(&["compare", "a.toml", "flipped.toml", "--out", "out"]);
+    refused(&mut flipped, &["views.1.flip (0.5, 0.3); give"]);
     // With the same for all there is only the other difference left.
     refused(&mut compare(&["--set", "schedule.epochs=2"]), &["in model.width (4, 8); give"]);
     assert!(!sandbox.path("out").exists());
+}
+
+#[test]
+fn nothing_at_all() {
+    let sandbox = Sandbox::new();
+    let words = [
+        "nothing to compare",
+        "`mira-train compare default mine.toml`",
+        "`mira-train compare --objectives mira,swav`",
+        "see 'mira-train compare --help'",
+    ];
+    for more in [&[][..], &["--seeds", "2"], &["--dry-run"]] {
+        refused(sandbox.command(&["compare"]).args(more), &words);
+    }
+    assert!(!sandbox.path("comparisons").exists());
 }
 
 #[test]
