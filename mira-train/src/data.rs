@@ -76,6 +76,7 @@ pub use pack::{
 };
 pub use quarantine::Quarantined;
 pub(crate) use quarantine::{DEFAULT_MAX_BAD_FRACTION, are_too_many};
+pub(crate) use remote::is_url;
 pub use subset::{Classes, Labels, Subset};
 pub(crate) use subset::{labelled_indices, selected, share_of_classes};
 pub use survey::{Corrupt, Sizes, Survey, survey};

@@ -147,8 +147,8 @@ pub enum Error {
         /// The class.
         class: String,
     },
-    /// A resumed run whose images are not where its recipe says, as seen from here.
-    #[error("{source}; the run was begun in another folder with data.path = {}: name it with --data", path.display())]
+    /// A run whose images are not where its recipe says.
+    #[error("{source}; the run was begun with data.path = {}: if the images lie elsewhere now, name the place with --data", path.display())]
     MovedData {
         /// The path in the recipe.
         path: PathBuf,

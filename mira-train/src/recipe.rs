@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::data::Classes;
+
 mod builtin;
 mod checks;
 mod defaults;
@@ -17,6 +19,7 @@ pub(crate) mod names;
 mod objective;
 mod optimisation;
 mod overrides;
+mod paths;
 mod resolve;
 pub(crate) mod schema;
 mod views;
@@ -232,9 +235,12 @@ impl Recipe {
         for section in ["eval", "checkpoint"] {
             table.remove(section);
         }
-        let of_data = ["path", "num_workers", "prefetch", "read_timeout"].map(|key| ("data", key));
+        let of_data =
+            ["path", "label_list", "label_fraction", "num_workers", "prefetch", "read_timeout"];
+        let list = matches!(self.data.classes, Some(Classes::List(_))).then_some("classes");
+        let of_data = of_data.into_iter().chain(list).map(|key| ("data", key));
         let others = [("train", "num_threads"), ("teacher", "evaluate")];
-        for (section, key) in of_data.into_iter().chain(others) {
+        for (section, key) in of_data.chain(others) {
             table.get_mut(section).and_then(|s| s.as_table_mut()).and_then(|s| s.remove(key));
         }
         fnv1a(table.to_string().as_bytes())

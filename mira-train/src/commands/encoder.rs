@@ -62,9 +62,7 @@ impl Encoder {
         change(&mut recipe, args);
         super::run::set_threads(recipe.train.num_threads);
         let sources = Sources::open(&recipe.data).map_err(|error| match &recipe.data.path {
-            Some(path)
-                if run.is_some() && args.data.is_none() && path.is_relative() && !path.exists() =>
-            {
+            Some(path) if run.is_some() && args.data.is_none() && !path.exists() => {
                 Error::MovedData { path: path.clone(), source: Box::new(error.into()) }
             }
             _ => error.into(),
@@ -138,12 +136,8 @@ fn change(recipe: &mut Recipe, args: &EncoderArgs) {
 }
 
 fn complain_of_other_images(recipe: &Recipe, difference: &str) {
-    let path = recipe.data.path.as_ref().map_or_else(String::new, |path| {
-        format!(
-            " (data.path is {}, which counts from the folder a run is started in)",
-            path.display()
-        )
-    });
+    let path = recipe.data.path.as_ref();
+    let path = path.map_or_else(String::new, |path| format!(" (data.path is {})", path.display()));
     let text = format!(
         "these are not the images that the run was trained on: it had {difference}{path}; name them with --data"
     );

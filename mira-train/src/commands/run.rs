@@ -50,9 +50,11 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         }
         return Ok((ExitCode::SUCCESS, dry_run_text(&recipe)?));
     }
+    // What is shown has them as they were given.
+    let recipe = recipe.with_full_paths();
     let is_given = args.data.is_some() || setting(args, "data.path").is_some();
     let sources = open(&recipe).map_err(|error| match &recipe.data.path {
-        Some(path) if args.resume && !is_given && path.is_relative() && !path.exists() => {
+        Some(path) if args.resume && !is_given && !path.exists() => {
             Error::MovedData { path: path.clone(), source: Box::new(error) }
         }
         _ => error,
@@ -119,6 +121,8 @@ fn resumed(args: &RunArgs) -> Result<(Recipe, Vec<String>), Error> {
     let out = args.out.as_deref().unwrap_or(Path::new("."));
     let text = read_recipe(out).map_err(train::Error::from)?;
     let saved = Recipe::from_toml(&text, &out.join("recipe.toml").display().to_string())?;
+    // Those of earlier versions have paths as they were given.
+    let saved = saved.with_full_paths();
     let given = if args.recipe.is_some() {
         resolve(args)?
     } else {
@@ -128,6 +132,7 @@ fn resumed(args: &RunArgs) -> Result<(Recipe, Vec<String>), Error> {
         given.train.seed = args.seed.unwrap_or(given.train.seed);
         given
     };
+    let given = given.with_full_paths();
     let changed =
         check_resume(out, &saved.to_json(), &given.to_json()).map_err(train::Error::from)?;
     // Numbers of other settings do not compare; without a probe there are none of its own.

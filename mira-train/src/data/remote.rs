@@ -37,7 +37,7 @@ pub(super) fn unsupported(path: &Path) -> Option<String> {
 }
 
 /// Whether a path is the address of something on a server.
-pub(super) fn is_url(path: &Path) -> bool {
+pub(crate) fn is_url(path: &Path) -> bool {
     let text = path.to_str().unwrap_or_default();
     text.split_once("://")
         .is_some_and(|(scheme, _)| SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Classes, Format, Labels, Subset};
 
-/// `[data]`.
+/// `[data]`; paths are relative to the folder in which a command is given, and a run's folder has them in full.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {

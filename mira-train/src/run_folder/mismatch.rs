@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::Error;
 
-/// Keys, and tables of them, that may change on resume: where the data lies, how fast it is read, when the run evaluates, saves and gives
-/// up. Not the number of epochs, for the schedules depend on it; not another number of threads' last bits, which are not learned.
+/// Keys, and tables of them, that may change on resume: where the data and lists lie (other images, be they of other classes, are refused by
+/// what a checkpoint says of them), how fast data is read, when the run evaluates, saves and gives up. Not the number of epochs, for the schedules depend on it; not another number of threads' last bits, which are not learned.
 pub const MAY_CHANGE: &[&str] = &[
     "data.path",
+    "data.classes",
     "data.label_list",
     "data.label_fraction",
     "data.num_workers",

@@ -90,6 +90,26 @@ fn classes_and_labels_are_lists_or_shares() {
 }
 
 #[test]
+fn paths_in_full_lead_to_the_same_places_from_anywhere() {
+    let here = std::env::current_dir().unwrap();
+    let lists = ["data.classes=lists/100.txt", "data.label_list=./1percent.txt"];
+    let recipe = set(&minimal(), &lists).unwrap();
+    let of = |path: &str| {
+        let recipe = set(&recipe, &[&format!("data.path={path}")]).unwrap();
+        recipe.with_full_paths().data
+    };
+    let data = of("some set");
+    assert_eq!(data.path, Some(here.join("some set")));
+    assert_eq!(data.classes, Some(Classes::List(here.join("lists/100.txt"))));
+    assert_eq!(data.label_list, Some(here.join("1percent.txt")));
+    for full in ["/data/imagenet", "s3://bucket/train-{000..146}.tar", "HTTPS://host/folder"] {
+        assert_eq!(of(full).path.as_deref(), Some(full.as_ref()));
+    }
+    let names = set(&minimal(), &["data.classes=[\"a\", \"b\"]"]).unwrap();
+    assert_eq!(names.clone().with_full_paths(), names);
+}
+
+#[test]
 fn numbers_in_single_precision_are_told_as_they_were_written() {
     let recipe = set(&minimal(), &["views.0.flip=0.3", "data.mean=[0.1, 0.2, 0.3]"]).unwrap();
     let json = recipe.to_json();
@@ -154,8 +174,13 @@ fn the_hash_is_of_the_settings_not_of_the_text() {
         "checkpoint.keep=9",
         "teacher.evaluate=false",
         "eval.every_epochs=0",
+        "data.label_fraction=0.5",
     ];
     assert_eq!(set(&recipe, &free).unwrap().hash(), recipe.hash());
+    // Of a list it is the path, too, that does not count.
+    let classes = |list: &str| set(&recipe, &[&format!("data.classes={list}")]).unwrap().hash();
+    assert_eq!(classes("imagenet100.txt"), classes("/lists/100.txt"));
+    assert_ne!(classes("[\"ant\"]"), classes("[\"bee\"]"));
     for other in ["train.seed=1", "views.0.flip=0.1", "loss.temperature=0.2", "data.max_train=9"] {
         assert_ne!(set(&recipe, &[other]).unwrap().hash(), recipe.hash(), "{other}");
     }

@@ -29,6 +29,8 @@ const MAX_LISTED: usize = 6;
 pub(super) struct Plan {
     /// What to call it.
     pub(super) name: String,
+    /// The images, as they are given.
+    data: String,
     /// Those of the command line, then those that a folder has beside them.
     pub(super) methods: Vec<Planned>,
     /// Seeds that there are results of, or will be.
@@ -50,10 +52,19 @@ impl Plan {
     pub(super) fn new(args: &CompareArgs) -> Result<Self, Error> {
         let compared = recipes(args)?;
         let names = names(&compared.iter().map(|c| c.given.as_str()).collect::<Vec<_>>())?;
+        let data = compared.first().map_or_else(String::new, |first| {
+            let data = &first.recipe.data;
+            let path = data.path.as_ref().map(|path| path.display().to_string());
+            path.unwrap_or_else(|| data.source.name().to_owned())
+        });
         let methods: Vec<Planned> = names
             .into_iter()
             .zip(compared)
-            .map(|(name, Compared { given, recipe })| Planned { name, given, recipe })
+            .map(|(name, Compared { given, recipe })| Planned {
+                name,
+                given,
+                recipe: recipe.with_full_paths(),
+            })
             .collect();
         let Some(first) = methods.first() else {
             return Err(Error::Usage(NOTHING_TO_COMPARE.into()));
@@ -70,7 +81,7 @@ impl Plan {
             format!("{}-and-{}-more", all[0], all.len() - 1)
         };
         let asked = (methods.len(), args.seeds);
-        Ok(Self { name, methods, num_seeds: args.seeds, asked })
+        Ok(Self { name, data, methods, num_seeds: args.seeds, asked })
     }
 
     /// The runs that a comparison's folder has from commands before this one belong to its results, too: they are not made, but told.
@@ -100,7 +111,7 @@ impl Plan {
             let run = folder.join(format!("seed-{seed}"));
             let text = read_recipe(&run).map_err(train::Error::from)?;
             let origin = run.join("recipe.toml");
-            let recipe = Recipe::from_toml(&text, &origin.display().to_string())?;
+            let recipe = Recipe::from_toml(&text, &origin.display().to_string())?.with_full_paths();
             let given = run.display().to_string();
             let planned = Planned { name, given, recipe };
             check_equal(&self.methods[0], &planned)?;
@@ -131,7 +142,7 @@ impl Plan {
                 }
                 let text = read_recipe(&folder).map_err(train::Error::from)?;
                 let origin = folder.join("recipe.toml").display().to_string();
-                let saved = Recipe::from_toml(&text, &origin)?;
+                let saved = Recipe::from_toml(&text, &origin)?.with_full_paths();
                 let differences = diff(&saved.to_json(), &self.recipe(method, seed).to_json());
                 let serious: Vec<Difference> =
                     differences.into_iter().filter(|d| !is_below(&d.key, &MAY_CHANGE)).collect();
@@ -182,17 +193,13 @@ impl Plan {
             },
             runs: (0..self.num_seeds).map(|seed| self.look(i, seed, out)).collect(),
         });
-        let data = &first.recipe.data;
         Comparison {
             title: match &self.methods[..] {
                 [one] => format!("{} over seeds", one.name),
                 all => format!("Comparison of {} methods", all.len()),
             },
             command,
-            data: data
-                .path
-                .as_ref()
-                .map_or_else(|| data.source.name().to_owned(), |path| path.display().to_string()),
+            data: self.data.clone(),
             epochs: first.recipe.schedule.epochs,
             num_seeds: self.num_seeds,
             methods: methods.collect(),

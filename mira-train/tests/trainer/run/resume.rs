@@ -354,22 +354,80 @@ fn a_log_that_does_not_say_how_it_was_evaluated_is_evaluated_again() {
     }
 }
 
+/// Grey pictures in class folders, so many a class.
+fn pictures(sandbox: &Sandbox, split: &str, classes: &[&str], num_images: u8) {
+    for class in classes {
+        let path = sandbox.path(split).join(class);
+        std::fs::create_dir_all(&path).expect("a folder");
+        for n in 0..num_images {
+            let file = std::fs::File::create(path.join(format!("{n}.png"))).expect("a file");
+            let mut encoder = png::Encoder::new(file, 20, 20);
+            encoder.set_color(png::ColorType::Rgb);
+            let pixels = [2 * n; 1200];
+            let written = encoder.write_header().and_then(|mut w| w.write_image_data(&pixels));
+            written.expect("a picture");
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_any_folder() {
+    let sandbox = Sandbox::new();
+    pictures(&sandbox, "data/train", &["ants", "cats", "dogs"], 60);
+    pictures(&sandbox, "data/val", &["ants", "cats", "dogs"], 5);
+    for (list, classes) in [("two.txt", "cats\ndogs\n"), ("others.txt", "ants\ncats\ndogs\n")] {
+        std::fs::write(sandbox.path(list), classes).expect("a list");
+    }
+    std::fs::write(sandbox.path("labels.txt"), "cats/3.png\ndogs/4.png\n").expect("a list");
+    let lists = ["data.classes=two.txt", "data.label_list=labels.txt", "eval.knn_neighbours=1"];
+    let mut settings = vec!["--quiet", "--data", "data", "--set", "schedule.epochs=2"];
+    settings.extend(lists.iter().flat_map(|list| ["--set", list]));
+    succeeds(&mut sandbox.tiny("whole", &settings));
+    succeeds(&mut sandbox.tiny("run", &settings));
+    let last = sandbox.path("run/checkpoints/step-00000006.mira");
+    let first = sandbox.path("run/checkpoints/step-00000003.mira");
+    assert!(first.exists(), "two epochs of three steps");
+    std::fs::create_dir(sandbox.path("elsewhere")).expect("a folder");
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        command.current_dir(sandbox.path("elsewhere"));
+        command
+    };
+    let resume = ["run", "--resume", "--out", "../run", "--quiet"];
+    std::fs::remove_file(&last).expect("a checkpoint");
+    succeeds(&mut elsewhere(&resume));
+    same(&sandbox, "run", "whole");
+    assert!(sandbox.metrics("run", "recipe").is_empty(), "nothing has changed");
+    // What it says of itself needs its folder alone.
+    succeeds(&mut elsewhere(&["eval", "knn", "../run"]));
+    succeeds(&mut elsewhere(&["run", "../run/recipe.toml", "--out", "../again", "--quiet"]));
+    same(&sandbox, "again", "whole");
+
+    // Lists may be moved; other ones are other images.
+    std::fs::rename(sandbox.path("two.txt"), sandbox.path("elsewhere/2.txt")).expect("a list");
+    std::fs::remove_file(&last).expect("a checkpoint");
+    refused(&mut elsewhere(&resume), &["two.txt"]);
+    refused(
+        elsewhere(&resume).args(["--set", "data.classes=../others.txt"]),
+        &["training images (saved 120, given 180)"],
+    );
+    succeeds(elsewhere(&resume).args(["--set", "data.classes=2.txt"]));
+    same(&sandbox, "run", "whole");
+    let changes = sandbox.metrics("run", "recipe");
+    let changed = changes[0]["changes"][0].as_str().expect("a change");
+    let full =
+        |name: &str| sandbox.path(name).canonicalize().expect("a file").display().to_string();
+    assert_eq!(changes.len(), 1);
+    assert!(
+        changed.starts_with("data.classes (saved") && changed.contains(&full("elsewhere/2.txt"))
+    );
+}
+
 #[test]
 fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
     let sandbox = Sandbox::new();
-    let folder = |name: &str, num_images: u8| {
-        for class in ["cats", "dogs"] {
-            let path = sandbox.path(name).join("train").join(class);
-            std::fs::create_dir_all(&path).expect("a folder");
-            for n in 0..num_images {
-                let file = std::fs::File::create(path.join(format!("{n}.png"))).expect("a file");
-                let mut encoder = png::Encoder::new(file, 20, 20);
-                encoder.set_color(png::ColorType::Rgb);
-                let pixels = [2 * n; 1200];
-                let written = encoder.write_header().and_then(|mut w| w.write_image_data(&pixels));
-                written.expect("a picture");
-            }
-        }
+    let folder = |name: &str, num_images| {
+        pictures(&sandbox, &format!("{name}/train"), &["cats", "dogs"], num_images);
     };
     folder("data", 60);
     folder("copy", 60);
@@ -387,14 +445,22 @@ fn a_run_goes_on_with_a_copy_of_its_images_and_not_with_others() {
     std::fs::rename(sandbox.path("copy/train/dogs/x.png"), sandbox.path("copy/train/dogs/7.png"))
         .unwrap();
     succeeds(sandbox.command(&resume).arg("copy"));
-    // From another folder the recipe's path leads nowhere.
-    let mut elsewhere = sandbox.command(&["run", "--resume", "--out", "../run"]);
-    refused(elsewhere.current_dir(sandbox.path("copy")), &["data", "name it with --data"]);
+    std::fs::rename(sandbox.path("copy"), sandbox.path("moved")).expect("another name");
+    for command in [&resume[..5], &["eval", "knn", "run"]] {
+        refused(&mut sandbox.command(command), &["copy", "elsewhere now", "--data"]);
+    }
+    // A run of an earlier version, whose paths are relative: to the folder it was started in.
+    let saved = sandbox.path("run/recipe.toml");
+    let text = std::fs::read_to_string(&saved).expect("a recipe");
+    let full = sandbox.path("copy").canonicalize().unwrap_or_else(|_| sandbox.path("copy"));
+    assert!(text.contains(&full.display().to_string()), "{text}");
+    std::fs::write(&saved, text.replace(&full.display().to_string(), "moved")).expect("a recipe");
+    succeeds(&mut sandbox.command(&resume[..5]));
     // Not where it was given.
     for given in [&["--data", "nowhere"][..], &["--set", "data.path=nowhere"]] {
         let output = sandbox.command(&resume[..4]).args(given).output().expect("the binary");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("nowhere") && !said.contains("name it with"), "{said}");
+        assert!(said.contains("nowhere") && !said.contains("elsewhere now"), "{said}");
     }
 }
