@@ -74,6 +74,8 @@ pub struct Method {
     pub title: &'static str,
     /// Its settings, under `[objective]`.
     pub keys: &'static [Key],
+    /// What these are, by the names they have there.
+    pub settings: &'static [(&'static str, &'static str)],
     /// Which of the sections `prototypes`, `assignment`, `loss`, `teacher` it has.
     pub sections: &'static [&'static str],
     /// Published values, as TOML, of other settings than its own that a recipe leaves out.

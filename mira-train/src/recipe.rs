@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::data::Classes;
+use documented::documented;
 
 mod builtin;
 mod checks;
 mod defaults;
+pub(crate) mod documented;
 mod dry_run;
 mod error;
 mod extend;
@@ -33,60 +35,64 @@ pub use optimisation::{Optimizer, OptimizerKind, Schedule};
 pub use schema::{Bounds, Fallback, Key, Kind};
 pub use views::{Blur, Jitter, Solarize, View};
 
-/// Everything a run depends on; a field's name is its key in TOML.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recipe {
-    /// Images to train on.
-    pub data: Data,
-    /// Encoder.
-    pub model: Model,
-    /// Projector on the encoder.
-    pub projector: Projector,
-    /// What is minimised. Which of the four sections after it there are depends on the method.
-    pub objective: Objective,
-    /// Prototypes, the head's weights.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub prototypes: Option<Prototypes>,
-    /// Pseudo-label assignment of the teacher's logits.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub assignment: Option<Assignment>,
-    /// Cross-entropy of the student's predictions with the assignment.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub loss: Option<Loss>,
-    /// Network the targets come from.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub teacher: Option<Teacher>,
-    /// Optimiser of the student.
-    pub optimizer: Optimizer,
-    /// Length of training and the learning rate over it.
-    pub schedule: Schedule,
-    /// Batches, seed, threads.
-    pub train: Train,
-    /// Augmented views; the first two are the global ones, whose targets supervise all others.
-    pub views: Vec<View>,
-    /// Evaluations during and after training.
-    pub eval: Eval,
-    /// Checkpoints.
-    pub checkpoint: Checkpoint,
+documented! {
+    /// Everything a run depends on; a field's name is its key in TOML.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Recipe {
+        /// Images to train on; paths are relative to the folder in which a command is given, and a run's folder has them in full.
+        pub data: Data,
+        /// Encoder.
+        pub model: Model,
+        /// Projector on the encoder.
+        pub projector: Projector,
+        /// What is minimised. Which of the four sections after it there are depends on the method.
+        pub objective: Objective,
+        /// Prototypes, the head's weights.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub prototypes: Option<Prototypes>,
+        /// Pseudo-label assignment of the teacher's logits.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub assignment: Option<Assignment>,
+        /// Cross-entropy of the student's predictions with the assignment.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub loss: Option<Loss>,
+        /// Network the targets come from.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub teacher: Option<Teacher>,
+        /// Optimiser of the student.
+        pub optimizer: Optimizer,
+        /// Length of training and the learning rate over it.
+        pub schedule: Schedule,
+        /// Batches, seed, threads.
+        pub train: Train,
+        /// Augmented views; the first two are the global ones, whose targets supervise all others.
+        pub views: Vec<View>,
+        /// Evaluations during and after training.
+        pub eval: Eval,
+        /// Checkpoints.
+        pub checkpoint: Checkpoint,
+    }
 }
 
-/// `[train]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Train {
-    /// Images an optimiser step, over all accumulation steps and devices; ≥ 2.
-    pub batch_size: usize,
-    /// Parts a batch goes through the network in; divides `batch_size`.
-    pub accumulation_steps: usize,
-    /// What shares a batch in batch norms.
-    pub batch_norm: BatchNorm,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Threads that compute; 0: as many as the machine has.
-    pub num_threads: usize,
-    /// Steps in a row with a non-finite loss or gradient, each left out, after which the run ends.
-    pub max_skipped_steps: usize,
+documented! {
+    /// `[train]`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Train {
+        /// Images an optimiser step, over all accumulation steps and devices; ≥ 2.
+        pub batch_size: usize,
+        /// Parts a batch goes through the network in; divides `batch_size`.
+        pub accumulation_steps: usize,
+        /// What shares a batch in batch norms: all views of one size (`per-size`), or each view by itself (`per-view`).
+        pub batch_norm: BatchNorm,
+        /// Seed of everything random.
+        pub seed: u64,
+        /// Threads that compute; 0: as many as the machine has.
+        pub num_threads: usize,
+        /// Steps in a row with a non-finite loss or gradient, each left out, after which the run ends.
+        pub max_skipped_steps: usize,
+    }
 }
 
 /// What shares a batch in batch norms, and passes through the network together.
@@ -100,39 +106,43 @@ pub enum BatchNorm {
     PerView,
 }
 
-/// `[eval]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Eval {
-    /// Neighbours that vote, k ≥ 1 (20 in the paper's protocol).
-    pub knn_neighbours: usize,
-    /// Temperature T > 0 of a neighbour's vote exp(cos/T) (0.07).
-    pub knn_temperature: f64,
-    /// Epochs between k-NN evaluations during training; 0: none before the end.
-    pub every_epochs: usize,
-    /// Epochs of the linear probe at the end; 0: no probe.
-    pub linear_epochs: usize,
-    /// Learning rate of the linear probe at its start, as used (not scaled by the batch), > 0.
-    pub linear_lr: f64,
-    /// Batch of the linear probe, ≥ 1.
-    pub linear_batch_size: usize,
-    /// Whether the linear probe sees features brought to mean 0 and variance 1 by the training set; not in the published protocol.
-    pub linear_standardise: bool,
-    /// Side of the images the encoder is evaluated on, in pixels; 0: that of the first view.
-    pub image_size: usize,
+documented! {
+    /// `[eval]`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Eval {
+        /// Neighbours that vote, k ≥ 1 (20 in the paper's protocol).
+        pub knn_neighbours: usize,
+        /// Temperature T > 0 of a neighbour's vote exp(cos/T) (0.07).
+        pub knn_temperature: f64,
+        /// Epochs between k-NN evaluations during training; 0: none before the end.
+        pub every_epochs: usize,
+        /// Epochs of the linear probe at the end; 0: no probe.
+        pub linear_epochs: usize,
+        /// Learning rate of the linear probe at its start, as used (not scaled by the batch), > 0.
+        pub linear_lr: f64,
+        /// Batch of the linear probe, ≥ 1.
+        pub linear_batch_size: usize,
+        /// Whether the linear probe sees features brought to mean 0 and variance 1 by the training set; not in the published protocol.
+        pub linear_standardise: bool,
+        /// Side of the images the encoder is evaluated on, in pixels; 0: that of the first view.
+        pub image_size: usize,
+    }
 }
 
-/// `[checkpoint]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Checkpoint {
-    /// Epochs between checkpoints, ≥ 1; there is always one at the end.
-    pub every_epochs: usize,
-    /// Minutes between further checkpoints within an epoch, > 0; none where absent.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub every_minutes: Option<f64>,
-    /// Newest checkpoints kept, ≥ 1.
-    pub keep: usize,
+documented! {
+    /// `[checkpoint]`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Checkpoint {
+        /// Epochs between checkpoints, ≥ 1; there is always one at the end.
+        pub every_epochs: usize,
+        /// Minutes between further checkpoints within an epoch, > 0; none where absent.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub every_minutes: Option<f64>,
+        /// Newest checkpoints kept, ≥ 1.
+        pub keep: usize,
+    }
 }
 
 impl Recipe {

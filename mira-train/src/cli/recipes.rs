@@ -1,5 +1,7 @@
 //! `mira-train recipes`.
 
+mod settings;
+
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -12,7 +14,12 @@ Examples:
   mira-train recipes
       names, one line each
   mira-train recipes imagenet-r50-100ep
-      the recipe as commented TOML; redirect it to a file, change that and run it";
+      the recipe as commented TOML; redirect it to a file, change that and run it
+  mira-train recipes --settings
+      every setting there is, its default, its range, and what it is
+
+A recipe of your own may begin with extends = \"NAME\" and state only in what it differs from a recipe of this list, or from a .toml file whose path is
+relative to its own folder.";
 
 /// Flags of `mira-train recipes`.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +28,10 @@ pub struct RecipesArgs {
     /// Recipe to print, as TOML with comments; without it, all are listed
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+
+    /// Print all settings of recipes instead, with what they are and may be
+    #[arg(long, conflicts_with = "name")]
+    pub settings: bool,
 }
 
 /// What the subcommand prints.
@@ -28,6 +39,9 @@ pub struct RecipesArgs {
 /// # Errors
 /// [`recipe::Error::UnknownRecipe`].
 pub fn text(args: &RecipesArgs) -> Result<String, recipe::Error> {
+    if args.settings {
+        return Ok(settings::text());
+    }
     if let Some(name) = &args.name {
         return Ok(recipe::find_builtin(name)?.text.to_owned());
     }
@@ -47,7 +61,7 @@ pub fn text(args: &RecipesArgs) -> Result<String, recipe::Error> {
         names.collect::<Vec<_>>().join(", ")
     );
     list.push_str(
-        "\n`mira-train recipes NAME` prints one in full; `mira-train run NAME` runs it.\n",
+        "\n`mira-train recipes NAME` prints one in full, `mira-train recipes --settings` what there is to set; `mira-train run NAME` runs it.\n",
     );
     Ok(list)
 }

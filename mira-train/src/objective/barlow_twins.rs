@@ -15,6 +15,7 @@ use candle_core::Tensor;
 
 use super::math::{off_diagonal, standardise, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, PER_VIEW, Setup, Step, Weights};
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -23,6 +24,7 @@ pub(super) const METHOD: Method = Method {
     name: "barlow-twins",
     title: "Barlow Twins: cross-correlation of two views near the identity (Zbontar et al. 2021)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &[],
     defaults: &[
         ("projector.hidden_dim", "8192"),
@@ -65,9 +67,12 @@ pub fn redundancy_reduction(views: &[Tensor; 2], redundancy_weight: f64) -> Resu
     Ok((diagonal + (rest * redundancy_weight)?)?)
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct Settings {
-    redundancy_weight: f64,
+documented! {
+    #[derive(Debug, serde::Deserialize)]
+    struct Settings {
+        /// λ ≥ 0 of the squared correlations between dimensions (0.0051).
+        redundancy_weight: f64,
+    }
 }
 
 /// Barlow Twins in a run.

@@ -20,6 +20,7 @@ use super::{
     Step, Weights,
 };
 use crate::nn::Initialisation;
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Fallback, Key, Kind, Recipe};
 
@@ -37,6 +38,7 @@ pub(super) const METHOD: Method = Method {
     name: "byol",
     title: "BYOL: a predictor of the teacher's embeddings (Grill et al. 2020)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &["teacher"],
     defaults: DEFAULTS,
     needs: Needs { unit_length: false, targets: true, couples_samples: true, two_views: false },
@@ -51,6 +53,7 @@ pub(super) const LINEAR: Method = Method {
     name: "linear-byol",
     title: "BYOL with a linear predictor",
     keys: &[],
+    settings: &[],
     sections: &["teacher"],
     defaults: DEFAULTS,
     needs: Needs { unit_length: false, targets: true, couples_samples: false, two_views: false },
@@ -74,9 +77,12 @@ const KEYS: &[Key] = &[key(
 /// Added to the variance of the predictor's batch norm.
 const EPSILON: f64 = 1e-5;
 
-#[derive(serde::Deserialize)]
-struct Settings {
-    predictor_hidden_dim: usize,
+documented! {
+    #[derive(serde::Deserialize)]
+    struct Settings {
+        /// Features of the predictor's hidden layer, ≥ 1 (4096).
+        predictor_hidden_dim: usize,
+    }
 }
 
 fn linear(name: &str, from: usize, to: usize) -> OwnParameter {

@@ -24,6 +24,7 @@ use ndarray::linalg::general_mat_mul;
 use super::math::{log_softmax, unit_rows, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, State, Step, Targets, Weights};
 use crate::model::PROTOTYPES;
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind, Recipe};
 use crate::rng::{Purpose, Rng};
@@ -33,6 +34,7 @@ pub(super) const METHOD: Method = Method {
     name: "deepcluster-v2",
     title: "DeepCluster-v2 and SeLa: labels from a clustering of the whole set (Caron et al. 2020)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &["prototypes"],
     defaults: &[
         ("projector.hidden_dim", "2048"),
@@ -80,12 +82,18 @@ fn bank(recipe: &Recipe, num_images: u64) -> u64 {
     num_images.saturating_mul(of_image + 2).saturating_add(2 * num_prototypes * dim)
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct Settings {
-    assignment: Assignment,
-    kmeans_iterations: usize,
-    epsilon: f64,
-    temperature: f64,
+documented! {
+    #[derive(Debug, serde::Deserialize)]
+    struct Settings {
+        /// How images get labels: `kmeans` (DeepCluster-v2) or `sinkhorn` (`SeLa`).
+        assignment: Assignment,
+        /// Iterations of k-means at the start of an epoch, ≥ 1 (10); only with `kmeans`.
+        kmeans_iterations: usize,
+        /// Entropic regularisation ε > 0 of Sinkhorn, in units of the logits (0.05); of `kmeans` in the first epoch.
+        epsilon: f64,
+        /// Temperature τ > 0 of the predictions, in units of the logits (0.1).
+        temperature: f64,
+    }
 }
 
 /// Cross-entropy of logits (N × K a view) with labels, one a row, −1 for none: the sum over labelled rows, mean over views, and how many rows

@@ -19,6 +19,7 @@ use super::{
     Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Setup, State, Step, Weights,
 };
 use crate::model::PROTOTYPES;
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -27,6 +28,7 @@ pub(crate) const METHOD: Method = Method {
     name: "dino",
     title: "DINO: self-distillation from a centred, sharpened teacher (Caron et al. 2021)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &["prototypes", "teacher"],
     defaults: &[
         ("projector.hidden_dim", "2048"),
@@ -85,11 +87,16 @@ pub fn distillation(
     Ok((loss / (2.0 * (logits.len() as f64 - 1.0)))?)
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct Settings {
-    teacher_temperature: f64,
-    temperature: f64,
-    center_momentum: f64,
+documented! {
+    #[derive(Debug, serde::Deserialize)]
+    struct Settings {
+        /// Temperature `τ_t` > 0 of the teacher's distributions, in units of the logits (0.04).
+        teacher_temperature: f64,
+        /// Temperature `τ_s` > 0 of the student's predictions, in units of the logits (0.1).
+        temperature: f64,
+        /// Momentum m in [0, 1] of the centre (0.9).
+        center_momentum: f64,
+    }
 }
 
 /// DINO in a run.

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use super::math::{log_softmax, off_diagonal, widen};
 use super::{Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Ranks, Step, Weights};
 use crate::recipe::Recipe;
+use crate::recipe::documented::documented;
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
 const NAME: &[&str] = &["imsvd"];
@@ -41,6 +42,7 @@ pub const METHOD: Method = Method {
     name: "imsvd",
     title: "IMSVD: information-maximised soft variable discretisation (Niu et al.)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &[],
     defaults: &[
         ("projector.hidden_dim", "8192"),
@@ -67,21 +69,23 @@ fn check(recipe: &Recipe) -> Result<(), (String, &'static str)> {
     Err((problem, "change one of the three"))
 }
 
-/// Settings of the loss.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Settings {
-    /// K ≥ 2.
-    pub variables: usize,
-    /// b ≥ 2.
-    pub bins: usize,
-    /// t > 0.
-    pub temperature: f64,
-    /// `c_ti` ≥ 0.
-    pub invariance_weight: f64,
-    /// `c_dia` ≥ 0.
-    pub diagonal_weight: f64,
-    /// `c_off` ≥ 0.
-    pub independence_weight: f64,
+documented! {
+    /// Settings of the loss.
+    #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+    pub struct Settings {
+        /// Discrete variables, K ≥ 2 (102); K·b is `projector.output_dim`.
+        pub variables: usize,
+        /// Values of each variable, b ≥ 2 (80).
+        pub bins: usize,
+        /// Temperature t > 0 of the softmax over a variable's bins (1).
+        pub temperature: f64,
+        /// Weight `c_ti` ≥ 0 of invariance (1).
+        pub invariance_weight: f64,
+        /// Weight `c_dia` ≥ 0 of the joint's diagonal (1).
+        pub diagonal_weight: f64,
+        /// Weight `c_off` ≥ 0 of what is between variables (1).
+        pub independence_weight: f64,
+    }
 }
 
 /// The loss and its three terms without weights.

@@ -29,6 +29,7 @@ use super::spectral::clip_rows;
 use super::{
     Diagnostics, Error, Loss, Memory, Method, Needs, Objective, Ranks, Setup, State, Step, Weights,
 };
+use crate::recipe::documented::documented;
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
 const NAME: &[&str] = &["minc"];
@@ -47,6 +48,7 @@ pub const METHOD: Method = Method {
     name: "minc",
     title: "MINC: mutual information non-contrastive, reconstructed (Guo et al. 2025)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &["teacher"],
     defaults: &[],
     needs: Needs { unit_length: false, targets: true, couples_samples: true, two_views: true },
@@ -78,19 +80,21 @@ pub enum Normalise {
     Clip,
 }
 
-/// Settings.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Settings {
-    /// ρ in [0, 1).
-    pub moment_decay: f64,
-    /// Whether M is Λ's lower triangle.
-    pub gha: bool,
-    /// α > 0.
-    pub alpha: f64,
-    /// What feeds Λ.
-    pub moment_from: MomentFrom,
-    /// What is done to outputs.
-    pub normalise: Normalise,
+documented! {
+    /// Settings.
+    #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+    pub struct Settings {
+        /// Decay ρ in [0, 1) of the moving second moment Λ (0.8).
+        pub moment_decay: f64,
+        /// Whether M is Λ's lower triangle, so that dimensions come in order; otherwise Λ (true).
+        pub gha: bool,
+        /// α > 0 of the information that is maximised (2).
+        pub alpha: f64,
+        /// Network whose outputs Λ is made of (target).
+        pub moment_from: MomentFrom,
+        /// What is done to outputs: nothing, division by their lengths, or shortening of those longer than 1 (none).
+        pub normalise: Normalise,
+    }
 }
 
 /// `Λ_b`, the second moment of both views over the whole batch.

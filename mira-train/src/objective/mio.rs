@@ -21,6 +21,7 @@ use serde::Deserialize;
 
 use super::math::{off_diagonal, softplus, unit_rows, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, Ranks, Setup, Step, Weights};
+use crate::recipe::documented::documented;
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
 const BOTH: &[&str] = &["mio", "mio-majorized"];
@@ -56,6 +57,7 @@ pub const METHOD: Method = Method {
     name: "mio",
     title: "MIO: binary contrastive mutual information, the authors' released loss (Manna et al.)",
     keys: V1_KEYS,
+    settings: Settings::FIELDS,
     sections: &[],
     defaults: PROJECTOR,
     needs: NEEDS,
@@ -89,18 +91,20 @@ pub enum Bound {
     LinExp,
 }
 
-/// Settings of the loss.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Settings {
-    /// `τ_p` > 0.
-    pub positive_temperature: f64,
-    /// `τ_n` > 0.
-    pub negative_temperature: f64,
-    /// λ ≥ 0 of the squared distance.
-    pub mse_weight: f64,
-    /// The terms.
-    #[serde(default)]
-    pub bound: Bound,
+documented! {
+    /// Settings of the loss.
+    #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+    pub struct Settings {
+        /// Temperature `τ_p` > 0 of positive pairs (0.5).
+        pub positive_temperature: f64,
+        /// Temperature `τ_n` > 0 of negative pairs (0.5).
+        pub negative_temperature: f64,
+        /// Weight λ ≥ 0 of the squared distance of two views (1; 0 in the authors' script).
+        pub mse_weight: f64,
+        /// Bound that the term of negative pairs is; the highest, the middle one, or the lowest.
+        #[serde(default)]
+        pub bound: Bound,
+    }
 }
 
 /// The loss of two views (B × D each, any length), a scalar.

@@ -25,6 +25,7 @@ pub const METHOD: Method = Method {
     name: "mira",
     title: "MIRA: swapped prediction of mutual-information regularised assignments (Lee et al. 2022)",
     keys: &[],
+    settings: &[],
     sections: &["prototypes", "assignment", "loss", "teacher"],
     defaults: &[("teacher.evaluate", "true"), ("train.batch_norm", PER_VIEW)],
     check: |_| Ok(()),

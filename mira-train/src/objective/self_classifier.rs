@@ -18,6 +18,7 @@ use candle_core::{D, Tensor};
 use super::math::{log_softmax, shared, unit_rows, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
 use crate::model::PROTOTYPES;
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -26,6 +27,7 @@ pub(super) const METHOD: Method = Method {
     name: "self-classifier",
     title: "Self-Classifier: self-supervised classification with uniform priors (Amrani et al. 2022)",
     keys: KEYS,
+    settings: SelfClassifierTemperatures::FIELDS,
     sections: &["prototypes"],
     defaults: &[
         ("projector.hidden_dim", "4096"),
@@ -47,13 +49,15 @@ const KEYS: &[Key] = &[
     key("objective.column_temperature", Kind::Number(Bounds::Temperature), Fallback::Value("0.05"), "0.05").only("objective.name", &["self-classifier"]),
 ];
 
-/// The two temperatures.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
-pub struct SelfClassifierTemperatures {
-    /// Of p(y∣x) (0.1).
-    pub row_temperature: f64,
-    /// Of p(x∣y) (0.05).
-    pub column_temperature: f64,
+documented! {
+    /// The two temperatures.
+    #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
+    pub struct SelfClassifierTemperatures {
+        /// Temperature > 0 of the classes of a sample, p(y∣x) (0.1).
+        pub row_temperature: f64,
+        /// Temperature > 0 of the samples of a class, p(x∣y) (0.05).
+        pub column_temperature: f64,
+    }
 }
 
 /// The loss of two or more views' logits (N × C each, global views first), a scalar.

@@ -12,6 +12,7 @@ use candle_core::{D, Tensor};
 
 use super::math::{unit_rows, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -20,6 +21,7 @@ pub(super) const METHOD: Method = Method {
     name: "simclr",
     title: "SimCLR: NT-Xent between two views of a batch (Chen et al. 2020)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &[],
     defaults: &[
         ("projector.hidden_dim", "2048"),
@@ -61,9 +63,12 @@ pub fn nt_xent(views: &[Tensor; 2], temperature: f64) -> Result<Tensor, Error> {
     Ok((others.log_sum_exp(D::Minus1)? - positives)?.mean_all()?)
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct Settings {
-    temperature: f64,
+documented! {
+    #[derive(Debug, serde::Deserialize)]
+    struct Settings {
+        /// Temperature τ > 0 of the cosines (0.1 for `ImageNet`, 0.5 for CIFAR-10).
+        temperature: f64,
+    }
 }
 
 /// SimCLR in a run.

@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::math::{off_diagonal, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, PER_VIEW, Ranks, Step, Weights};
+use crate::recipe::documented::documented;
 use crate::recipe::schema::{Bounds, Fallback, Key, Kind, key};
 
 #[rustfmt::skip]
@@ -30,6 +31,7 @@ pub const METHOD: Method = Method {
     name: "spectral",
     title: "Spectral contrastive loss (HaoChen et al. 2021)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &[],
     defaults: &[
         ("projector.hidden_dim", "8192"),
@@ -45,16 +47,18 @@ pub const METHOD: Method = Method {
     new: |setup| Ok(Box::new(Spectral { settings: setup.settings()? })),
 };
 
-/// Settings of the loss.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Settings {
-    /// μ > 0: the squared length that embeddings have at most, and the loss's scale.
-    pub mu: f64,
-    /// Whether they are shortened to it.
-    pub clip: bool,
-    /// Whether a sample's own other view is left out of the squares.
-    #[serde(default = "yes")]
-    pub exclude_diagonal: bool,
+documented! {
+    /// Settings of the loss.
+    #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+    pub struct Settings {
+        /// μ > 0: the squared length that embeddings have at most, and the loss's scale (10; 1 for CIFAR).
+        pub mu: f64,
+        /// Whether embeddings longer than √μ are shortened to it (true).
+        pub clip: bool,
+        /// Whether a sample's own other view is left out of the squares.
+        #[serde(default = "yes")]
+        pub exclude_diagonal: bool,
+    }
 }
 
 const fn yes() -> bool {

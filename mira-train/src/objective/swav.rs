@@ -22,6 +22,7 @@ use super::{
     swapped_prediction,
 };
 use crate::model::PROTOTYPES;
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind, Recipe};
 
@@ -30,6 +31,7 @@ pub(super) const METHOD: Method = Method {
     name: "swav",
     title: "SwAV: swapped prediction of Sinkhorn assignments of the batch (Caron et al. 2020)",
     keys: KEYS,
+    settings: Settings::FIELDS,
     sections: &["prototypes"],
     defaults: &[
         ("projector.hidden_dim", "2048"),
@@ -78,13 +80,20 @@ fn queues(recipe: &Recipe, _: u64) -> u64 {
     length.saturating_mul(2 * recipe.projector.output_dim as u64)
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct Settings {
-    epsilon: f64,
-    iterations: usize,
-    temperature: f64,
-    queue_length: usize,
-    queue_start_epoch: u64,
+documented! {
+    #[derive(Debug, serde::Deserialize)]
+    struct Settings {
+        /// Entropic regularisation ε > 0 of Sinkhorn, in units of the logits (0.05).
+        epsilon: f64,
+        /// Sweeps of Sinkhorn, ≥ 1 (3).
+        iterations: usize,
+        /// Temperature τ > 0 of the predictions, in units of the logits (0.1).
+        temperature: f64,
+        /// Embeddings of earlier batches, of each global view, that are assigned with the batch's; 0: none; a multiple of `train.batch_size` (3840 for batches of 256).
+        queue_length: usize,
+        /// Epoch, from 0, from which on the queue is filled (15).
+        queue_start_epoch: u64,
+    }
 }
 
 /// SwAV in a run.

@@ -19,6 +19,7 @@ use candle_core::{D, Tensor};
 
 use super::math::{log_probability, log_softmax, standardise, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, Setup, Step, Weights};
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -27,6 +28,7 @@ pub(super) const METHOD: Method = Method {
     name: "twist",
     title: "TWIST: consistent, sharp and diverse twin class distributions (Wang et al. 2021)",
     keys: KEYS,
+    settings: TwistWeights::FIELDS,
     sections: &[],
     defaults: &[
         ("projector.hidden_dim", "4096"),
@@ -49,13 +51,15 @@ const KEYS: &[Key] = &[
 /// Added to the variance of the batch norm.
 const EPSILON: f64 = 1e-5;
 
-/// What two of the three terms are multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
-pub struct TwistWeights {
-    /// Of the mean entropy (1).
-    pub sharpness_weight: f64,
-    /// Of the entropy of the mean (1).
-    pub diversity_weight: f64,
+documented! {
+    /// What two of the three terms are multiplied by.
+    #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
+    pub struct TwistWeights {
+        /// Weight ≥ 0 of the mean entropy of a sample's classes, which is made small (1).
+        pub sharpness_weight: f64,
+        /// Weight ≥ 0 of the entropy of their mean, which is made large (1).
+        pub diversity_weight: f64,
+    }
 }
 
 /// Logits as the method sees them: brought to mean 0 and variance 1 over the batch.

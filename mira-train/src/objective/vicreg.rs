@@ -15,6 +15,7 @@ use candle_core::Tensor;
 
 use super::math::{off_diagonal, widen};
 use super::{Error, Loss, Memory, Method, Needs, Objective, PER_VIEW, Setup, Step, Weights};
+use crate::recipe::documented::documented;
 use crate::recipe::schema::key;
 use crate::recipe::{Bounds, Fallback, Key, Kind};
 
@@ -23,6 +24,7 @@ pub(super) const METHOD: Method = Method {
     name: "vicreg",
     title: "VICReg: variance, invariance, covariance (Bardes et al. 2022)",
     keys: KEYS,
+    settings: VicRegWeights::FIELDS,
     sections: &[],
     defaults: &[
         ("projector.hidden_dim", "8192"),
@@ -47,15 +49,17 @@ const KEYS: &[Key] = &[
 /// Added to a variance below the root.
 const EPSILON: f64 = 1e-4;
 
-/// What the three terms are multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
-pub struct VicRegWeights {
-    /// Of invariance (25).
-    pub invariance_weight: f64,
-    /// Of variance (25).
-    pub variance_weight: f64,
-    /// Of covariance (1).
-    pub covariance_weight: f64,
+documented! {
+    /// What the three terms are multiplied by.
+    #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
+    pub struct VicRegWeights {
+        /// Weight ≥ 0 of invariance: views of an image agree (25).
+        pub invariance_weight: f64,
+        /// Weight ≥ 0 of variance: every dimension varies (25).
+        pub variance_weight: f64,
+        /// Weight ≥ 0 of covariance: no two dimensions are correlated (1).
+        pub covariance_weight: f64,
+    }
 }
 
 /// The loss of two views (N × D each, N ≥ 2), a scalar.

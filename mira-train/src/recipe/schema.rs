@@ -106,7 +106,7 @@ pub(super) const ARCHITECTURES: &[&str] =
     &["resnet8", "resnet14", "resnet20", "resnet18", "resnet34", "resnet50", "resnet101"];
 
 /// Sections of which a method of training has some.
-pub(super) const OF_METHODS: &[&str] = &["prototypes", "assignment", "loss", "teacher"];
+pub(crate) const OF_METHODS: &[&str] = &["prototypes", "assignment", "loss", "teacher"];
 
 /// The keys that are not a method's own, in the order of the resolved recipe.
 #[rustfmt::skip]
@@ -198,6 +198,11 @@ const KEYS: &[Key] = &[
     key("checkpoint.keep", Whole(1, 1_000_000), Value("2"), "2"),
 ];
 
+/// The keys that are not a method's own.
+pub(crate) const fn shared() -> &'static [Key] {
+    KEYS
+}
+
 /// All keys, each method's own after the others; methods may have keys of the same path.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     KEYS.iter().chain(crate::objective::METHODS.iter().flat_map(|method| method.keys))
@@ -217,7 +222,7 @@ pub(super) fn pattern(path: &str) -> String {
 }
 
 /// Sections, in the order of the resolved recipe.
-pub(super) fn sections() -> Vec<&'static str> {
+pub(crate) fn sections() -> Vec<&'static str> {
     let mut sections: Vec<&str> =
         KEYS.iter().filter_map(|key| key.path.split('.').next()).collect();
     sections.dedup();

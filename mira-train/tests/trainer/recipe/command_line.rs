@@ -54,6 +54,39 @@ fn recipes_lists_all_and_prints_one() {
 }
 
 #[test]
+fn recipes_prints_all_settings() {
+    let listed = mira_train(&["recipes", "--settings"]);
+    assert!(listed.status.success());
+    let listed = text(&listed.stdout);
+    assert!(listed.contains("extends = "), "{listed}");
+    // Of every recipe there is, in its own or another order.
+    for builtin in builtins() {
+        let recipe = toml::Table::try_from(Recipe::builtin(builtin.name).unwrap()).unwrap();
+        for (section, values) in &recipe {
+            let table = |value: &toml::Value| value.as_table().cloned();
+            let (section, values) = match values.as_array() {
+                Some(views) => ("views.*", views.iter().find_map(table)),
+                None => (section.as_str(), table(values)),
+            };
+            for (name, value) in values.unwrap() {
+                let inside = value.as_table().into_iter().flat_map(toml::Table::keys);
+                let inside: Vec<String> =
+                    inside.map(|inside| format!("{section}.{name}.{inside}")).collect();
+                let paths =
+                    if inside.is_empty() { vec![format!("{section}.{name}")] } else { inside };
+                for path in paths {
+                    let is_listed = |line: &str| line.split(' ').next() == Some(&path);
+                    assert!(listed.lines().any(is_listed), "{}: {path}", builtin.name);
+                }
+            }
+        }
+    }
+    let both = mira_train(&["recipes", "default", "--settings"]);
+    assert_eq!(both.status.code(), Some(2));
+    assert!(text(&both.stderr).contains("see 'mira-train recipes --help'"));
+}
+
+#[test]
 fn objectives_lists_all_and_prints_the_settings_of_one() {
     let list = mira_train(&["objectives"]);
     assert!(list.status.success());
