@@ -27,7 +27,7 @@ pub(crate) mod schema;
 mod views;
 
 pub use builtin::{Builtin, builtins, find_builtin};
-pub use dry_run::{Cost, dry_run};
+pub use dry_run::{Basis, Cost, Pace, dry_run};
 pub use error::Error;
 pub use model::{Architecture, Data, Model, Projector, Stem};
 pub use objective::{Assignment, Loss, Method, Objective, Prototypes, Reduction, Teacher};

@@ -9,6 +9,7 @@ mod evaluation;
 mod identity;
 mod images;
 mod monitor;
+mod pace;
 mod progress;
 mod session;
 mod sources;
@@ -16,7 +17,7 @@ mod state;
 mod step;
 mod summary;
 
-pub use cost::{NumImages, cost, measure_flops};
+pub use cost::{NumImages, cost};
 pub use encode::{Encoded, ImageOf, each_representation, encode, pixels, pixels_side};
 pub use error::Error;
 pub use evaluation::{
@@ -25,6 +26,7 @@ pub use evaluation::{
 pub(crate) use identity::other_images;
 pub use images::Normaliser;
 pub use monitor::{Evidence, Monitor, Sign};
+pub use pace::pace;
 pub use progress::{Progress, hours, hours_of};
 pub(crate) use session::frozen_for_ever;
 pub use session::{Ending, Session, Start};

@@ -18,7 +18,7 @@ Examples:
   mira-train compare default mine.toml --seeds 3 --set schedule.epochs=4
       recipes by name or file, with a setting changed in all of them
   mira-train compare default mine.toml --dry-run
-      how many runs and how long they take; trains nothing
+      how many runs and how long they take; writes nothing
 
 Recipes may differ in objective, projector, prototypes, teacher, assignment, loss, optimizer and learning rates, which are a method's own, and must
 agree in data, model, views, batch, epochs and evaluation. Results are in results.md, results.csv and results.html, anew after every run, with the commands that they are of (commands.txt).
@@ -80,7 +80,7 @@ pub struct CompareArgs {
     #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Training")]
     pub overrides: Vec<String>,
 
-    /// Print which runs there would be, what is done already and how long the rest takes; train nothing
+    /// Print which runs there would be, what is done already and how long the rest takes, as `run --dry-run` measures it; write nothing
     #[arg(long, help_heading = "Training")]
     pub dry_run: bool,
 }

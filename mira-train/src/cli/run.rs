@@ -18,7 +18,7 @@ Examples:
   mira-train run --set train.seed=1 --set schedule.epochs=4
       the default recipe with two settings changed
   mira-train run my.toml --dry-run
-      checks a recipe, prints it in full and what it would cost; trains nothing
+      checks a recipe, prints it in full and what it would cost; writes nothing
   mira-train run --resume --out runs/cifar
       continues an interrupted run where it stopped
 
@@ -75,7 +75,9 @@ pub struct RunArgs {
     )]
     pub seed: Option<u64>,
 
-    /// Check and print the recipe with all its settings, and what a run would cost; train nothing
+    /// Check and print the recipe with all its settings, and what a run would cost; write nothing
+    ///
+    /// How long it would take is measured by a second of its own steps, which are thrown away; where a step takes more than 2 s, by passes of a few images through its network.
     #[arg(long, help_heading = "Training")]
     pub dry_run: bool,
 }

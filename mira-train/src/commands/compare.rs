@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::run::{check_memory, images_to_count, open, set_threads};
+use super::run::{check_memory, cost_and_pace, images_to_count, open, set_threads};
 use crate::Error;
 use crate::cli::compare::CompareArgs;
 use crate::output::write_whole;
@@ -16,7 +16,7 @@ use crate::pages::compare::{self, Comparison, State};
 use crate::run_folder::{self, EXIT_INTERRUPTED, Lock, StopRequest, read_short_text};
 use crate::terminal::tell;
 use crate::text::in_shell;
-use crate::train::{self, NumImages, check_images, cost, hours, measure_flops};
+use crate::train::{self, NumImages, check_images, cost, hours};
 use child::Outcome;
 use plan::Plan;
 
@@ -159,7 +159,7 @@ fn check_machine(plan: &Plan) -> Result<(), Error> {
     let num_images = NumImages::of(&sources);
     for method in &plan.methods {
         let recipe = &method.recipe;
-        check_memory(&cost(recipe, num_images, None)?)?;
+        check_memory(&cost(recipe, num_images)?)?;
     }
     check_images(first, &sources)?;
     Ok(())
@@ -225,13 +225,12 @@ fn with_earlier(out: &Path, command: &str) -> Result<String, Error> {
 /// What there would be to do.
 fn dry_run(plan: &Plan, out: Option<&Path>) -> Result<String, Error> {
     let first = &plan.methods[0].recipe;
-    let (num_images, note) = images_to_count(first)?;
+    let images = images_to_count(first)?;
     set_threads(first.train.num_threads);
     if let Some(out) = out {
         refuse_occupied(out)?;
         plan.check_folder(out)?;
     }
-    let flops = measure_flops()?;
     let mut text = String::new();
     let num_runs = plan.methods.len() as u64 * plan.num_seeds;
     let _ = writeln!(
@@ -244,10 +243,10 @@ fn dry_run(plan: &Plan, out: Option<&Path>) -> Result<String, Error> {
     let width = plan.methods.iter().map(|m| m.name.chars().count()).max().unwrap_or(0);
     let mut all = 0.0;
     for (method, planned) in plan.methods.iter().enumerate() {
-        let cost = cost(&planned.recipe, num_images, Some(flops))?;
+        let (cost, pace) = cost_and_pace(&planned.recipe, &images)?;
         let epochs = planned.recipe.schedule.epochs as u64;
         let num_steps = cost.steps_per_epoch * epochs;
-        let a_run = cost.seconds_per_epoch.unwrap_or(0.0) * epochs as f64;
+        let a_run = pace.seconds_per_step * num_steps as f64;
         let (mut num_done, mut num_begun, mut left) = (0, 0, 0.0);
         for seed in 0..plan.num_seeds {
             let (state, steps) = out.map_or((State::Waiting, 0), |out| {
@@ -263,15 +262,16 @@ fn dry_run(plan: &Plan, out: Option<&Path>) -> Result<String, Error> {
         all += left;
         let _ = writeln!(
             text,
-            "{:<width$}  {num_steps} steps, about {} a run; {num_done} finished, {num_begun} begun; about {} left",
+            "{:<width$}  {num_steps} steps, about {} a run, {}; {num_done} finished, {num_begun} begun; about {} left",
             planned.name,
             seconds(a_run),
+            pace.basis,
             seconds(left)
         );
     }
     let _ =
         writeln!(text, "about {} in all, without evaluations; nothing was written", seconds(all));
-    if let Some(note) = note {
+    if let Some(note) = images.note {
         let _ = writeln!(text, "{note}");
     }
     Ok(text)

@@ -8,15 +8,14 @@ use crate::Error;
 use crate::cli::run::{Device, RunArgs, check_flags, resolve, setting};
 use crate::pages::metrics::Metrics;
 use crate::pages::report::headline;
-use crate::recipe::{Architecture, Cost, Recipe, dry_run};
+use crate::recipe::{Architecture, Cost, Pace, Recipe, dry_run};
 use crate::run_folder::{
     EXIT_INTERRUPTED, StopRequest, check_resume, read_recipe, refuse_occupied,
 };
 use crate::terminal::available_memory;
 use crate::text::{count, in_shell};
 use crate::train::{
-    self, Ending, NumImages, Session, Sources, Start, cost, measure_flops, write_encoder,
-    write_report,
+    self, Ending, NumImages, Session, Sources, Start, cost, pace, write_encoder, write_report,
 };
 
 /// Images of the set that a recipe seems to be written for, where a dry run is not given the data: CIFAR's have 32 pixels a side, and who trains a
@@ -59,7 +58,7 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         }
         _ => error,
     })?;
-    check_memory(&cost(&recipe, NumImages::of(&sources), None)?)?;
+    check_memory(&cost(&recipe, NumImages::of(&sources))?)?;
     let name = recipe_name(args);
     let out = args.out.clone().unwrap_or_else(|| free_folder(&name));
     let stop = StopRequest::install().map_err(train::Error::from)?;
@@ -187,27 +186,43 @@ fn command_of(args: &RunArgs, out: &Path) -> String {
 }
 
 fn dry_run_text(recipe: &Recipe) -> Result<String, Error> {
-    let (num_images, note) = images_to_count(recipe)?;
-    let notes = note.into_iter().chain(train::frozen_for_ever(recipe));
+    let images = images_to_count(recipe)?;
+    let notes = images.note.iter().cloned().chain(train::frozen_for_ever(recipe));
     let note = notes.fold(String::new(), |notes, note| notes + "# note         " + &note + "\n");
-    let cost = cost(recipe, num_images, Some(measure_flops()?))?;
-    Ok(note + &dry_run(recipe, &cost))
+    let (cost, pace) = cost_and_pace(recipe, &images)?;
+    Ok(note + &dry_run(recipe, &cost, Some(&pace)))
 }
 
-/// How many images a dry run counts with, and what there is to say of that.
-pub(super) fn images_to_count(recipe: &Recipe) -> Result<(NumImages, Option<String>), Error> {
+/// The images that a dry run counts with.
+pub(super) struct Counted {
+    pub(super) num_images: NumImages,
+    /// None where they are not given.
+    sources: Option<Sources>,
+    /// What there is to say of that.
+    pub(super) note: Option<String>,
+}
+
+pub(super) fn images_to_count(recipe: &Recipe) -> Result<Counted, Error> {
     match open(recipe) {
         Ok(sources) => {
             train::check_images(recipe, &sources)?;
-            Ok((NumImages::of(&sources), None))
+            let num_images = NumImages::of(&sources);
+            Ok(Counted { num_images, sources: Some(sources), note: None })
         }
         Err(error) if recipe.data.path.is_none() => {
             let (name, num_images) = assumed(recipe);
             let note = format!("counted for {} images of {name}: {error}", count(num_images.train));
-            Ok((num_images, Some(note)))
+            Ok(Counted { num_images, sources: None, note: Some(note) })
         }
         Err(error) => Err(error),
     }
+}
+
+/// What a run of a recipe would cost, and how long its steps take.
+pub(super) fn cost_and_pace(recipe: &Recipe, images: &Counted) -> Result<(Cost, Pace), Error> {
+    let cost = cost(recipe, images.num_images)?;
+    let pace = pace(recipe, images.sources.as_ref(), &cost, check_memory(&cost).is_ok())?;
+    Ok((cost, pace))
 }
 
 /// Refuses a run for which the machine has too little memory, rather than being killed in its middle.
@@ -278,7 +293,7 @@ mod tests {
         let counted = |name: &str, more: &[&str]| {
             let settings: Vec<String> = more.iter().map(|s| (*s).to_owned()).collect();
             let recipe = Recipe::builtin(name).unwrap().with_overrides(&settings).unwrap();
-            let (images, note) = images_to_count(&recipe).unwrap();
+            let Counted { num_images: images, note, .. } = images_to_count(&recipe).unwrap();
             (images.train, images.labelled, images.test, note.unwrap())
         };
         for (name, more, expected, words) in [

@@ -5,7 +5,7 @@ use std::io::BufWriter;
 
 use super::{Format, file, folder};
 use crate::npy::{self, Element, Npy, Values};
-use crate::recipe::{Recipe, builtins, dry_run};
+use crate::recipe::{Basis, Pace, Recipe, builtins, dry_run};
 use crate::train::{NumImages, cost};
 use crate::weights::Weights;
 
@@ -120,8 +120,9 @@ fn recipe(bytes: &[u8]) -> Result<(), String> {
     assert_eq!(again, recipe);
     assert_eq!(again.hash(), recipe.hash());
     let num_images = NumImages { train: 1_281_167, labelled: 1_281_167, test: 50_000 };
-    let cost = cost(&recipe, num_images, Some(1e9)).map_err(|e| e.to_string())?;
-    let text = dry_run(&recipe, &cost);
+    let cost = cost(&recipe, num_images).map_err(|e| e.to_string())?;
+    let pace = Pace { seconds_per_step: 1.5, basis: Basis::Pass { num_images: 2 } };
+    let text = dry_run(&recipe, &cost, Some(&pace));
     assert_eq!(Recipe::from_toml(&text, "a dry run"), Ok(recipe));
     Ok(())
 }

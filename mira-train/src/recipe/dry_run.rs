@@ -1,6 +1,6 @@
 //! What a run would cost, in words.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::{Assignment, BatchNorm, Method, OptimizerKind, Recipe, View};
 use crate::text::{bytes, count, scaled};
@@ -28,8 +28,54 @@ pub struct Cost {
     pub evaluation_bytes: u64,
     /// Optimiser steps an epoch.
     pub steps_per_epoch: u64,
-    /// Estimated seconds an epoch; `None` where there is nothing to estimate from.
-    pub seconds_per_epoch: Option<f64>,
+}
+
+/// How long a step takes on a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// Seconds.
+    pub seconds_per_step: f64,
+    /// What says so.
+    pub basis: Basis,
+}
+
+/// What is known of a pace, and by that what is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Basis {
+    /// Steps of the recipe were made.
+    Steps {
+        /// So many.
+        num_steps: u64,
+        /// Of its images, which were read and augmented meanwhile; otherwise of random pixels.
+        are_read: bool,
+    },
+    /// Its network went forward and backward; the rest by their operations.
+    Pass {
+        /// With so many images.
+        num_images: usize,
+    },
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Steps { num_steps, are_read } => {
+                let steps = if num_steps == 1 { "step" } else { "steps" };
+                write!(f, "by {} {steps} made here", count(num_steps))?;
+                if are_read {
+                    Ok(())
+                } else {
+                    f.write_str(" of made-up images, whose reading it leaves out")
+                }
+            }
+            Self::Pass { num_images } => write!(
+                f,
+                "by passes of {} images through the network here, which leave out objective, optimiser and reading",
+                count(num_images)
+            ),
+        }
+    }
 }
 
 impl Cost {
@@ -45,9 +91,9 @@ impl Cost {
 }
 
 /// A summary in comments, then the resolved recipe: redirected to a file, the whole text is a recipe.
-pub fn dry_run(recipe: &Recipe, cost: &Cost) -> String {
+pub fn dry_run(recipe: &Recipe, cost: &Cost, pace: Option<&Pace>) -> String {
     let mut text = String::new();
-    for (label, line) in lines(recipe, cost) {
+    for (label, line) in lines(recipe, cost, pace) {
         text.push_str(&format!("# {label:<12} {line}").replace(char::is_control, " "));
         text.push('\n');
     }
@@ -56,7 +102,7 @@ pub fn dry_run(recipe: &Recipe, cost: &Cost) -> String {
     text
 }
 
-fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
+fn lines(recipe: &Recipe, cost: &Cost, pace: Option<&Pace>) -> Vec<(&'static str, String)> {
     let (schedule, train) = (&recipe.schedule, &recipe.train);
     let epochs = schedule.epochs as u64;
     let num_steps = cost.steps_per_epoch.saturating_mul(epochs);
@@ -106,9 +152,13 @@ fn lines(recipe: &Recipe, cost: &Cost) -> Vec<(&'static str, String)> {
         bytes(cost.loader_bytes),
         bytes(cost.evaluation_bytes)
     );
-    let time = cost.seconds_per_epoch.filter(|s| s.is_finite() && *s >= 0.0).map_or_else(
+    let time = pace.map_or_else(
         || "not estimated".into(),
-        |s| format!("about {} an epoch, {} in all", time(s), time(s * epochs as f64)),
+        |pace| {
+            let epoch = pace.seconds_per_step * cost.steps_per_epoch as f64;
+            let (epoch, all) = (time(epoch), time(epoch * epochs as f64));
+            format!("about {epoch} an epoch, {all} in all without evaluations, {}", pace.basis)
+        },
     );
     let mut objective = recipe.objective.name.clone();
     for (key, value) in &recipe.objective.settings {
@@ -207,13 +257,16 @@ mod tests {
         loader_bytes: 256 << 20,
         evaluation_bytes: 5 << 30,
         steps_per_epoch: 312,
-        seconds_per_epoch: Some(900.0),
+    };
+    const PACE: Pace = Pace {
+        seconds_per_step: 900.0 / 312.0,
+        basis: Basis::Steps { num_steps: 5, are_read: true },
     };
 
     #[test]
     fn the_text_is_a_recipe_again() {
         let recipe = Recipe::builtin("imagenet-r50-100ep-multicrop").unwrap();
-        let text = dry_run(&recipe, &COST);
+        let text = dry_run(&recipe, &COST, Some(&PACE));
         assert_eq!(Recipe::from_toml(&text, "dry run").unwrap(), recipe);
         for part in [
             "resnet50 of width 64",
@@ -224,7 +277,7 @@ mod tests {
             "100 epochs × 312 steps of 4,096 images = 31,200 steps",
             "8.2 GFLOP a view forward, 240.0 TFLOP a step, 7.5 EFLOP in all",
             "8.8 GiB = 3.0 GiB activations + 512.0 MiB parameters + 1.5 KiB optimiser + 2.0 MiB objective + 256.0 MiB batches ahead + 5.0 GiB evaluation",
-            "about 15 min an epoch, 25.0 h in all",
+            "about 15 min an epoch, 25.0 h in all without evaluations, by 5 steps made here\n",
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");
         }
@@ -234,7 +287,7 @@ mod tests {
     fn a_name_cannot_end_the_comment() {
         let mut recipe = Recipe::builtin("default").unwrap();
         recipe.views[0].name = "a\n[data]\nb".into();
-        let text = dry_run(&recipe, &Cost { seconds_per_epoch: None, ..COST });
+        let text = dry_run(&recipe, &COST, None);
         assert_eq!(Recipe::from_toml(&text, "dry run").unwrap(), recipe);
         assert!(text.contains("not estimated"));
     }

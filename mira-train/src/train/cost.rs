@@ -1,17 +1,14 @@
 //! What a recipe will cost, from its plans alone: nothing is allocated.
 
-use std::time::Instant;
-
 use super::encode::BATCH;
 use super::evaluation::{no_pixels, pixels_bytes};
 use super::step::views_of_teacher;
 use super::{Error, Sources, image_size, loader_config};
 use crate::data::labelled_indices;
-use crate::model::{Network, ResNet, Stem};
-use crate::nn::cpu::{Executor, Statistics};
-use crate::nn::{GraphBuilder, Parameters, Pass, Plan};
+use crate::model::Network;
+use crate::nn::{Pass, Plan};
 use crate::objective;
-use crate::recipe::{Architecture, Cost, Recipe};
+use crate::recipe::{Cost, Recipe};
 
 /// How many images a run would have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +35,11 @@ impl NumImages {
     }
 }
 
-/// The cost of a recipe on so many images; `flops_per_second` turns it into time.
+/// The cost of a recipe on so many images.
 ///
 /// # Errors
 /// Views too small for the network, or a network too large for any machine.
-pub fn cost(
-    recipe: &Recipe,
-    num_images: NumImages,
-    flops_per_second: Option<f64>,
-) -> Result<Cost, Error> {
+pub fn cost(recipe: &Recipe, num_images: NumImages) -> Result<Cost, Error> {
     let network = Network::new(recipe)?;
     let rows = recipe.train.batch_size / recipe.train.accumulation_steps;
     let sizes = recipe.view_sizes();
@@ -83,8 +76,6 @@ pub fn cost(
         loader_bytes: loader_config(recipe).memory(num_images.train),
         evaluation_bytes: evaluation_bytes(recipe, &network, num_images)?,
         steps_per_epoch,
-        seconds_per_epoch: flops_per_second
-            .map(|rate| flops_per_step as f64 * steps_per_epoch as f64 / rate),
     })
 }
 
@@ -115,39 +106,6 @@ fn evaluation_bytes(
     Ok(held.max(features(all).saturating_add(plan).saturating_add(batches)))
 }
 
-/// Floating-point operations a second of this machine on a small network's training steps, measured in about half a second.
-///
-/// # Errors
-/// None that is expected.
-pub fn measure_flops() -> Result<f64, Error> {
-    const BATCH: usize = 32;
-    let (block, stages) = ResNet::stages(Architecture::Resnet8);
-    let (stages, stem) = (stages.to_vec(), Stem::Cifar { padding: 1 });
-    let resnet = ResNet { block, stages, width: 64, stem, zero_init_residual: false };
-    let mut parameters = Parameters::default();
-    let mut graph = GraphBuilder::new(&mut parameters, BATCH);
-    let images = graph.input(16, 16, 3)?;
-    let output = resnet.build(&mut graph, images)?;
-    let graph = graph.finish(&[output]);
-    let flops = graph.forward_flops() + graph.backward_flops();
-    let mut executor = Executor::<f32>::new(graph, &parameters, Pass::Training);
-    let values = parameters.initial_values(0);
-    let mut gradients = vec![0.0; values.len()];
-    let seed = vec![1.0; BATCH * resnet.output_dim()];
-    let mut step = || {
-        executor.forward(&values, Statistics::Batch);
-        executor.backward(&values, &seed, &mut gradients);
-    };
-    step();
-    let start = Instant::now();
-    let mut steps = 0;
-    while start.elapsed().as_millis() < 400 {
-        step();
-        steps += 1;
-    }
-    Ok(flops as f64 * f64::from(steps) / start.elapsed().as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +115,7 @@ mod tests {
         let recipe = Recipe::builtin("imagenet-r50-100ep").unwrap();
         let bytes = |labelled, test| {
             let num_images = NumImages { train: 1_281_167, labelled, test };
-            cost(&recipe, num_images, None).unwrap().evaluation_bytes
+            cost(&recipe, num_images).unwrap().evaluation_bytes
         };
         // 2048 numbers of 4 bytes an image, twice, and little else.
         let features = 2 * 2048 * 4 * (1_281_167 + 50_000);

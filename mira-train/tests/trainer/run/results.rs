@@ -195,6 +195,7 @@ fn a_dry_run_is_a_recipe_and_writes_nothing() {
     let text = succeeds(&mut sandbox.tiny("run", &["--dry-run"]));
     assert!(!sandbox.path("run").exists());
     assert!(text.contains("parameters") && text.contains("an epoch"), "{text}");
+    assert!(text.contains(" steps made here\n"), "{text}");
     std::fs::write(sandbox.path("again.toml"), &text).expect("a file");
     let again = succeeds(&mut sandbox.command(&["run", "again.toml", "--dry-run"]));
     let recipe = |text: &str| {
@@ -210,6 +211,7 @@ fn a_dry_run_is_a_recipe_and_writes_nothing() {
     let digits: String = large.chars().filter(char::is_ascii_digit).collect();
     assert!(digits.contains(&total.to_string()), "{total} in {large}");
     assert!(large.contains("batch norm   over 4,096 images of one view\n"), "{large}");
+    assert!(large.contains("by passes of 2 images through the network here, which"), "{large}");
     let parts = ["--dry-run", "--set", "train.accumulation_steps=4"];
     let parts = succeeds(&mut sandbox.tiny("run", &parts));
     let said = "over 10 images of all views of one size, not over the 40 of a step: train.accumulation_steps is 4";
