@@ -9,7 +9,7 @@
 //!
 //! Exit codes: 0 done (also when the answer is not proven to the tolerance: that is a status, with a warning on stderr),
 //! 1 failures inside (a full disk, a backend, a run of a comparison) or of a network, 2 anything the caller can put right, 3 corrupt images
-//! found by `data info`, 75 interrupted and saved. An error is one line on stderr.
+//! found by `data info`, 75 interrupted, with all saved that there was, 130 by a second Ctrl-C, which waits for nothing. An error is one line on stderr.
 
 // Both panic where the other end is gone; `print` and `terminal::tell` do not. Tests may.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

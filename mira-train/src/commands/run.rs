@@ -63,7 +63,14 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     let out = args.out.clone().unwrap_or_else(|| free_folder(&name));
     let stop = StopRequest::install().map_err(train::Error::from)?;
     let start = if args.resume { Start::Resumed { strict: args.strict } } else { Start::New };
-    let mut session = Session::new(&recipe, sources, &out, start, stop, args.quiet)?;
+    let mut session = match Session::new(&recipe, sources, &out, start, stop, args.quiet) {
+        Err(stopped @ train::Error::Stopped { .. }) => {
+            let text =
+                format!("{stopped}{}\n", if args.resume { go_on(&out) } else { String::new() });
+            return Ok((ExitCode::from(EXIT_INTERRUPTED), text));
+        }
+        session => session?,
+    };
     for warning in warnings {
         crate::terminal::tell(&format!("warning: {warning}"));
     }
@@ -78,10 +85,10 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
     }
     if let Ending::Interrupted(signal, checkpoint) = session.train()? {
         let text = format!(
-            "stopped by {signal} after step {}; saved {}\ncontinue with: mira-train run --resume --out {}\n",
+            "stopped by {signal} after step {}; saved {}{}\n",
             session.state.step,
             checkpoint.display(),
-            in_shell(out.display())
+            go_on(&out)
         );
         return Ok((ExitCode::from(EXIT_INTERRUPTED), text));
     }
@@ -93,6 +100,11 @@ pub fn run(args: &RunArgs) -> Result<(ExitCode, String), Error> {
         write_report(&session, &name, &command, seconds, session.found())?;
     }
     Ok((ExitCode::SUCCESS, summary(&recipe, &out, seconds)?))
+}
+
+/// A line with the command that goes on with a run.
+fn go_on(out: &Path) -> String {
+    format!("\ncontinue with: mira-train run --resume --out {}", in_shell(out.display()))
 }
 
 pub(super) fn set_threads(num_threads: usize) {

@@ -11,8 +11,8 @@ use signal_hook::flag;
 use super::Error;
 use crate::terminal::tell;
 
-/// Exit code of a trainer that was asked to stop and has saved a checkpoint: `EX_TEMPFAIL` of `sysexits.h`, "try again", so that a job
-/// script can tell it from success (0), failure (1) and bad input (2) and run the same command with `--resume`.
+/// Exit code of a trainer that was asked to stop and has saved a checkpoint, or had nothing to save yet: `EX_TEMPFAIL` of `sysexits.h`, "try
+/// again", so that a job script can tell it from success (0), failure (1) and bad input (2) and run the same command with `--resume`.
 pub const EXIT_INTERRUPTED: u8 = 75;
 
 /// A SIGINT this soon after the first is not somebody's second thought.
@@ -130,6 +130,13 @@ impl StopRequest {
     /// One that is never made: for callers that do not want to be interrupted.
     pub fn never() -> Self {
         Self { last: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    /// As if the process had been asked.
+    #[cfg(test)]
+    pub(crate) fn ask(&self, signal: Signal) {
+        let place = SIGNALS.iter().position(|&(_, known)| known == signal);
+        self.last.store(place.map_or(0, |place| place + 1), Ordering::Relaxed);
     }
 
     /// The last signal, if any has come.

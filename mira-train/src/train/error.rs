@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::run_folder::{EXIT_INTERRUPTED, Signal};
+
 /// Errors of training.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,6 +46,12 @@ pub enum Error {
         /// What differs, with both values.
         differences: String,
     },
+    /// Asked to stop before there was anything to save.
+    #[error("stopped by {signal} while the run was set up; nothing was written")]
+    Stopped {
+        /// By what.
+        signal: Signal,
+    },
     /// Too many steps in a row without a finite loss, gradient and batch norms, or such steps at a run's end.
     #[error(
         "{} had a loss, a gradient or statistics of a batch norm that are not finite, the last at step {step}; nothing of that was applied. {}; \
@@ -68,6 +76,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Folder(error) => error.exit_code(),
+            Self::Stopped { .. } => EXIT_INTERRUPTED,
             Self::Pages(crate::pages::Error::SheetTooLarge { .. }) => 2,
             Self::Objective(_) | Self::Diverged { .. } | Self::Pages(_) => 1,
             _ => 2,

@@ -122,7 +122,7 @@ impl Session {
     /// Starts a run in a new folder, or goes on with one.
     ///
     /// # Errors
-    /// Anything that keeps it from starting; a new folder is then left as it was.
+    /// Anything that keeps it from starting, [`Error::Stopped`] too; a new folder is then left as it was.
     pub fn new(
         recipe: &Recipe,
         sources: Sources,
@@ -147,6 +147,8 @@ impl Session {
         let (mut warnings, mut resumed) = (notes, Resumed::default());
         let (mut folder, state, mut metrics, last_checkpoint);
         let (mut last_good, mut before, mut usage) = (None, (0.0, 0), None);
+        // To set it up may take long; before anything is written it can still be as if it had not been begun.
+        let go_on = || stop.requested().map_or(Ok(()), |signal| Err(Error::Stopped { signal }));
         if let Start::Resumed { strict } = start {
             folder = RunFolder::open(out)?;
             if let Some(loaded) = folder.load_latest(strict)? {
@@ -163,6 +165,7 @@ impl Session {
                     meta["peak_memory_bytes"].as_u64().unwrap_or(0),
                 );
                 state = State::restore(&setup, &network, loaded.snapshot)?;
+                go_on()?;
                 // Steps were made from all before the last one that was.
                 let last_done = state.step.saturating_sub(state.num_skipped as u64);
                 let all = run_folder::checkpoints(folder.path())?;
@@ -173,13 +176,15 @@ impl Session {
                 warnings
                     .push("the run has no checkpoint yet; it starts from its first step".into());
                 (state, last_checkpoint) = (State::new(&setup, &network)?, None);
+                go_on()?;
                 (metrics, resumed) = MetricsLog::restart(&folder)?;
             }
             warnings.extend(resumed.damage());
             adopt(&folder, recipe, &mut metrics, state.step)?;
         } else {
-            folder = RunFolder::create(out, &recipe.to_toml())?;
             (state, last_checkpoint) = (State::new(&setup, &network)?, None);
+            go_on()?;
+            folder = RunFolder::create(out, &recipe.to_toml())?;
             metrics = MetricsLog::create(&folder)?;
         }
         folder.set_keep(recipe.checkpoint.keep);
@@ -305,6 +310,10 @@ impl Session {
 
     /// Makes the steps that are left, saved and evaluated when it is time; breaks off where it is asked to stop.
     fn train_on(&mut self, num_steps: u64) -> Result<ControlFlow<()>, Error> {
+        // A step may take long.
+        if self.stop.requested().is_some() {
+            return Ok(ControlFlow::Break(()));
+        }
         let mut loader = loader(&self.recipe, &self.sources, self.state.step)?;
         loader.remember_quarantined(self.quarantine.indices(Split::Train));
         let mut monitor = Monitor::new(self.recipe.train.batch_size, self.signs.clone());
@@ -457,3 +466,6 @@ fn record_of(report: &StepReport, images_per_second: f64, data_wait_fraction: f6
         gradient_norm: report.gradient_norm,
     }
 }
+
+#[cfg(test)]
+mod tests;
