@@ -1,8 +1,12 @@
 //! Several things under way at once: what the host does with memory, kernels and streams before the device has got there.
 
-use mira_core::{Assigner, Method, Mira, Report, Sinkhorn};
+use std::time::{Duration, Instant};
+
+use mira_core::{Assigner, Method, Mira, Report, Shape, Sinkhorn};
 use mira_cuda::cross_entropy::CrossEntropy;
-use mira_cuda::cudarc::driver::{DriverError, sys::CUresult};
+use mira_cuda::cudarc::driver::DriverError;
+use mira_cuda::cudarc::driver::result::stream::get_priority_range;
+use mira_cuda::cudarc::driver::sys::{CUdevice_attribute as Attribute, CUresult};
 use mira_cuda::{CudaAssigner, DeviceMatrix, Error, device};
 
 use crate::{COLUMNS, on_device, shape, stream};
@@ -63,6 +67,51 @@ fn streams_wait_for_each_other() {
     let (second, report) = expected(&assigner, 2);
     assert_eq!(assigner.report(&workspace).expect("valid logits"), report);
     assert_eq!(assignment.to_host().unwrap(), second);
+}
+
+/// Blocks of an assignment wait for each other, so all of them must be on the device at once: also where another assignment, of a stream that goes first, wants the
+/// multiprocessors that smaller launches leave one by one. If each could take a part of the device, neither would ever end.
+#[test]
+fn streams_of_several_priorities_do_not_take_parts_of_the_device() {
+    const ROUNDS: usize = 8; // enqueued before anything is waited for
+    const AT_LEAST: Duration = Duration::from_millis(500);
+    let (first, context) = (stream(), stream().context().clone());
+    let multiprocessors = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    let rows = usize::try_from(multiprocessors.expect("a device")).expect("positive").max(8);
+    let shape = Shape::new(rows, COLUMNS).expect("not empty");
+    let logits: Vec<f32> = (0..shape.len()).map(|i| (i as f32 * 0.37).sin()).collect();
+    context.bind_to_thread().expect("a device");
+    let (least, greatest) = get_priority_range().expect("a device");
+    let streams: Vec<_> = [least, greatest, greatest]
+        .map(|priority| context.new_stream_with_priority(priority).expect("a stream"))
+        .into();
+    let mut problems: Vec<_> = streams
+        .iter()
+        .map(|stream| {
+            let assigner = CudaAssigner::<f32>::new(Mira::default(), stream).expect("they load");
+            let workspace = assigner.workspace(shape).expect("memory");
+            let logits = DeviceMatrix::from_host(stream, shape, &logits).expect("memory");
+            (assigner.output(shape).expect("memory"), assigner, workspace, logits)
+        })
+        .collect();
+    let others = DeviceMatrix::from_host(&first, shape, &logits).expect("memory");
+    let labels = DeviceMatrix::<f32>::zeros(&first, shape).expect("memory");
+    let mut small = CrossEntropy::<f32>::new(&first, shape, 0.1, 1.0).expect("the kernels load");
+    let start = Instant::now();
+    while start.elapsed() < AT_LEAST {
+        for _ in 0..ROUNDS {
+            for (out, assigner, workspace, logits) in &mut problems {
+                small.launch(&others.rows(), &labels.rows(), None).expect("enqueued");
+                assigner.assign_into(logits.rows(), out.rows_mut(), workspace).expect("enqueued");
+            }
+        }
+        context.synchronize().expect("all of it ends");
+    }
+    let (alone, _) = problems[0].1.assign(problems[0].3.rows()).expect("valid logits");
+    let alone = alone.to_host().expect("memory");
+    for (out, ..) in &problems {
+        assert_eq!(out.to_host().expect("memory"), alone, "the same batch, the same bits");
+    }
 }
 
 /// The last who needs kernels goes before they have run.

@@ -49,6 +49,22 @@ impl fmt::Display for Signal {
     }
 }
 
+/// The SIGINTs so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Interrupts {
+    /// When the first was seen.
+    first: Option<Instant>,
+}
+
+impl Interrupts {
+    /// Whether one that came between two looks is somebody's second thought. It may have come right after the earlier look, however late the later one is
+    /// on a busy machine.
+    fn is_second_thought(&mut self, before: Instant, now: Instant) -> bool {
+        let first = *self.first.get_or_insert(now);
+        before.saturating_duration_since(first) >= GRACE - 2 * LOOK_EVERY
+    }
+}
+
 /// Whether the process has been asked to stop; clones are of one mind.
 #[derive(Clone, Debug)]
 pub struct StopRequest {
@@ -102,9 +118,10 @@ impl StopRequest {
 
     /// Tells of the first of each signal in a row, and ends the process at the second SIGINT. Not in the handlers, which may do next to nothing.
     fn watch(&self, interrupted: &AtomicBool) {
-        let (mut told, mut first) = (None, None::<Instant>);
+        let (mut told, mut interrupts, mut looked) = (None, Interrupts::default(), Instant::now());
         loop {
             std::thread::sleep(LOOK_EVERY);
+            let before = std::mem::replace(&mut looked, Instant::now());
             let last = self.requested();
             if let Some(signal) = last.filter(|_| last != told) {
                 let again = match signal {
@@ -119,7 +136,7 @@ impl StopRequest {
                 told = last;
             }
             if interrupted.swap(false, Ordering::Relaxed)
-                && first.get_or_insert_with(Instant::now).elapsed() >= GRACE
+                && interrupts.is_second_thought(before, looked)
             {
                 tell("SIGINT again: ended at once, nothing more is saved");
                 signal_hook::low_level::exit(EXIT_AT_ONCE);
@@ -143,5 +160,25 @@ impl StopRequest {
     pub fn requested(&self) -> Option<Signal> {
         let place = self.last.load(Ordering::Relaxed).checked_sub(1)?;
         SIGNALS.get(place).map(|&(_, signal)| signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_is_late_makes_no_second_thought() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut interrupts = Interrupts::default();
+        assert!(!interrupts.is_second_thought(at(0), at(50)), "the first");
+        // Sent at once, seen late.
+        assert!(!interrupts.is_second_thought(at(100), at(5000)));
+        assert!(!interrupts.is_second_thought(at(800), at(850)));
+        // A second after the first, which came before its look.
+        assert!(interrupts.is_second_thought(at(950), at(1000)));
+        // A first one that is seen late is no second one.
+        assert!(!Interrupts::default().is_second_thought(at(0), at(5000)));
     }
 }

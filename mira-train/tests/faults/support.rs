@@ -105,8 +105,16 @@ impl Other {
 
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.pid());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        use rustix::process::{Pid, Signal, kill_process};
+        let signal = match name {
+            "INT" => Signal::INT,
+            "TERM" => Signal::TERM,
+            "USR1" => Signal::USR1,
+            "HUP" => Signal::HUP,
+            _ => panic!("no signal {name}"),
+        };
+        // Not by a program, whose start may take longer than what is told apart here.
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     #[cfg(unix)]

@@ -169,6 +169,14 @@ functions! {
         let handle = device.new_stream(flags == 0);
         unsafe { give(to, handle) }
     };
+    // Nothing has to begin before anything else for it; so many as there are.
+    cuStreamCreateWithPriority(to: *mut usize, flags: c_uint, _priority: c_int) Context => |device| {
+        let handle = device.new_stream(flags == 0);
+        unsafe { give(to, handle) }
+    };
+    cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) Context => |_device| {
+        unsafe { give(least, 0)?; give(greatest, -5) }
+    };
     cuStreamDestroy_v2(stream: usize) Context => |device| device.destroy_stream(stream);
     cuStreamSynchronize(stream: usize) Context => |device| {
         let key = device.key(stream)?;
