@@ -61,7 +61,7 @@ impl Interrupts {
     /// on a busy machine.
     fn is_second_thought(&mut self, before: Instant, now: Instant) -> bool {
         let first = *self.first.get_or_insert(now);
-        before.saturating_duration_since(first) >= GRACE - 2 * LOOK_EVERY
+        before.saturating_duration_since(first) + 2 * LOOK_EVERY >= GRACE
     }
 }
 
