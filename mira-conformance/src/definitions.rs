@@ -74,6 +74,12 @@ pub fn mean_kl(log_w: &[f64], log_v: &[f64], k: usize) -> f64 {
     log_w.chunks_exact(k).zip(log_v.chunks_exact(k)).map(|(w, v)| kl(w, v)).sum::<f64>() / batch
 }
 
+/// `max_ij |log w_ij − log v_ij|` over elements of which neither logarithm is below `floor`; 0 where there are none.
+pub fn worst_log_ratio(log_w: &[f64], log_v: &[f64], floor: f64) -> f64 {
+    let pairs = log_w.iter().zip(log_v).filter(|(w, v)| **w >= floor && **v >= floor);
+    pairs.map(|(w, v)| (w - v).abs()).fold(0.0, f64::max)
+}
+
 /// `F(W) = −(1/B) Σ w log p + ((1−β)/B) Σ w log w + β Σ w̄ log w̄` (Eq. 4), term by term.
 pub fn mira_objective(problem: &Problem, log_w: &[f64]) -> f64 {
     let k = problem.num_prototypes();

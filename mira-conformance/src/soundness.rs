@@ -2,7 +2,9 @@
 
 use mira_core::{Matrix, Method, StopRule, verify};
 
-use crate::definitions::{f64_noise, log_assignment, mean_kl, mira_objective, sinkhorn_dual, span};
+use crate::definitions::{
+    f64_noise, log_assignment, mean_kl, mira_objective, sinkhorn_dual, span, worst_log_ratio,
+};
 use crate::optimum;
 use crate::problem::{Kind, Problem, Random, shape};
 use crate::{Answer, Backend};
@@ -185,12 +187,7 @@ fn mira<B: Backend>(problem: &Problem, method: Method, [gap, label, ratio]: [&mu
     }
 
     let floor = (256.0 * B::SMALLEST_NORMAL).ln();
-    let worst = log_w
-        .iter()
-        .zip(&optimum.log_w)
-        .filter(|(w, o)| **w > floor && **o > floor)
-        .map(|(w, o)| (w - o).abs())
-        .fold(0.0, f64::max);
+    let worst = worst_log_ratio(&log_w, &optimum.log_w, floor);
     let bound = certificate.log_ratio_bound + certificate.rounding_allowance;
     ratio.check(worst, bound, truth_error, context);
 }
@@ -236,12 +233,7 @@ fn sinkhorn_knopp<B: Backend>(
                 context,
             );
         }
-        let worst = log_w
-            .iter()
-            .zip(&optimum.log_w)
-            .filter(|(w, o)| **w > floor && **o > floor)
-            .map(|(w, o)| (w - o).abs())
-            .fold(0.0, f64::max);
+        let worst = worst_log_ratio(&log_w, &optimum.log_w, floor);
         // Sensitivity of the optimum to its residual is what the bound's factor 1/(1 − tanh²) bounds.
         let factor = (span(&problem.logits) / (2.0 * epsilon)).cosh().powi(2);
         let bound = certificate.log_ratio_bound + certificate.rounding_allowance;
