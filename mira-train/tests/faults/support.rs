@@ -121,6 +121,12 @@ impl Other {
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
+
+    /// `None` while it runs.
+    #[cfg(unix)]
+    pub(crate) fn exit_code_so_far(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
 }
 
 impl Drop for Other {
