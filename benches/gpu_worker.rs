@@ -11,6 +11,7 @@
 //! | `rotate R`: from now on each run has the next of R pairs of logits and assignment, so that what is larger than L2 together does not lie there; 1 after `load` | `{"ok"}` |
 //! | `copy N`: N copies of the logits on the device, the floor of reading and writing them once | `{"milliseconds", "latency_milliseconds"}` |
 //! | `time N METHOD`, with `mira-sweeps n`, `mira-certified`, `sinkhorn-sweeps n`, `softmax` | `{"milliseconds", "quartiles", "latency_milliseconds", "iterations", "passes", "log_ratio_bound"}` |
+//! | `confine M S`: from now on `time` gives launches M multiprocessors and blocks S bytes of shared memory, or as many as there are | `{"ok"}` |
 //! | `after N METHOD`: N runs, each right after kernels of other shapes and after more memory than L2 holds was written: neither inputs nor code lie in a cache, as in training, or worse | `{"milliseconds"}` |
 //! | `loss N TEMPERATURE`: cross-entropy of the logits against the last assignment, mean over rows, and its gradient | `{"milliseconds", "latency_milliseconds", "loss"}` |
 //! | `repeat N METHOD`: how many elements of N further runs have other bits than the first's | `{"different", "finite"}` |
@@ -123,7 +124,7 @@ fn answer() -> Result<(), Failure> {
     // SAFETY: nothing of this process runs on another stream.
     unsafe { context.disable_event_tracking() };
     let stream = context.new_stream()?;
-    let mut problem = None;
+    let (mut problem, mut part) = (None, [u32::MAX; 2]);
     let mut out = std::io::stdout();
     for line in requests {
         let line = line?;
@@ -171,9 +172,13 @@ fn answer() -> Result<(), Failure> {
                 let (n, method) = (n.parse()?, request::method(method)?);
                 problem.clear(&stream)?;
                 match &problem.logits {
-                    Logits::F32(_) => time(&stream, method, pairs!(problem, F32), n)?,
-                    Logits::Bf16(_) => time(&stream, method, pairs!(problem, Bf16), n)?,
+                    Logits::F32(_) => time(&stream, method, pairs!(problem, F32), n, part)?,
+                    Logits::Bf16(_) => time(&stream, method, pairs!(problem, Bf16), n, part)?,
                 }
+            }
+            (["confine", multiprocessors, bytes], _) => {
+                part = [multiprocessors.parse()?, bytes.parse()?];
+                json!({ "ok": true })
             }
             (["after", n, method @ ..], Some(problem)) => {
                 let (n, method) = (n.parse()?, request::method(method)?);
@@ -334,8 +339,10 @@ fn time<L: Logit>(
     method: Method,
     Pairs(mut pairs): Pairs<'_, L>,
     n: usize,
+    [multiprocessors, bytes]: [u32; 2],
 ) -> Result<Value, Failure> {
     let assigner = CudaAssigner::<L, f32>::new(method, stream)?;
+    let assigner = assigner.with_multiprocessors(multiprocessors).with_shared_memory(bytes);
     let mut workspace = assigner.workspace(pairs[0].0.shape)?;
     let mut next = (0..pairs.len()).cycle();
     let times = measured(stream, n, || {

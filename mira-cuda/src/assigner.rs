@@ -1,5 +1,9 @@
 //! [`CudaAssigner`]: the trait's face of this backend.
 
+mod report;
+#[cfg(test)]
+mod tests;
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -10,8 +14,8 @@ use crate::Error;
 use crate::collective::DeviceCollective;
 use crate::kernels::{Kernels, Launch, Operation};
 use crate::matrix::{DeviceMatrix, Leaving, Logit, Probability, Rows, RowsMut, fetched};
-use crate::params::{Control, MAX_PROBLEMS, Params, Summary};
-use crate::plan::{CERTIFY, Dtype, LOG_PARTITION, NUM_TERMS, Plan, Ranks};
+use crate::params::{MAX_PROBLEMS, Params};
+use crate::plan::{CERTIFY, Dtype, Hardware, LOG_PARTITION, NUM_TERMS, Plan, Ranks};
 
 // SAFETY: plain numbers, `#[repr(C)]`, field by field what the kernels take.
 unsafe impl DeviceRepr for Params {}
@@ -34,7 +38,7 @@ unsafe impl DeviceRepr for Params {}
 /// captured ones.)
 ///
 /// # In a training step
-/// A launch takes every multiprocessor, so use one stream for assignments. `assign` allocates from the driver's pool, which by default gives memory back whenever somebody waits: in a loop,
+/// A launch takes every multiprocessor unless [told otherwise](Self::with_multiprocessors), so use one stream for assignments. `assign` allocates from the driver's pool, which by default gives memory back whenever somebody waits: in a loop,
 /// `assign_into`. The last assigner and workspace of a context wait for all of it when they are dropped, since only then may code be unloaded: drop them neither during a capture, which that
 /// would end, nor behind another library's collective that hangs.
 ///
@@ -65,6 +69,8 @@ pub struct CudaAssigner<L = f32, A = f32> {
     kernels: Arc<Kernels>,
     /// Of what follows it.
     afterwards: Arc<Kernels>,
+    /// What a launch may take of the device.
+    hardware: Hardware,
     elements: PhantomData<fn(L) -> A>,
 }
 
@@ -77,6 +83,7 @@ pub struct CudaWorkspace {
     pub(crate) leaving: Leaving,
     pub(crate) plan: Plan,
     pub(crate) kernels: Arc<Kernels>,
+    hardware: Hardware,
     /// Graphs have launches of them, too.
     _afterwards: Arc<Kernels>,
     pub(crate) memory: CudaSlice<u8>,
@@ -111,10 +118,11 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
     /// An assigner for `method` that works on `stream`.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDevice`], [`Error::OldDriver`], [`Error::Driver`].
+    /// [`Error::UnsupportedDevice`], [`Error::OldDriver`], [`Error::NoCompiler`], [`Error::Driver`].
     pub fn new(method: impl Into<Method>, stream: &Arc<CudaStream>) -> Result<Self, Error> {
         let afterwards = Kernels::of(stream.context(), Operation::Certify)?;
         afterwards.prepare(CERTIFY)?;
+        let kernels = Kernels::of(stream.context(), Operation::Assign)?;
         Ok(Self {
             method: method.into(),
             warm_start: false,
@@ -122,7 +130,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             collective: None,
             max_passes: MAX_PASSES,
             stream: stream.clone(),
-            kernels: Kernels::of(stream.context(), Operation::Assign)?,
+            hardware: kernels.hardware,
+            kernels,
             afterwards,
             elements: PhantomData,
         })
@@ -158,11 +167,28 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Self { max_passes, ..self }
     }
 
+    /// Multiprocessors that a launch takes at most, from 1 (default: all of the device, and never more). The others are left to what runs beside it, as NCCL's
+    /// kernels do. Another number may round differently; workspaces are for one. Some 25,000 prototypes find place on each.
+    #[must_use]
+    pub fn with_multiprocessors(mut self, multiprocessors: u32) -> Self {
+        let all = self.kernels.hardware.multiprocessors;
+        self.hardware.multiprocessors = multiprocessors.clamp(1, all);
+        self
+    }
+
+    /// Bytes of shared memory that a block takes at most, for comparisons: rows that find no place there are computed anew.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_shared_memory(mut self, bytes: u32) -> Self {
+        self.hardware.shared_memory = bytes.min(self.kernels.hardware.shared_memory);
+        self
+    }
+
     /// Memory for `num_problems` problems of `shape` that [`assign_all_into`](Self::assign_all_into) computes in one launch. A context's first of its
     /// width waits for the driver to compile the kernel.
     ///
     /// # Errors
-    /// [`Error::Problems`] for none or more than four, [`Error::Driver`] when memory is short; with a collective, those of an exchange:
+    /// [`Error::Problems`] for none or more than four, [`Error::TooFewMultiprocessors`], [`Error::OutOfMemory`], [`Error::Driver`]; with a collective, those of an exchange:
     /// [`mira_core::CollectiveError::Mismatch`] where ranks are about to do different things.
     pub fn workspace_for(&self, shape: Shape, num_problems: usize) -> Result<CudaWorkspace, Error> {
         if !(1..=MAX_PROBLEMS).contains(&num_problems) {
@@ -194,6 +220,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             leaving: Leaving::waiting(&self.stream, self.collective.clone()),
             plan,
             kernels,
+            hardware: self.hardware,
             _afterwards: self.afterwards.clone(),
             memory,
             exchange,
@@ -213,7 +240,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         let ranks = Ranks {
             rank: collective.rank(),
             world_size: collective.world_size(),
-            multiprocessors: self.kernels.hardware.multiprocessors,
+            multiprocessors: self.hardware.multiprocessors,
             max_passes: self.max_passes,
         };
         let columns = shape.num_prototypes();
@@ -227,8 +254,15 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
 
     fn plan(&self, shape: Shape, num_problems: usize, ranks: Option<Ranks>) -> Result<Plan, Error> {
         let dtypes: (Dtype, Dtype) = (L::DTYPE, A::DTYPE);
-        let hardware = self.kernels.hardware;
-        Ok(Plan::over_ranks(self.method, shape, dtypes, num_problems, hardware, ranks)?)
+        let (all, part) = (self.kernels.hardware, self.hardware);
+        let plan = |part| Plan::over_ranks(self.method, shape, dtypes, num_problems, part, ranks);
+        plan(part).map_err(|error| match error {
+            CoreError::ShapeTooLarge { num_prototypes, .. } if part != all && plan(all).is_ok() => {
+                let (got, all) = (part.multiprocessors, all.multiprocessors);
+                Error::TooFewMultiprocessors { num_prototypes, got, all }
+            }
+            error => error.into(),
+        })
     }
 
     /// Computes several problems of one shape and row stride, as the two views of a batch are, in one launch. Each has its own blocks, its own
@@ -246,6 +280,7 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             leaving,
             plan,
             kernels,
+            hardware,
             memory,
             exchange,
             num_problems,
@@ -254,14 +289,27 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             ..
         } = workspace;
         let strides = strides_of(logits, assignments, plan.shape(), *num_problems)?;
-        // The memory's layout is of the shape alone, so whatever made it, this assigner's method and element types are computed.
+        let (mine, its) = (self.hardware, *hardware);
+        for (what, expected, got) in [
+            (
+                "multiprocessors of the workspace (make it with this assigner)",
+                mine.multiprocessors,
+                its.multiprocessors,
+            ),
+            (
+                "shared memory of the workspace (make it with this assigner)",
+                mine.shared_memory,
+                its.shared_memory,
+            ),
+        ] {
+            if expected != got {
+                let (expected, got) = (expected as usize, got as usize);
+                return Err(Error::Problems { what, expected, got });
+            }
+        }
+        // The memory's layout is then of the shape alone, so whatever made it, this assigner's method and element types are computed.
         let ranks = exchange.as_ref().map(|exchange| exchange.ranks);
         let ours = self.plan(plan.shape(), *num_problems, ranks)?;
-        if ours.workspace_bytes != plan.workspace_bytes {
-            let what = "bytes of the workspace (make it on this device)";
-            let (expected, got) = (ours.workspace_bytes, plan.workspace_bytes);
-            return Err(Error::Problems { what, expected, got });
-        }
         if ours.num_exchanges() != plan.num_exchanges()
             || ranks.is_some() != self.collective.is_some()
         {
@@ -336,76 +384,6 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         }
         *assigned = true;
         Ok(())
-    }
-
-    /// What the objective needs of the rows.
-    ///
-    /// # Safety
-    /// `params` must be those of a run of `plan` that is enqueued on the stream, with the guards of its memory still held.
-    unsafe fn launch_log_partition(
-        &self,
-        plan: &Plan,
-        num_problems: u32,
-        params: &Params,
-    ) -> Result<(), Error> {
-        let hardware = self.afterwards.hardware;
-        let launch = Launch {
-            kernel: LOG_PARTITION,
-            grid: (plan.row_blocks(hardware), num_problems),
-            threads: hardware.threads,
-            shared_bytes: Plan::certify_shared_bytes(hardware),
-            cooperative: false,
-        };
-        // SAFETY: by this function's contract.
-        unsafe { self.afterwards.launch(&self.stream, &launch, params) }
-    }
-
-    /// The reports of every problem of the last launch, in order.
-    ///
-    /// # Errors
-    /// As [`report`](Assigner::report), for the first problem that has one.
-    pub fn reports(&self, workspace: &CudaWorkspace) -> Result<Vec<Report>, Error> {
-        (0..workspace.num_problems).map(|p| self.report_of(workspace, p)).collect()
-    }
-
-    fn report_of(&self, workspace: &CudaWorkspace, problem: usize) -> Result<Report, Error> {
-        let CudaWorkspace { leaving, plan, memory, assigned, objective, .. } = workspace;
-        if !assigned {
-            return Err(CoreError::NothingAssigned.into());
-        }
-        if let Some(collective) = &self.collective {
-            collective.wait(&self.stream)?;
-        }
-        leaving.hand_over_to(&self.stream)?;
-        // The certificate is made when it is asked for, where the K-vectors are; both structs come back in one copy.
-        let base = problem * plan.workspace_bytes;
-        let (mut params, hardware) = (plan.params, self.afterwards.hardware);
-        params.objective = i32::from(*objective);
-        let launch = Launch {
-            kernel: CERTIFY,
-            grid: (1, 1),
-            threads: hardware.threads,
-            shared_bytes: Plan::certify_shared_bytes(hardware),
-            cooperative: false,
-        };
-        {
-            let (address, _workspace) = memory.device_ptr(&self.stream);
-            params.workspace = address + base as u64;
-            // SAFETY: the kernel takes `Params`; it reads the problem's K-vectors and writes its summary, in the workspace of this plan,
-            // after the runs that this stream has been given.
-            unsafe { self.afterwards.launch(&self.stream, &launch, &params) }?;
-        }
-        let (start, end) = (plan.at_control(), plan.at_summary() + size_of::<Summary>());
-        let bytes = fetched(&self.stream, &memory.slice(base + start..base + end))?;
-        let summary = &bytes[plan.at_summary() - start..];
-        // SAFETY: plain numbers, as many bytes as were fetched; read unaligned.
-        let (control, summary) = unsafe {
-            (
-                bytes.as_ptr().cast::<Control>().read_unaligned(),
-                summary.as_ptr().cast::<Summary>().read_unaligned(),
-            )
-        };
-        Ok(plan.report(&control, summary, *objective)?)
     }
 
     /// [`CudaWorkspace::log_weights`].
@@ -494,6 +472,3 @@ impl<L: Logit, A: Probability> Assigner for CudaAssigner<L, A> {
         output.rows_mut()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! The device and its kernels: PTX inside this crate, compiled by the driver for whatever device it meets, once a context and kernel.
+//! Kernels: PTX inside this crate, compiled by the driver for whatever device it meets, once a context and kernel.
 //!
 //! PTX rather than CUDA C, so that neither building nor running needs CUDA's toolkit; rather than machine code, so that devices newer than
 //! this crate work. The driver keeps what it compiled (`~/.nv/ComputeCache`), so only a machine's first start waits for it; and a program waits
@@ -6,12 +6,11 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::panic::catch_unwind;
 use std::ptr;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 
 use cudarc::driver::result::{launch_cooperative_kernel, launch_kernel};
-use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUfunction_attribute, CUresult};
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUfunction_attribute};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DeviceRepr, DriverError};
 use cudarc::nvrtc::Ptx;
 use flate2::read::GzDecoder;
@@ -59,52 +58,6 @@ impl Operation {
             Self::CrossEntropy => "cross_entropy.ptx",
         }
     }
-}
-
-/// Opens a device, from 0; what is missing is an error, never a panic.
-///
-/// Open a device once and share its context: two contexts of one device use the same memory, but cudarc has no stream of one wait for streams of the
-/// other.
-///
-/// # Errors
-/// [`Error::NoDriver`], [`Error::NoDevice`], [`Error::OldDriver`], [`Error::UnsupportedDevice`], [`Error::Driver`].
-///
-/// # Example
-/// ```
-/// match mira_cuda::device(0) {
-///     Ok(context) => println!("{}", context.name()?),
-///     Err(error) => println!("{error}"), // says what is missing
-/// }
-/// # Ok::<(), mira_cuda::Error>(())
-/// ```
-pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
-    if !is_driver_present() {
-        return Err(Error::NoDriver);
-    }
-    // cudarc panics where a driver lacks a symbol it was generated for.
-    let found = quietly(CudaContext::device_count)?.or_else(|error| match error.0 {
-        CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
-        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => Err(Error::OldDriver),
-        _ => Err(error.into()),
-    })?;
-    let found = usize::try_from(found).unwrap_or(0);
-    if ordinal >= found {
-        return Err(Error::NoDevice { ordinal, found });
-    }
-    Ok(quietly(move || CudaContext::new(ordinal))??)
-}
-
-/// Whether there is a libcuda. (cudarc's own question is there only where cudarc loads libcuda itself, not where it is linked, as with candle's
-/// CUDA in the tree.)
-fn is_driver_present() -> bool {
-    // SAFETY: loading libcuda runs its initialisers, as any use of it does.
-    let loads = |name: &&str| unsafe { libloading::Library::new(*name) }.is_ok();
-    ["libcuda.so.1", "libcuda.so", "nvcuda.dll"].iter().any(loads)
-}
-
-/// A call during which a panic means a driver without what cudarc looks for.
-fn quietly<T>(call: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, Error> {
-    catch_unwind(call).map_err(|_| Error::OldDriver)
 }
 
 /// One launch.

@@ -41,6 +41,7 @@ mod error;
 mod kernels;
 mod matrix;
 mod nccl;
+mod opening;
 #[doc(hidden)]
 pub mod params;
 #[doc(hidden)]
@@ -51,8 +52,8 @@ pub use assigner::{CudaAssigner, CudaWorkspace};
 pub use collective::{DeviceCollective, ThroughHost};
 pub use cudarc;
 pub use error::Error;
-pub use kernels::device;
 #[doc(hidden)]
 pub use kernels::{kernel_names, prepare};
 pub use matrix::{DeviceMatrix, Logit, Probability, Rows, RowsMut};
 pub use nccl::{Nccl, NcclId};
+pub use opening::device;

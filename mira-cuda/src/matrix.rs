@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::CUstreamCaptureStatus;
+use cudarc::driver::sys::{CUresult, CUstreamCaptureStatus};
 use cudarc::driver::{
     CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DeviceRepr, DriverError,
     ValidAsZeroBits,
@@ -108,7 +108,7 @@ impl<T: Logit> DeviceMatrix<T> {
     /// Zeros.
     ///
     /// # Errors
-    /// [`Error::Driver`], as when memory is short.
+    /// [`Error::OutOfMemory`], [`Error::Driver`].
     pub fn zeros(stream: &Arc<CudaStream>, shape: Shape) -> Result<Self, Error> {
         let elements = stream.alloc_zeros(shape.len())?;
         Ok(Self { _leaving: Leaving::bound(stream), elements, shape })
@@ -117,12 +117,13 @@ impl<T: Logit> DeviceMatrix<T> {
     /// A copy of host memory; waits until that has been read.
     ///
     /// # Errors
-    /// [`Error::Layout`] unless there are B·K elements, [`Error::Driver`].
+    /// [`Error::Layout`] unless there are B·K elements, [`Error::OutOfMemory`], [`Error::Capture`], [`Error::Driver`].
     pub fn from_host(stream: &Arc<CudaStream>, shape: Shape, values: &[T]) -> Result<Self, Error> {
         if values.len() != shape.len() {
             let (stride, expected, got) = (shape.num_prototypes(), shape.len(), values.len());
             return Err(Error::Layout { shape, stride, expected, got });
         }
+        not_captured(stream)?;
         let elements = stream.clone_htod(values)?;
         // The copy may still be reading.
         stream.synchronize()?;
@@ -144,7 +145,7 @@ impl<T: Logit> DeviceMatrix<T> {
     /// A copy in host memory; waits for the stream.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::Capture`], [`Error::Driver`].
     pub fn to_host(&self) -> Result<Vec<T>, Error> {
         Ok(fetched(self.elements.stream(), &self.elements)?)
     }
@@ -222,11 +223,20 @@ impl Drop for Leaving {
     }
 }
 
+/// Refuses what waits for a stream while that is captured, which would spoil the capture.
+pub(crate) fn not_captured(stream: &CudaStream) -> Result<(), DriverError> {
+    match stream.capture_status()? {
+        NOT_CAPTURED => Ok(()),
+        _ => Err(DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)),
+    }
+}
+
 /// A copy in host memory, which is there on return: of memory that is not pinned, cudarc's copy alone may be under way.
 pub(crate) fn fetched<T: DeviceRepr>(
     stream: &Arc<CudaStream>,
     from: &impl DevicePtr<T>,
 ) -> Result<Vec<T>, DriverError> {
+    not_captured(stream)?;
     let copy = stream.clone_dtoh(from)?;
     stream.synchronize()?;
     Ok(copy)

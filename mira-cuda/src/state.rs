@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use mira_core::{Shape, check_state};
 
-use crate::matrix::fetched;
+use crate::matrix::{fetched, not_captured};
 use crate::params::{Control, KVector};
 use crate::{CudaWorkspace, Error};
 
@@ -25,7 +25,7 @@ impl CudaWorkspace {
     /// What [`verify_at`](mira_core::verify_at) takes as the dual point, and what a warm start continues from.
     ///
     /// # Errors
-    /// [`Error::Problems`] unless `problem` is one of the workspace's, [`Error::Driver`].
+    /// [`Error::Problems`] unless `problem` is one of the workspace's, [`Error::Capture`], [`Error::Driver`].
     pub fn log_weights(&self, problem: usize) -> Result<Vec<f64>, Error> {
         self.vector(KVector::LogWeights, problem)
     }
@@ -66,6 +66,7 @@ impl CudaWorkspace {
 
     fn vector(&self, vector: KVector, problem: usize) -> Result<Vec<f64>, Error> {
         let bytes = self.memory.slice(self.bytes_of(vector, problem)?);
+        not_captured(self.memory.stream())?;
         self.leaving.wait_for_ranks()?;
         self.leaving.hand_over_to(self.memory.stream())?;
         let bytes = fetched(self.memory.stream(), &bytes)?;
@@ -77,6 +78,7 @@ impl CudaWorkspace {
         let range = self.bytes_of(vector, problem)?;
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
         let stream = self.memory.stream().clone();
+        not_captured(&stream)?;
         self.leaving.wait_for_ranks()?;
         self.leaving.hand_over_to(&stream)?;
         self.leaving.follow(&stream);

@@ -2,7 +2,7 @@
 
 use mira_core::{Assigner, Mira, Shape};
 use mira_cuda::cross_entropy::CrossEntropy;
-use mira_cuda::{CudaAssigner, DeviceMatrix, Error, device};
+use mira_cuda::{CudaAssigner, DeviceMatrix, Error, NcclId, device};
 
 #[test]
 fn a_device_computes_or_the_error_says_what_is_missing() {
@@ -31,12 +31,25 @@ fn a_device_computes_or_the_error_says_what_is_missing() {
             assert!(error.to_string().contains("libcuda.so.1 was not found; install driver"));
         }
         Err(error) => {
-            assert!(matches!(error, Error::NoDevice { .. } | Error::OldDriver), "{error}");
+            assert!(matches!(error, Error::NoDevice { .. } | Error::OldDriver { .. }), "{error}");
         }
     }
     let Err(error) = device(1000) else { panic!("a machine with 1001 devices") };
     assert!(
-        matches!(error, Error::NoDevice { .. } | Error::NoDriver | Error::OldDriver),
+        matches!(error, Error::NoDevice { .. } | Error::NoDriver | Error::OldDriver { .. }),
         "{error}"
     );
+}
+
+#[test]
+fn nccl_makes_an_id_or_the_error_says_what_is_missing() {
+    match NcclId::new() {
+        Ok(id) => assert_ne!(id.as_bytes(), &[0; NcclId::LEN]),
+        Err(error) => {
+            assert!(matches!(error, Error::NoNccl { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.starts_with("no NCCL: libnccl.so.2: "), "{text}");
+            assert!(text.contains("install NCCL 2.17 or later"), "{text}");
+        }
+    }
 }

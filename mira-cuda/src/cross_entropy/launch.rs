@@ -47,7 +47,7 @@ impl<L: Logit, A: Probability> CrossEntropy<L, A> {
     /// For logits and assignments of `shape`, `temperature` τ > 0 and a `scale` of loss and gradient (`1 / batch` for the mean).
     ///
     /// # Errors
-    /// As [`CrossEntropyPlan::new`]; [`Error::UnsupportedDevice`], [`Error::OldDriver`], [`Error::Driver`].
+    /// As [`CrossEntropyPlan::new`]; [`Error::UnsupportedDevice`], [`Error::OldDriver`], [`Error::OutOfMemory`], [`Error::Driver`].
     pub fn new(
         stream: &Arc<CudaStream>,
         shape: Shape,

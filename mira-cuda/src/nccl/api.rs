@@ -96,9 +96,9 @@ impl Api {
         static LOADED: OnceLock<Result<Api, String>> = OnceLock::new();
         let load = || {
             // SAFETY: loading it runs its initialisers, as any use of NCCL does.
-            let library =
-                unsafe { Library::new("libnccl.so.2").or_else(|_| Library::new("libnccl.so")) };
-            let library = library.map_err(|e| e.to_string())?;
+            let load = |name: &str| unsafe { Library::new(name) };
+            let library = load("libnccl.so.2")
+                .or_else(|error| load("libnccl.so").map_err(|_| error.to_string()))?;
             let api = Self::of(&library).map_err(|e| e.to_string())?;
             // It stays loaded: its threads live as long as the process.
             std::mem::forget(library);

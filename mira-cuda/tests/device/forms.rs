@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use mira_core::{Matrix, Method, Mira, Shape, SingleProcess, Sinkhorn, verify};
+use mira_core::{Assigner, Matrix, Method, Mira, Shape, SingleProcess, Sinkhorn, verify};
 use mira_cuda::cudarc::driver::CudaStream;
 use mira_cuda::{CudaAssigner, DeviceMatrix, Logit, Probability, Rows, RowsMut, ThroughHost};
 
@@ -143,4 +143,29 @@ fn two_views_over_ranks() {
         right::<bf16, f32>(shape, Mira::default().into(), true);
     }
     right::<f32, bf16>(shapes()[0], Sinkhorn::new(0.5).expect("valid").into(), true);
+}
+
+/// What runs beside an assignment may need multiprocessors, too.
+#[test]
+fn a_part_of_the_device_is_enough() {
+    let stream = stream();
+    for (rows, columns) in shapes() {
+        let shape = Shape::new(rows, columns).expect("small");
+        let values: Vec<f32> =
+            (0..shape.len()).map(|i| logit(0, i / columns, i % columns) as f32).collect();
+        let logits = DeviceMatrix::from_host(&stream, shape, &values).expect("memory");
+        let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("they load");
+        let half = hardware().multiprocessors / 2;
+        for (part, bytes) in [(half, u32::MAX), (half + 1, u32::MAX), (u32::MAX, 64 << 10)] {
+            let assigner = assigner.clone().with_multiprocessors(part).with_shared_memory(bytes);
+            let (labels, report) = assigner.assign(logits.rows()).expect("valid logits");
+            let what = format!("{shape} on {part} multiprocessors: {report:?}");
+            assert!(report.certificate.log_ratio_bound < 1e-5, "{what}");
+            let labels = labels.to_host().expect("memory");
+            let view = Matrix::new(&values, shape).expect("as long");
+            let labels = Matrix::new(&labels, shape).expect("as long");
+            let found = verify(view, labels, &Mira::default().into()).expect("labels");
+            assert!(found.certificate.log_ratio_bound < 2e-5, "{what}, {found:?}");
+        }
+    }
 }

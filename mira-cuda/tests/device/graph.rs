@@ -3,7 +3,7 @@
 use mira_core::{Assigner, Method, Mira, Sinkhorn};
 use mira_cuda::cross_entropy::CrossEntropy;
 use mira_cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use mira_cuda::{CudaAssigner, DeviceMatrix, device};
+use mira_cuda::{CudaAssigner, DeviceMatrix, Error, device};
 
 use crate::{BATCH, batch, on_device, shape};
 
@@ -39,6 +39,35 @@ fn an_assignment_in_a_graph() {
             assert_eq!(report, expected, "{method:?}");
         }
     }
+}
+
+/// Reports and copies wait for the device, which a captured stream cannot; they say so, and do not spoil the capture.
+#[test]
+fn a_report_during_a_capture_is_refused() {
+    let context = device(0).expect("a device");
+    // SAFETY: this context's memory is used on one stream alone.
+    unsafe { context.disable_event_tracking() };
+    let stream = context.new_stream().expect("a stream");
+    let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("the kernels load");
+    let mut workspace = assigner.workspace(shape()).expect("memory");
+    let mut logits = on_device(&stream, 1);
+    let mut assignment = assigner.output(shape()).expect("memory");
+    assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace).expect("enqueued");
+    let before = assigner.report(&workspace).expect("valid logits");
+    let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+    stream.begin_capture(mode).expect("a stream");
+    let told = assigner.report(&workspace).expect_err("nothing runs during a capture");
+    let copied = assignment.to_host().expect_err("nothing runs during a capture");
+    for error in [told, copied] {
+        assert!(matches!(error, Error::Capture(_)), "{error}");
+        assert!(error.to_string().contains("ask for reports and copies afterwards"), "{error}");
+    }
+    assigner.assign_into(logits.rows(), assignment.rows_mut(), &mut workspace).expect("enqueued");
+    let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+    let graph = stream.end_capture(flags).expect("not spoiled").expect("an assignment");
+    stream.memcpy_htod(&batch(2), &mut logits.elements).expect("as large");
+    graph.launch().expect("a graph");
+    assert_ne!(assigner.report(&workspace).expect("valid logits"), before);
 }
 
 /// A step of training: both views in one launch, warm, with the objective, and the loss against what comes of it; captured as strictly as it can be.

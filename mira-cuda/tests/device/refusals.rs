@@ -3,6 +3,7 @@
 use mira_core::{Assigner, Error as CoreError, Mira, Shape};
 use mira_cuda::{CudaAssigner, DeviceMatrix, Error};
 
+use crate::shapes::hardware;
 use crate::{batch, on_device, shape, stream};
 
 #[test]
@@ -30,11 +31,11 @@ fn an_invalid_logit_is_told_by_the_report_and_spoils_one_batch_only() {
 }
 
 #[test]
-fn more_memory_than_there_is_is_an_error_of_the_driver() {
+fn more_memory_than_there_is_is_an_error_of_its_own() {
     let stream = stream();
     let shape = Shape::new(1 << 20, 1 << 26).expect("256 TiB");
     let error = DeviceMatrix::<f32>::zeros(&stream, shape).expect_err("no device has so much");
-    assert!(matches!(error, Error::Driver(_)), "{error}");
+    assert!(matches!(error, Error::OutOfMemory), "{error}");
     let small = DeviceMatrix::<f32>::zeros(&stream, crate::shape()).expect("the device goes on");
     assert!(small.to_host().expect("memory").iter().all(|x| *x == 0.0));
 }
@@ -51,6 +52,15 @@ fn workspaces_of_another_shape_and_matrices_of_another_size_are_refused() {
     assert!(matches!(error, Error::Core(CoreError::ShapeMismatch { .. })), "{error}");
     let error = DeviceMatrix::from_host(&stream, shape(), &[1.0f32]).expect_err("one of many");
     assert!(matches!(error, Error::Layout { .. }), "{error}");
+    let narrow = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("the kernels load");
+    let narrow = narrow.with_multiprocessors(1);
+    let mut wide = assigner.workspace(shape()).expect("memory");
+    let error = narrow.assign_into(logits.rows(), out.rows_mut(), &mut wide);
+    let error = error.expect_err("a workspace for more multiprocessors");
+    assert!(error.to_string().starts_with("multiprocessors of the workspace"), "{error}");
+    let columns = hardware().shared_memory as usize / size_of::<f64>();
+    let error = narrow.workspace(Shape::new(1, columns).unwrap()).expect_err("nothing beside them");
+    assert!(matches!(error, Error::TooFewMultiprocessors { got: 1, .. }), "{error}");
     for problems in [0, 5] {
         let error = assigner.workspace_for(shape(), problems).expect_err("one to four");
         assert!(matches!(error, Error::Problems { .. }), "{error}");
