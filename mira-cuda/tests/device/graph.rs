@@ -5,6 +5,7 @@ use mira_cuda::cross_entropy::CrossEntropy;
 use mira_cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use mira_cuda::{CudaAssigner, DeviceMatrix, Error, device};
 
+use crate::hot_path::calls;
 use crate::{BATCH, batch, on_device, shape};
 
 /// What is enqueued can be captured and replayed: the same bits from other logits in the same place.
@@ -56,8 +57,10 @@ fn a_report_during_a_capture_is_refused() {
     let before = assigner.report(&workspace).expect("valid logits");
     let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     stream.begin_capture(mode).expect("a stream");
+    let launched = calls(Some("cuLaunchKernel"));
     let told = assigner.report(&workspace).expect_err("nothing runs during a capture");
     let copied = assignment.to_host().expect_err("nothing runs during a capture");
+    assert_eq!(calls(Some("cuLaunchKernel")), launched, "part of the graph");
     for error in [told, copied] {
         assert!(matches!(error, Error::Capture(_)), "{error}");
         assert!(error.to_string().contains("ask for reports and copies afterwards"), "{error}");

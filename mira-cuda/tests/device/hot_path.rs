@@ -19,7 +19,7 @@ const ENQUEUES: [&str; 6] = [
 ];
 
 /// Calls of the driver by this thread, of one function or of all; `None` where nobody counts them.
-fn calls(name: Option<&str>) -> Option<u64> {
+pub(crate) fn calls(name: Option<&str>) -> Option<u64> {
     type Calls = unsafe extern "C" fn(*const c_char) -> u64;
     // SAFETY: it is loaded already, for a device was opened; the function, where there is one, is of this type.
     unsafe {
