@@ -265,6 +265,33 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         })
     }
 
+    /// Refuses a workspace for other parts of a device, or for other exchanges; its plan beside this assigner's.
+    fn check_workspace(&self, its: Hardware, plan: &Plan, ours: &Plan) -> Result<(), Error> {
+        let mine = self.hardware;
+        let [processors, memory] = [
+            "multiprocessors of the workspace (make it with this assigner)",
+            "shared memory of the workspace (make it with this assigner)",
+        ];
+        for (what, expected, got) in [
+            (processors, mine.multiprocessors, its.multiprocessors),
+            (memory, mine.shared_memory, its.shared_memory),
+        ] {
+            if expected != got {
+                let (expected, got) = (expected as usize, got as usize);
+                return Err(Error::Problems { what, expected, got });
+            }
+        }
+        let is_over_ranks = plan.num_exchanges() > 0;
+        if ours.num_exchanges() != plan.num_exchanges()
+            || is_over_ranks != self.collective.is_some()
+        {
+            let what = "exchanges between the ranks (make a workspace for this method and collective on all of them)";
+            let (expected, got) = (plan.num_exchanges(), ours.num_exchanges());
+            return Err(Error::Problems { what, expected, got });
+        }
+        Ok(())
+    }
+
     /// Computes several problems of one shape and row stride, as the two views of a batch are, in one launch. Each has its own blocks, its own
     /// stop and its own report.
     ///
@@ -289,34 +316,10 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
             ..
         } = workspace;
         let strides = strides_of(logits, assignments, plan.shape(), *num_problems)?;
-        let (mine, its) = (self.hardware, *hardware);
-        for (what, expected, got) in [
-            (
-                "multiprocessors of the workspace (make it with this assigner)",
-                mine.multiprocessors,
-                its.multiprocessors,
-            ),
-            (
-                "shared memory of the workspace (make it with this assigner)",
-                mine.shared_memory,
-                its.shared_memory,
-            ),
-        ] {
-            if expected != got {
-                let (expected, got) = (expected as usize, got as usize);
-                return Err(Error::Problems { what, expected, got });
-            }
-        }
-        // The memory's layout is then of the shape alone, so whatever made it, this assigner's method and element types are computed.
+        // The memory's layout is of shape and device alone, so whatever made it, this assigner's method and element types are computed.
         let ranks = exchange.as_ref().map(|exchange| exchange.ranks);
         let ours = self.plan(plan.shape(), *num_problems, ranks)?;
-        if ours.num_exchanges() != plan.num_exchanges()
-            || ranks.is_some() != self.collective.is_some()
-        {
-            let what = "exchanges between the ranks (make a workspace for this method and collective on all of them)";
-            let (expected, got) = (plan.num_exchanges(), ours.num_exchanges());
-            return Err(Error::Problems { what, expected, got });
-        }
+        self.check_workspace(*hardware, plan, &ours)?;
         let mut params = ours.params;
         #[allow(clippy::cast_possible_wrap)] // checked when the rows were made
         {

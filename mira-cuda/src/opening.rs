@@ -46,6 +46,9 @@ pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
     Ok(CudaContext::new(ordinal)?)
 }
 
+/// `cuDriverGetVersion`.
+type Ask = unsafe extern "C" fn(*mut c_int) -> c_int;
+
 /// The newest CUDA that the driver knows; `None` of one that cannot be asked. (Not by cudarc, which has no such question where it does not load libcuda
 /// itself but is linked with it, as with candle's CUDA in the tree.)
 ///
@@ -56,7 +59,6 @@ fn version() -> Result<Option<c_int>, Error> {
     let load = |name: &&str| unsafe { Library::new(*name) }.ok();
     let names = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
     let library = names.iter().find_map(load).ok_or(Error::NoDriver)?;
-    type Ask = unsafe extern "C" fn(*mut c_int) -> c_int;
     // SAFETY: the type is that of cuda.h.
     let Ok(ask) = (unsafe { library.get::<Ask>(b"cuDriverGetVersion\0") }) else {
         return Ok(None);

@@ -152,7 +152,7 @@ fn a_part_of_the_device_is_enough() {
     for (rows, columns) in shapes() {
         let shape = Shape::new(rows, columns).expect("small");
         let values: Vec<f32> =
-            (0..shape.len()).map(|i| logit(0, i / columns, i % columns) as f32).collect();
+            (0..shape.len()).map(|i| f32::stored(logit(0, i / columns, i % columns))).collect();
         let logits = DeviceMatrix::from_host(&stream, shape, &values).expect("memory");
         let assigner = CudaAssigner::<f32>::new(Mira::default(), &stream).expect("they load");
         let half = hardware().multiprocessors / 2;
