@@ -70,6 +70,9 @@ def main():
                         worker.ask(f"confine {part} {num_bytes}")
                         answer = worker.ask(f"time {options.repeats} {method}")
                     except NoAnswer as error:
+                        if time.monotonic() > end:
+                            left_out += 1
+                            continue
                         failed += 1
                         print(f"{batch}x{num_prototypes} {method}: failed, {error}", flush=True)
                         continue
