@@ -90,6 +90,12 @@ api! {
     last_error = b"ncclGetLastError\0": fn(Comm) -> *const c_char;
 }
 
+/// What the loader says, which names the file or the function; the error itself says no more than that it failed.
+fn said(error: &libloading::Error) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 impl Api {
     /// The library's functions; the first call loads it.
     pub(super) fn load() -> Result<&'static Self, Error> {
@@ -98,8 +104,8 @@ impl Api {
             // SAFETY: loading it runs its initialisers, as any use of NCCL does.
             let load = |name: &str| unsafe { Library::new(name) };
             let library = load("libnccl.so.2")
-                .or_else(|error| load("libnccl.so").map_err(|_| error.to_string()))?;
-            let api = Self::of(&library).map_err(|e| e.to_string())?;
+                .or_else(|error| load("libnccl.so").map_err(|_| said(&error)))?;
+            let api = Self::of(&library).map_err(|error| said(&error))?;
             // It stays loaded: its threads live as long as the process.
             std::mem::forget(library);
             Ok(api)
