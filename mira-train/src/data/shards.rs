@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
 
 use super::packed::numbered;
 use super::{Error, Source, Split};
@@ -28,6 +31,26 @@ const fn parts(split: Split) -> &'static [&'static str] {
 #[cfg(feature = "fetch")]
 pub(crate) fn all_parts() -> impl Iterator<Item = &'static str> {
     TRAIN.into_iter().chain(TEST)
+}
+
+/// What `open` makes of each item, by all threads. The error is that of the first item that has one, whichever thread was faster; those behind it are left out where that
+/// saves time.
+pub(super) fn each<T: Send, U: Send>(
+    items: impl IndexedParallelIterator<Item = T>,
+    open: impl Fn(T) -> Result<U, Error> + Sync,
+) -> Result<Vec<U>, Error> {
+    let failed = AtomicUsize::new(usize::MAX);
+    let opened: Vec<_> = items
+        .enumerate()
+        .map(|(i, item)| {
+            (i < failed.load(Ordering::Relaxed)).then(|| {
+                open(item).inspect_err(|_| {
+                    failed.fetch_min(i, Ordering::Relaxed);
+                })
+            })
+        })
+        .collect();
+    opened.into_iter().flatten().collect()
 }
 
 /// A kind of file that sets are made of.
@@ -276,6 +299,25 @@ mod tests {
         let found = kind.find(root.path(), split).map_err(|e| e.to_string())?.first;
         let relative = |f: &PathBuf| f.strip_prefix(root.path()).unwrap().display().to_string();
         Ok(found.iter().map(relative).collect())
+    }
+
+    #[test]
+    fn the_first_that_fails_is_told_of_however_long_it_takes() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let has_failed = AtomicUsize::new(0);
+        let open = |i: usize| {
+            // The first two halves are beside each other, and so the first waits for the second.
+            while i == 1 && has_failed.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            has_failed.fetch_add(usize::from(i == 2), Ordering::Relaxed);
+            let path = PathBuf::from(i.to_string());
+            if i == 0 { Ok(path) } else { Err(Error::NotFound { path }) }
+        };
+        let error = pool.install(|| each((0..4).into_par_iter(), open)).unwrap_err();
+        assert!(error.to_string().starts_with("1 does not exist"), "{error}");
+        let all = each((0..100).into_par_iter(), |i: usize| Ok(2 * i)).unwrap();
+        assert_eq!(all, (0..200).step_by(2).collect::<Vec<_>>());
     }
 
     #[test]

@@ -40,7 +40,7 @@ use super::bytes::with_buffer;
 use super::folder::MAX_FILE;
 #[cfg(feature = "object-store")]
 use super::remote::{Limits, Remote};
-use super::shards::{Kind, name_classes, of_file};
+use super::shards::{Kind, each, name_classes, of_file};
 use super::strings::Strings;
 use super::{Error, Image, Source, Split, decode};
 use cache::{Cache, Stamp};
@@ -215,20 +215,14 @@ fn index(
     shards: Vec<(PathBuf, Location)>,
     mut cache: Cache,
 ) -> Result<(Vec<Shard>, Vec<Samples>), Error> {
-    let shards = shards
-        .into_par_iter()
-        .map(|(path, location)| {
-            let stamp = location.stamp(&path)?;
-            Ok(Shard { path, location, first: 0, names: Strings::default(), stamp })
-        })
-        .collect::<Result<Vec<_>, Error>>()?;
-    let samples = shards
-        .par_iter()
-        .map(|shard| match cache.get(&shard.path, shard.stamp) {
-            Some(samples) => Ok(samples.clone()),
-            None => shard.location.scan(&shard.path, shard.stamp),
-        })
-        .collect::<Result<Vec<_>, Error>>()?;
+    let shards = each(shards.into_par_iter(), |(path, location)| {
+        let stamp = location.stamp(&path)?;
+        Ok(Shard { path, location, first: 0, names: Strings::default(), stamp })
+    })?;
+    let samples = each(shards.par_iter(), |shard| match cache.get(&shard.path, shard.stamp) {
+        Some(samples) => Ok(samples.clone()),
+        None => shard.location.scan(&shard.path, shard.stamp),
+    })?;
     for (shard, samples) in shards.iter().zip(&samples) {
         cache.put(&shard.path, shard.stamp, samples);
     }

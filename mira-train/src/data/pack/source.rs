@@ -15,6 +15,7 @@ use super::{INDEX, SHARD_HEADER, journal, map, names, shard_header, shard_path};
 use crate::data::bytes::with_buffer;
 #[cfg(feature = "object-store")]
 use crate::data::remote::{Limits, Remote};
+use crate::data::shards::each;
 use crate::data::strings::Strings;
 use crate::data::{Error, Image, Source, Split, decode};
 
@@ -143,12 +144,11 @@ fn from_index(
     for entry in &entries {
         is_used[entry.shard as usize] = true;
     }
-    let shards = (0..lengths.len()).into_par_iter().map(|number| {
+    let shards = each((0..lengths.len()).into_par_iter(), |number| {
         let path = shard_path(&home.path(), number);
         let blobs = is_used[number].then(|| open_shard(number, lengths[number])).transpose()?;
         Ok(Shard { path, blobs })
-    });
-    let shards = shards.collect::<Result<Vec<_>, Error>>()?;
+    })?;
     let is_labelled = entries.iter().any(|entry| entry.label.is_some());
     Ok(PackedSet {
         entries,
