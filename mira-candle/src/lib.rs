@@ -67,6 +67,8 @@ mod storage;
 mod workspace;
 
 pub use assigner::CandleAssigner;
+/// Whose tensors logits and labels are.
+pub use candle_core;
 pub use error::Error;
 pub use loss::swapped_prediction_loss;
 pub use workspace::Workspace;

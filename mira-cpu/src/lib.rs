@@ -38,6 +38,10 @@ mod workspace;
 pub use assigner::CpuAssigner;
 pub use element::{Logit, Real};
 pub use error::Error;
+/// Types of logits and labels.
+pub use half;
 pub use labels::{Usage, argmax, top_k, usage};
 pub use mira_simd::instruction_set;
+/// Whose arrays logits and labels are.
+pub use ndarray;
 pub use workspace::CpuWorkspace;
