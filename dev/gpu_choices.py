@@ -50,7 +50,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     end = time.monotonic() + options.seconds
     worker, rows, failed, left_out = Worker(options.worker, options.patience, end), [], 0, 0
-    device = worker.ask("device")
+    try:
+        device = worker.ask("device")
+    except NoAnswer as error:
+        sys.exit(f"error: {error}")
     print(f"{device['name']}, {device['multiprocessors']} multiprocessors")
     print(f"{'shape':>11} {'method':<20}{'multiprocessors':>16}{'shared KiB':>12}{'ms':>10}{'of all':>8}")
     with tempfile.TemporaryDirectory() as folder:

@@ -56,7 +56,10 @@ class Worker:
 
     def ask(self, request):
         if self.process is None:
-            self.process = subprocess.Popen([self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            try:
+                self.process = subprocess.Popen([self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            except OSError as error:
+                sys.exit(f"error: {self.path} does not start ({error.strerror}); it is what `cargo bench --no-run --bench gpu_worker` builds")
         try:
             self.process.stdin.write(request + "\n")
             self.process.stdin.flush()
