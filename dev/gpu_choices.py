@@ -80,15 +80,18 @@ def main():
                         print(f"{batch}x{num_prototypes} {method}: failed, {error}", flush=True)
                         continue
                     taken = answer["milliseconds"]
-                    of_all = of_all or taken
+                    if (multiprocessors, shared) == (1, 1):
+                        of_all = taken
                     row = dict(batch=batch, num_prototypes=num_prototypes, method=method, multiprocessors=part, shared_bytes=min(num_bytes, SHARED_BYTES), **answer)
                     rows.append(row)
                     print(
-                        f"{f'{batch}x{num_prototypes}':>11} {method:<20}{part:>16}{row['shared_bytes'] / 1024:>12.0f}{taken:>10.4f}{taken / of_all:>8.2f}" + (" FASTER" if taken < 0.97 * of_all else ""),
+                        f"{f'{batch}x{num_prototypes}':>11} {method:<20}{part:>16}{row['shared_bytes'] / 1024:>12.0f}{taken:>10.4f}" + (f"{taken / of_all:>8.2f}" + (" FASTER" if taken < 0.97 * of_all else "") if of_all else f"{'-':>8}"),
                         flush=True,
                     )
                     if options.json:
-                        options.json.write_text(json.dumps(dict(device=device, rows=rows), indent=1) + "\n")
+                        new = options.json.with_name(options.json.name + ".new")
+                        new.write_text(json.dumps(dict(device=device, rows=rows), indent=1) + "\n")
+                        new.replace(options.json)
     worker.stop()
     print(f"{len(rows)} rows, {failed} failed, {left_out} left out")
     sys.exit(1 if failed else 0)

@@ -167,7 +167,8 @@ impl<L: Logit, A: Probability> CudaAssigner<L, A> {
         Self { max_passes, ..self }
     }
 
-    /// Multiprocessors that a launch takes at most, from 1 (default: all of the device, and never more). The others are left to what runs beside it, as NCCL's
+    /// Multiprocessors that an assignment's launch takes at most, from 1 (default: all of the device, and never more; what the [objective](Self::with_objective) needs has no such limit, for its
+    /// blocks wait for nobody). The others are left to what runs beside it, as NCCL's
     /// kernels do. Another number may round differently; workspaces are for one. Some 25,000 prototypes find place on each.
     #[must_use]
     pub fn with_multiprocessors(mut self, multiprocessors: u32) -> Self {

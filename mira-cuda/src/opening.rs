@@ -1,6 +1,7 @@
 //! Opening a device, or saying what is missing.
 
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use cudarc::driver::CudaContext;
@@ -31,10 +32,7 @@ const OLDEST: c_int = 12_000;
 /// ```
 pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
     // Before anything of cudarc's, which panics where a driver lacks a symbol it was generated for.
-    match version()? {
-        Some(OLDEST..) => {}
-        found => return Err(Error::OldDriver { found: found.map(|v| (v / 1000, v % 1000 / 10)) }),
-    }
+    check_driver()?;
     let found = CudaContext::device_count().or_else(|error| match error.0 {
         CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
         _ => Err(error),
@@ -49,26 +47,28 @@ pub fn device(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
 /// `cuDriverGetVersion`.
 type Ask = unsafe extern "C" fn(*mut c_int) -> c_int;
 
-/// The newest CUDA that the driver knows; `None` of one that cannot be asked. (Not by cudarc, which has no such question where it does not load libcuda
-/// itself but is linked with it, as with candle's CUDA in the tree.)
+/// Refuses a libcuda that cudarc cannot work with. (It is not asked by cudarc, which has no such question where it does not load libcuda itself but is linked
+/// with it, as with candle's CUDA in the tree.)
 ///
 /// # Errors
-/// [`Error::NoDriver`], and what the driver says, as a stub does.
-fn version() -> Result<Option<c_int>, Error> {
+/// [`Error::NoDriver`], [`Error::StubDriver`], [`Error::OldDriver`].
+fn check_driver() -> Result<(), Error> {
     // SAFETY: loading libcuda runs its initialisers, as any use of it does.
     let load = |name: &&str| unsafe { Library::new(*name) }.ok();
     let names = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
-    let library = names.iter().find_map(load).ok_or(Error::NoDriver)?;
+    // It stays loaded, for what it has begun lives as long as the process.
+    let library = names.iter().find_map(load).map(ManuallyDrop::new).ok_or(Error::NoDriver)?;
     // SAFETY: the type is that of cuda.h.
-    let Ok(ask) = (unsafe { library.get::<Ask>(b"cuDriverGetVersion\0") }) else {
-        return Ok(None);
-    };
+    let ask = unsafe { library.get::<Ask>(b"cuDriverGetVersion\0") }
+        .map_err(|_| Error::OldDriver { found: None })?;
     let mut version = 0;
     // SAFETY: written by the call, which may come before cuInit.
     match unsafe { ask(&raw mut version) } {
-        0 => Ok(Some(version)),
         STUB => Err(Error::StubDriver),
-        _ => Ok(None),
+        0 if version < OLDEST => {
+            Err(Error::OldDriver { found: Some((version / 1000, version % 1000 / 10)) })
+        }
+        _ => Ok(()), // what else may be wrong, cuInit says
     }
 }
 
